@@ -1,0 +1,63 @@
+/*
+ * compat.h
+ *	  Differences between versions of PostgreSQL (15 to 18) and libcurl.
+ *
+ * Nowhere else does the code ask for a version.  No logic belongs here.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#ifndef PGSYNC_ITSM_COMPAT_H
+#define PGSYNC_ITSM_COMPAT_H
+
+#include "postgres.h"
+
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error "pgsync_itsm needs PostgreSQL 15 or newer"
+#endif
+
+/* A wait set for the life of the process. */
+#if PG_VERSION_NUM >= 170000
+#define compat_create_wait_event_set(nevents) CreateWaitEventSet(NULL, (nevents))
+#else
+#define compat_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
+/* A named wait event where the server knows such; PG_WAIT_EXTENSION elsewhere. */
+#if PG_VERSION_NUM >= 170000
+#define compat_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define compat_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* From 17 on a dynamic worker may say that DROP DATABASE can interrupt it. */
+#ifndef BGWORKER_INTERRUPTIBLE
+#define BGWORKER_INTERRUPTIBLE 0
+#endif
+
+/* libcurl: what is only set where it exists. */
+#ifdef LIBCURL_VERSION_NUM
+#if LIBCURL_VERSION_NUM >= 0x075700
+#define compat_curl_quick_exit(easy) curl_easy_setopt((easy), CURLOPT_QUICK_EXIT, 1L)
+#else
+#define compat_curl_quick_exit(easy) CURLE_OK
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075500
+#define compat_curl_protocols(easy, insecure) \
+	curl_easy_setopt((easy), CURLOPT_PROTOCOLS_STR, (insecure) ? "http,https" : "https")
+#else
+#define compat_curl_protocols(easy, insecure) \
+	curl_easy_setopt((easy), CURLOPT_PROTOCOLS, \
+					 (long) ((insecure) ? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS))
+#endif
+#endif							/* LIBCURL_VERSION_NUM */
+
+#endif							/* PGSYNC_ITSM_COMPAT_H */
