@@ -1,0 +1,444 @@
+-- Tables.  API relations live in the extension's schema, everything internal in pgsync_itsm.
+-- Every integration_* table carries namespace_id, the only thing row-level security looks at.
+
+CREATE TABLE @extschema@.integration_connections (
+    id                     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    namespace_id           uuid NOT NULL,
+    platform               text NOT NULL CHECK (platform IN ('servicenow', 'haloitsm')),
+    name                   text NOT NULL DEFAULT 'default',
+    instance_url           text NOT NULL,
+    auth_type              text NOT NULL DEFAULT 'oauth2'
+                           CHECK (auth_type IN ('oauth2', 'basic', 'api_key', 'client_certificate')),
+    oauth_grant            text CHECK (oauth_grant IN ('client_credentials', 'password')),
+    client_id_vault_id     uuid,
+    client_secret_vault_id uuid,
+    username_vault_id      uuid,
+    password_vault_id      uuid,
+    api_key_vault_id       uuid,
+    client_cert_file       text,
+    client_key_file        text,
+    sync_direction         text NOT NULL DEFAULT 'publish'
+                           CHECK (sync_direction IN ('publish', 'subscribe', 'both')),
+    sync_schedule          text NOT NULL DEFAULT 'manual'
+                           CHECK (sync_schedule IN ('manual', 'daily', 'on_change')),
+    is_active              boolean NOT NULL DEFAULT false,
+    owner                  name NOT NULL DEFAULT current_user,
+    session_settings       jsonb NOT NULL DEFAULT '{}',
+    settings               jsonb NOT NULL DEFAULT '{}',
+    instance_name          text,
+    paused_at              timestamptz,
+    pause_class            text,
+    pause_reason           text,
+    full_plan_after        pg_snapshot,
+    first_publish_at       timestamptz,
+    last_sync_at           timestamptz,
+    last_error             text,
+    created_at             timestamptz NOT NULL DEFAULT now(),
+    updated_at             timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (namespace_id, platform, name)
+);
+
+-- entity_type of the map, the items and the log: application, deployment_profile, it_service,
+-- software_product (a model), software_package (the CI of the same product), contract, contact,
+-- company, and the relationships consumes, depends_on, runs_on, sends_data_to, covers.
+CREATE TABLE @extschema@.integration_sync_map (
+    id              uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    connection_id   uuid NOT NULL,
+    namespace_id    uuid NOT NULL,
+    entity_type     text NOT NULL,
+    entity_id       uuid NOT NULL,
+    native_key      text NOT NULL,
+    external_id     text NOT NULL,
+    external_table  text,
+    external_number text,
+    external_url    text,
+    published_name  text,
+    parent_id       uuid,
+    child_id        uuid,
+    rel_type        text,
+    sync_direction  text NOT NULL CHECK (sync_direction IN ('published', 'subscribed')),
+    created_by_us   boolean NOT NULL DEFAULT false,
+    state           text NOT NULL DEFAULT 'linked' CHECK (state IN ('linked', 'retired', 'left', 'gone')),
+    last_synced_at  timestamptz,
+    last_sync_hash  text,
+    last_sent_hash  text,
+    last_agreed     json,
+    not_taken       jsonb,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (connection_id, entity_type, entity_id)
+);
+CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (connection_id, parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (connection_id, child_id) WHERE child_id IS NOT NULL;
+CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (connection_id, external_id);
+CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (connection_id, entity_type, lower(published_name));
+
+CREATE TABLE @extschema@.integration_sync_log (
+    id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    connection_id    uuid NOT NULL,
+    namespace_id     uuid NOT NULL,
+    run_id           bigint,
+    item_id          bigint,
+    operation        text NOT NULL CHECK (operation IN ('create', 'update', 'delete', 'read')),
+    entity_type      text NOT NULL,
+    entity_id        uuid,
+    external_id      text,
+    status           text NOT NULL CHECK (status IN ('success', 'error', 'skipped')),
+    request_payload  json,
+    response_payload json,
+    error_class      text,
+    error_message    text,
+    http_status      integer,
+    created_at       timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX integration_sync_log_time ON @extschema@.integration_sync_log (created_at);
+CREATE INDEX integration_sync_log_run ON @extschema@.integration_sync_log (run_id);
+CREATE INDEX integration_sync_log_record ON @extschema@.integration_sync_log (entity_type, entity_id);
+
+CREATE TABLE @extschema@.integration_queue (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation     oid NOT NULL,
+    op           "char" NOT NULL,
+    key_column   text,
+    keys         text[] NOT NULL,
+    namespace_id uuid,
+    xid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    at           timestamptz NOT NULL DEFAULT now()
+) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE @extschema@.integration_runs (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id    uuid NOT NULL,
+    connection_id   uuid NOT NULL,
+    kind            text NOT NULL CHECK (kind IN ('preview', 'publish', 'subscribe', 'match', 'rollback')),
+    origin          text NOT NULL DEFAULT 'call' CHECK (origin IN ('call', 'schedule', 'on_change')),
+    status          text NOT NULL DEFAULT 'queued'
+                    CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
+                                      'done', 'failed', 'cancelled')),
+    phase           text NOT NULL DEFAULT 'queued',
+    confirm         boolean NOT NULL DEFAULT false,
+    partial         boolean NOT NULL DEFAULT false,
+    applications    uuid[],
+    in_scope        bigint,
+    to_create       bigint NOT NULL DEFAULT 0,
+    to_update       bigint NOT NULL DEFAULT 0,
+    to_delete       bigint NOT NULL DEFAULT 0,
+    unchanged       bigint NOT NULL DEFAULT 0,
+    held            bigint NOT NULL DEFAULT 0,
+    skipped         bigint NOT NULL DEFAULT 0,
+    refused         bigint NOT NULL DEFAULT 0,
+    done            bigint NOT NULL DEFAULT 0,
+    warned          bigint NOT NULL DEFAULT 0,
+    dead            bigint NOT NULL DEFAULT 0,
+    requests        bigint NOT NULL DEFAULT 0,
+    write_requests  bigint NOT NULL DEFAULT 0,
+    subrequests     bigint NOT NULL DEFAULT 0,
+    bytes_sent      bigint NOT NULL DEFAULT 0,
+    bytes_received  bigint NOT NULL DEFAULT 0,
+    summary         text,
+    approval_reason text,
+    error_code      text,
+    error_message   text,
+    error_hint      text,
+    requested_by    name NOT NULL DEFAULT current_user,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    planned_at      timestamptz,
+    started_at      timestamptz,
+    finished_at     timestamptz,
+    cancel_requested boolean NOT NULL DEFAULT false
+);
+CREATE INDEX integration_runs_open ON @extschema@.integration_runs (connection_id, id)
+    WHERE status IN ('queued', 'planning', 'running');
+CREATE INDEX integration_runs_namespace ON @extschema@.integration_runs (namespace_id, id);
+
+CREATE TABLE @extschema@.integration_run_steps (
+    run_id       bigint NOT NULL,
+    namespace_id uuid NOT NULL,
+    step         text NOT NULL,
+    ord          integer NOT NULL,
+    title        text NOT NULL,
+    status       text NOT NULL DEFAULT 'waiting' CHECK (status IN ('waiting', 'running', 'done')),
+    total        bigint NOT NULL DEFAULT 0,
+    done         bigint NOT NULL DEFAULT 0,
+    failed       bigint NOT NULL DEFAULT 0,
+    skipped      bigint NOT NULL DEFAULT 0,
+    requests     bigint NOT NULL DEFAULT 0,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    PRIMARY KEY (run_id, step)
+);
+
+-- states: planned (kept, not released), pending, sent (claimed), done, unchanged, dead, skipped,
+-- held (waits for a person), refused (changed since the plan), cancelled.
+CREATE TABLE @extschema@.integration_run_items (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id         bigint NOT NULL,
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    ord            integer NOT NULL,
+    step           text NOT NULL,
+    entity_type    text NOT NULL,
+    entity_id      uuid NOT NULL,
+    native_key     text NOT NULL,
+    label          text,
+    action         text NOT NULL CHECK (action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE', 'MATCH',
+                                                    'MISMATCH', 'SKIP', 'ERROR')),
+    state          text NOT NULL CHECK (state IN ('planned', 'pending', 'sent', 'done', 'unchanged', 'dead',
+                                                  'skipped', 'held', 'refused', 'cancelled')),
+    payload        json,
+    old_values     json,
+    payload_hash   text,
+    external_id    text,
+    external_table text,
+    parent_type    text,
+    parent_id      uuid,
+    child_type     text,
+    child_id       uuid,
+    rel_type       text,
+    rel_type_id    text,
+    attempts       integer NOT NULL DEFAULT 0,
+    generation     integer NOT NULL DEFAULT 0,
+    in_doubt       boolean NOT NULL DEFAULT false,
+    lease_until    timestamptz,
+    not_before     timestamptz,
+    outcome        text,
+    error_class    text,
+    reason         text,
+    warnings       jsonb,
+    http_status    integer,
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (run_id, entity_type, entity_id, action)
+);
+CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, ord, id) WHERE state IN ('pending', 'sent');
+CREATE INDEX integration_run_items_record ON @extschema@.integration_run_items (entity_id);
+
+CREATE TABLE @extschema@.integration_sources (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id  uuid,
+    connection_id uuid,
+    entity_type   text NOT NULL,
+    query         text NOT NULL,
+    key_type      text NOT NULL DEFAULT 'uuid',
+    origin        text NOT NULL DEFAULT 'user',
+    description   text,
+    updated_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX integration_sources_one ON @extschema@.integration_sources
+    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), entity_type);
+
+CREATE TABLE @extschema@.integration_watches (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id uuid,
+    relation     text NOT NULL,
+    entity_type  text NOT NULL,
+    key_column   text NOT NULL,
+    match_by     text NOT NULL DEFAULT 'key' CHECK (match_by IN ('key', 'parent')),
+    owns_key     boolean NOT NULL DEFAULT false,
+    columns      text[],
+    origin       text NOT NULL DEFAULT 'user',
+    UNIQUE (relation, entity_type, key_column, match_by)
+);
+
+CREATE TABLE @extschema@.integration_field_mappings (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id  uuid,
+    connection_id uuid,
+    platform      text NOT NULL CHECK (platform IN ('servicenow', 'haloitsm')),
+    entity_type   text NOT NULL,
+    target_class  text NOT NULL DEFAULT '*',
+    target_field  text NOT NULL,
+    expression    text,
+    kind          text NOT NULL DEFAULT 'text'
+                  CHECK (kind IN ('text', 'date', 'user', 'group', 'company', 'choice', 'life_cycle_stage',
+                                  'life_cycle_stage_status', 'contract_model', 'reference')),
+    value_map     jsonb,
+    on_unresolved text NOT NULL DEFAULT 'warn' CHECK (on_unresolved IN ('warn', 'ignore', 'error')),
+    direction     text NOT NULL DEFAULT 'publish' CHECK (direction IN ('publish', 'subscribe', 'both')),
+    authority     text NOT NULL DEFAULT 'ours' CHECK (authority IN ('ours', 'theirs', 'newest', 'if_empty', 'manual')),
+    condition     text,
+    ord           integer NOT NULL DEFAULT 100,
+    is_default    boolean NOT NULL DEFAULT false,
+    enabled       boolean NOT NULL DEFAULT true,
+    updated_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX integration_field_mappings_one ON @extschema@.integration_field_mappings
+    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field);
+
+CREATE TABLE @extschema@.integration_references (
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    kind           text NOT NULL,
+    target         text NOT NULL DEFAULT '',
+    key            text NOT NULL,
+    external_id    text,
+    external_table text,
+    label          text,
+    attrs          json,
+    matches        integer NOT NULL DEFAULT 1,
+    fetched_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connection_id, kind, target, key)
+);
+
+CREATE TABLE @extschema@.integration_matches (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    run_id         bigint,
+    entity_type    text NOT NULL,
+    entity_id      uuid NOT NULL,
+    external_id    text,
+    external_table text,
+    external_name  text,
+    score          real,
+    reason         text,
+    decision       text NOT NULL DEFAULT 'proposed' CHECK (decision IN ('proposed', 'accepted', 'rejected', 'create')),
+    decided_by     name,
+    decided_at     timestamptz,
+    UNIQUE (connection_id, entity_type, entity_id, external_id)
+);
+
+CREATE TABLE @extschema@.integration_external_records (
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    external_table text NOT NULL,
+    external_id    text NOT NULL,
+    name           text,
+    attrs          json,
+    first_seen     timestamptz NOT NULL DEFAULT now(),
+    last_seen      timestamptz NOT NULL DEFAULT now(),
+    last_changed   timestamptz,
+    PRIMARY KEY (connection_id, external_id)
+);
+
+CREATE TABLE @extschema@.integration_conflicts (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    connection_id uuid NOT NULL,
+    namespace_id  uuid NOT NULL,
+    entity_type   text NOT NULL,
+    entity_id     uuid NOT NULL,
+    field         text NOT NULL,
+    base          text,
+    ours          text,
+    theirs        text,
+    state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved')),
+    resolution    text,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    resolved_at   timestamptz,
+    resolved_by   name
+);
+
+CREATE TABLE @extschema@.integration_inbox (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    connection_id uuid NOT NULL,
+    namespace_id  uuid NOT NULL,
+    origin        text NOT NULL,
+    external_table text,
+    external_id   text,
+    body          json,
+    state         text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'applied', 'ignored', 'error')),
+    reason        text,
+    received_at   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE @extschema@.integration_entitlements (
+    tier         text NOT NULL,
+    platform     text NOT NULL CHECK (platform IN ('servicenow', 'haloitsm')),
+    namespace_id uuid,
+    allowed      boolean NOT NULL DEFAULT true,
+    PRIMARY KEY (tier, platform)
+);
+
+-- Internal tables -------------------------------------------------------------------------------
+
+CREATE TABLE pgsync_itsm.integration_secrets (
+    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    namespace_id uuid NOT NULL,
+    purpose      text NOT NULL,
+    sealed       bytea NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row: which cluster this data belongs to, and the site's own visibility condition.
+CREATE TABLE pgsync_itsm.site (
+    only_one          boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    fingerprint       text,
+    adopted_at        timestamptz,
+    condition         text,
+    getinsync_schema  name
+);
+
+-- What attach changed, so that detach leaves the database as it was.
+CREATE TABLE pgsync_itsm.attached_objects (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind   text NOT NULL CHECK (kind IN ('column', 'trigger', 'constraint')),
+    relation text NOT NULL,
+    name   text NOT NULL,
+    origin text NOT NULL DEFAULT 'getinsync'
+);
+
+-- Which keys a partial run (on change, pilot) is about; a full run has none.
+CREATE TABLE pgsync_itsm.run_keys (
+    run_id      bigint NOT NULL,
+    entity_type text NOT NULL,
+    match_by    text NOT NULL DEFAULT 'key' CHECK (match_by IN ('key', 'parent')),
+    key         text NOT NULL,
+    deleted     boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (run_id, entity_type, match_by, key)
+);
+
+-- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.
+CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
+    run_id         bigint NOT NULL,
+    entity_type    text NOT NULL,
+    entity_id      uuid NOT NULL,
+    native_key     text NOT NULL,
+    name           text,
+    class          text,
+    parent_key     text,
+    child_key      text,
+    parent_type    text,
+    child_type     text,
+    parent_id      uuid,
+    child_id       uuid,
+    rel_type       text,
+    attrs          json,
+    payload        json,
+    payload_hash   text,
+    warnings       jsonb,
+    verdict        text,
+    reason         text,
+    external_id    text,
+    external_table text,
+    PRIMARY KEY (run_id, entity_type, entity_id)
+);
+
+-- Questions to the platform, answered in bulk before a plan can go on.
+CREATE UNLOGGED TABLE pgsync_itsm.lookups (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id        bigint NOT NULL,
+    connection_id uuid NOT NULL,
+    kind          text NOT NULL,
+    target        text NOT NULL DEFAULT '',
+    keys          text[] NOT NULL,
+    fields        text[] NOT NULL DEFAULT '{}',
+    state         text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'done', 'failed')),
+    attempts      integer NOT NULL DEFAULT 0,
+    generation    integer NOT NULL DEFAULT 0,
+    lease_until   timestamptz,
+    not_before    timestamptz,
+    error_class   text,
+    error_message text
+);
+CREATE INDEX lookups_open ON pgsync_itsm.lookups (connection_id, id) WHERE state IN ('pending', 'sent');
+CREATE INDEX lookups_run ON pgsync_itsm.lookups (run_id);
+
+CREATE UNLOGGED TABLE pgsync_itsm.lookup_rows (
+    run_id         bigint NOT NULL,
+    kind           text NOT NULL,
+    target         text NOT NULL,
+    key            text NOT NULL,
+    external_id    text,
+    external_table text,
+    label          text,
+    attrs          json
+);
+CREATE INDEX lookup_rows_key ON pgsync_itsm.lookup_rows (run_id, kind, target, key);

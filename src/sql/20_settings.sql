@@ -1,0 +1,153 @@
+-- Settings of a connection: what design section 12 leaves to the customer is a row here, not a constant in C.
+
+CREATE FUNCTION pgsync_itsm.known_settings()
+RETURNS TABLE (name text, default_value text, allowed text[], description text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT v.name, v.default_value, v.allowed, v.description
+      FROM (VALUES
+        ('write_api', 'ire', ARRAY['ire', 'instance'], 'how CIs are written: bulk identification and reconciliation, or one CI a call'),
+        ('source_name', 'GetInSync', NULL, 'registered data source (choice of cmdb_ci.discovery_source)'),
+        ('csdm_profile', 'getinsync', ARRAY['getinsync', 'csdm'], 'relationship types: as the integration design draws them, or as CSDM does'),
+        ('consumes_type', NULL, NULL, 'relationship type of application to profile; empty: by csdm_profile'),
+        ('depends_on_type', NULL, NULL, 'relationship type of profile and IT service; empty: by csdm_profile'),
+        ('runs_on_type', 'Runs on::Runs', NULL, 'relationship type of profile to software'),
+        ('sends_data_type', 'Sends data to::Receives data from', NULL, 'relationship type of a data flow'),
+        ('exchanges_data_type', 'Exchanges data with::Exchanges data with', NULL, 'relationship type of a bidirectional data flow'),
+        ('ba_relation', 'Consumes::Consumed by', ARRAY['Consumes::Consumed by', 'Uses::Used by'], 'application to profile under csdm_profile csdm'),
+        ('product_model_table', 'cmdb_software_product_model', NULL, 'table of software models'),
+        ('runs_on_as', 'software_package', ARRAY['software_package', 'relation', 'off'], 'what "runs on" becomes there'),
+        ('on_existing', 'hold', ARRAY['hold', 'adopt'], 'what happens to a record found there by name that is not ours'),
+        ('update_matched', 'false', ARRAY['true', 'false'], 'write to services and products that were matched, not created'),
+        ('publish_retired', 'false', ARRAY['true', 'false'], 'publish what is retired and was never published'),
+        ('send_number', 'false', ARRAY['true', 'false'], 'send APP-0042 as the number of a Business Application'),
+        ('life_cycle_write', 'both', ARRAY['pair', 'legacy', 'both'], 'life-cycle columns, legacy status columns, or both'),
+        ('offering_parent', 'off', NULL, 'parent of service offerings: off, service_type, or the name of a technical service there'),
+        ('default_owner', NULL, NULL, 'e-mail or user name of the IT owner where the portfolio names none'),
+        ('create_companies', 'true', ARRAY['true', 'false'], 'create vendors and manufacturers that are missing there'),
+        ('create_contacts', 'false', ARRAY['true', 'false'], 'create users that are missing there'),
+        ('contract_model', 'Maintenance', NULL, 'name of the contract model that contracts get; mandatory there'),
+        ('retire_by', 'life_cycle', ARRAY['life_cycle', 'delete', 'leave'], 'what a deleted record means there'),
+        ('shrink_percent', '10', NULL, 'a source that lost more than this share of its mapped rows needs approval'),
+        ('max_changes', NULL, NULL, 'a run that would change more records than this number, or share as in 20%, needs approval; empty: off'),
+        ('filter.application', 'management_classification IN (''apm'', ''alm'')', NULL, 'which applications are in scope (SQL over source columns)'),
+        ('filter.deployment_profile', NULL, NULL, 'which profiles are in scope'),
+        ('filter.it_service', NULL, NULL, 'which services are in scope'),
+        ('filter.software_product', 'linked', NULL, 'which products are in scope'),
+        ('filter.contract', NULL, NULL, 'which contracts are in scope'),
+        ('filter.contact', NULL, NULL, 'which contacts are in scope'),
+        ('max_concurrency', '2', NULL, 'requests in flight at once, 1 to 64'),
+        ('requests_per_hour', NULL, NULL, 'ceiling of requests an hour; empty: what the platform announces'),
+        ('batch_items', '500', NULL, 'CIs in one payload at the most, 1 to 500'),
+        ('batch_bytes', '4000000', NULL, 'bytes of one payload at the most'),
+        ('max_attempts', '8', NULL, 'attempts before an item is dead'),
+        ('reference_ttl', '1 day', NULL, 'how long a resolved reference is believed'),
+        ('verify', 'true', ARRAY['true', 'false'], 'read back what was written and compare'),
+        ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
+      ) AS v(name, default_value, allowed, description);
+END;
+COMMENT ON FUNCTION pgsync_itsm.known_settings() IS 'Every setting of a connection with default, allowed values and meaning';
+
+CREATE FUNCTION pgsync_itsm.setting(connection_id uuid, name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT nullif(coalesce(c.settings ->> setting.name, k.default_value), '')
+      FROM @extschema@.integration_connections AS c
+      LEFT JOIN pgsync_itsm.known_settings() AS k ON k.name = setting.name
+     WHERE c.id = setting.connection_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.setting(uuid, text) IS 'Effective value of one setting of a connection; NULL if unset';
+
+CREATE FUNCTION pgsync_itsm.effective_settings(connection_id uuid) RETURNS json
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT json_object_agg(k.name, coalesce(c.settings ->> k.name, k.default_value, ''))
+      FROM @extschema@.integration_connections AS c, pgsync_itsm.known_settings() AS k
+     WHERE c.id = effective_settings.connection_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.effective_settings(uuid) IS 'All effective settings of a connection as one flat object of strings';
+
+CREATE FUNCTION pgsync_itsm.check_setting(name text, value text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k record;
+    high bigint;
+BEGIN
+    SELECT * INTO k FROM pgsync_itsm.known_settings() AS s WHERE s.name = check_setting.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'unrecognized connection setting "%"', name
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'SELECT name, default_value, description FROM pgsync_itsm.known_settings();';
+    END IF;
+    IF value IS NULL THEN
+        RETURN;
+    END IF;
+    IF k.allowed IS NOT NULL AND value <> ALL (k.allowed) THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Allowed are: %s.', array_to_string(k.allowed, ', '));
+    END IF;
+    high := CASE name WHEN 'max_concurrency' THEN 64 WHEN 'batch_items' THEN 500 WHEN 'batch_bytes' THEN 9000000
+                      WHEN 'max_attempts' THEN 100 WHEN 'shrink_percent' THEN 100
+                      WHEN 'requests_per_hour' THEN 10000000 END;
+    IF high IS NOT NULL AND (value !~ '^[0-9]{1,8}$' OR value::bigint NOT BETWEEN 1 AND high) THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('Allowed are whole numbers from 1 to %s.', high);
+    END IF;
+    IF name = 'max_changes' AND value !~ '^[0-9]{1,9}%?$' THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number of records, or a share such as 20%.';
+    END IF;
+    IF name = 'reference_ttl' THEN
+        PERFORM value::interval;
+    END IF;
+    IF name IN ('product_model_table') AND value !~ '^[a-z][a-z0-9_]{0,79}$' THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give the name of a table, such as cmdb_software_product_model.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_setting(text, text) IS 'Raises a clear error if a connection setting has no such name or value';
+
+CREATE FUNCTION pgsync_itsm.own_connection(connection_id uuid) RETURNS @extschema@.integration_connections
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c @extschema@.integration_connections;
+BEGIN
+    SELECT * INTO c FROM @extschema@.integration_connections AS i WHERE i.id = connection_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'connection % does not exist', coalesce(connection_id::text, 'NULL')
+            USING ERRCODE = 'undefined_object', HINT = 'SELECT id, namespace_id, platform, name FROM integration_connections;';
+    END IF;
+    IF NOT pg_has_role(c.owner, 'MEMBER') THEN
+        RAISE EXCEPTION 'must be a member of the owner of connection %', connection_id
+            USING ERRCODE = 'insufficient_privilege', DETAIL = format('Its owner is %I.', c.owner);
+    END IF;
+    RETURN c;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.own_connection(uuid) IS
+'The connection''s row, or an error if it is not there, not visible, or its owner is a role the caller is no member of';
+
+CREATE FUNCTION @extschema@.itsm_set(connection_id uuid, name text, value text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.own_connection(connection_id);
+    IF name LIKE 'filter.%' AND value IS NOT NULL THEN
+        PERFORM @extschema@.itsm_set_filter(connection_id, substr(name, 8), value);
+        RETURN;
+    END IF;
+    PERFORM pgsync_itsm.check_setting(name, value);
+    UPDATE @extschema@.integration_connections AS c
+       SET settings = CASE WHEN value IS NULL THEN c.settings - name
+                           ELSE c.settings || jsonb_build_object(name, value) END,
+           full_plan_after = pg_current_snapshot(), updated_at = now()
+     WHERE c.id = connection_id;
+    PERFORM pgsync_itsm.wake();
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_set(uuid, text, text) IS
+'Changes one setting of a connection (NULL: back to the default); names and meanings: pgsync_itsm.known_settings()';
