@@ -1,0 +1,4 @@
+"""One simulated ServiceNow instance."""
+from .platform import Instance
+
+__all__ = ["Instance"]
