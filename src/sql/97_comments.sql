@@ -1,0 +1,346 @@
+-- What \d+ says about each table and column.  Functions and views are commented where they are made.
+
+COMMENT ON TABLE @extschema@.integration_connections IS
+'One namespace''s links to one instance of one platform: address, references to sealed credentials, direction, schedule, settings; made by itsm_connect_servicenow()';
+COMMENT ON COLUMN @extschema@.integration_connections.id IS 'The connection_id of every other table and function';
+COMMENT ON COLUMN @extschema@.integration_connections.namespace_id IS 'Namespace whose portfolio is published; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_connections.platform IS 'servicenow or haloitsm';
+COMMENT ON COLUMN @extschema@.integration_connections.name IS 'Tells several connections of one namespace to one platform apart';
+COMMENT ON COLUMN @extschema@.integration_connections.instance_url IS 'Scheme and host of the instance, without a path, as in https://acme.service-now.com';
+COMMENT ON COLUMN @extschema@.integration_connections.auth_type IS 'How the platform is told who we are: oauth2, basic, api_key or client_certificate';
+COMMENT ON COLUMN @extschema@.integration_connections.oauth_grant IS 'With oauth2: client_credentials, or password (with refresh); otherwise null';
+COMMENT ON COLUMN @extschema@.integration_connections.client_id_vault_id IS 'Sealed OAuth client id: a row of pgsync_itsm.integration_secrets or of Supabase Vault, never the value';
+COMMENT ON COLUMN @extschema@.integration_connections.client_secret_vault_id IS 'Sealed OAuth client secret, a reference as above';
+COMMENT ON COLUMN @extschema@.integration_connections.username_vault_id IS 'Sealed user name of basic or password authentication, a reference as above';
+COMMENT ON COLUMN @extschema@.integration_connections.password_vault_id IS 'Sealed password of basic or password authentication, a reference as above';
+COMMENT ON COLUMN @extschema@.integration_connections.api_key_vault_id IS 'Sealed API key, a reference as above';
+COMMENT ON COLUMN @extschema@.integration_connections.client_cert_file IS 'Path on the database server of the client certificate (PEM)';
+COMMENT ON COLUMN @extschema@.integration_connections.client_key_file IS 'Path on the database server of the key of that certificate (PEM)';
+COMMENT ON COLUMN @extschema@.integration_connections.sync_direction IS 'publish (we write there), subscribe (we read from there) or both';
+COMMENT ON COLUMN @extschema@.integration_connections.sync_schedule IS 'When a run begins without a call: manual (never), daily, or on_change (as changes are committed)';
+COMMENT ON COLUMN @extschema@.integration_connections.is_active IS 'False until itsm_activate(); nothing is sent for an inactive connection';
+COMMENT ON COLUMN @extschema@.integration_connections.owner IS 'Role with whose rights the sources are read, so that row-level security and privileges hold';
+COMMENT ON COLUMN @extschema@.integration_connections.session_settings IS 'Settings that are made before sources are read, for policies that need them: {"request.jwt.claims": "…"}';
+COMMENT ON COLUMN @extschema@.integration_connections.settings IS 'Settings of this connection that differ from the default; names and defaults in pgsync_itsm.known_settings()';
+COMMENT ON COLUMN @extschema@.integration_connections.instance_name IS 'Name that the instance gave itself when it was tested first; another name behind the same address pauses the connection until itsm_adopt()';
+COMMENT ON COLUMN @extschema@.integration_connections.paused_at IS 'Since when nothing is sent although the connection is active; null: not paused. itsm_activate() ends it';
+COMMENT ON COLUMN @extschema@.integration_connections.pause_class IS 'Short code of why it is paused, such as HTTP_401';
+COMMENT ON COLUMN @extschema@.integration_connections.pause_reason IS 'Why it is paused, in words';
+COMMENT ON COLUMN @extschema@.integration_connections.full_plan_after IS 'Transactions that were open when the connection was activated or its mapping changed: once all have ended, everything is planned once in full';
+COMMENT ON COLUMN @extschema@.integration_connections.first_publish_at IS 'When the first approved publish began; until then a publish waits for approval';
+COMMENT ON COLUMN @extschema@.integration_connections.last_sync_at IS 'When the last run ended that was not cancelled';
+COMMENT ON COLUMN @extschema@.integration_connections.last_error IS 'Last error that concerned the connection as a whole, such as a refused token';
+COMMENT ON COLUMN @extschema@.integration_connections.created_at IS 'When the connection was stored';
+COMMENT ON COLUMN @extschema@.integration_connections.updated_at IS 'When the row was last changed by a call';
+
+COMMENT ON TABLE @extschema@.integration_sync_map IS
+'Which record here is which record there, what was last agreed between the two, and whether we made it; one row per connection and record or relationship';
+COMMENT ON COLUMN @extschema@.integration_sync_map.id IS 'Identifies the row; nothing refers to it';
+COMMENT ON COLUMN @extschema@.integration_sync_map.connection_id IS 'Connection that the pair belongs to';
+COMMENT ON COLUMN @extschema@.integration_sync_map.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_sync_map.entity_type IS 'application, deployment_profile, it_service, software_product (model), software_package (CI of the same product), contract, contact, company, or a relationship: consumes, depends_on, runs_on, sends_data_to, covers';
+COMMENT ON COLUMN @extschema@.integration_sync_map.entity_id IS 'The record''s key if that is a uuid, else a uuid derived from source and key; of a relationship: derived from its ends and type';
+COMMENT ON COLUMN @extschema@.integration_sync_map.native_key IS 'Key that travels with the record as its identity there, as in application/<uuid>';
+COMMENT ON COLUMN @extschema@.integration_sync_map.external_id IS 'Key there (sys_id on ServiceNow)';
+COMMENT ON COLUMN @extschema@.integration_sync_map.external_table IS 'Class or table there that holds it';
+COMMENT ON COLUMN @extschema@.integration_sync_map.external_number IS 'Number that the platform gave it, such as APM0001042, if it has one';
+COMMENT ON COLUMN @extschema@.integration_sync_map.external_url IS 'Address that opens the record in a browser';
+COMMENT ON COLUMN @extschema@.integration_sync_map.published_name IS 'Name under which it was last sent';
+COMMENT ON COLUMN @extschema@.integration_sync_map.parent_id IS 'Of a relationship: entity_id of the parent end; null otherwise';
+COMMENT ON COLUMN @extschema@.integration_sync_map.child_id IS 'Of a relationship: entity_id of the child end; null otherwise';
+COMMENT ON COLUMN @extschema@.integration_sync_map.rel_type IS 'Of a relationship: name of its type there, as in Depends on::Used by; null otherwise';
+COMMENT ON COLUMN @extschema@.integration_sync_map.sync_direction IS 'published: we write it; subscribed: it was there and is read or referred to';
+COMMENT ON COLUMN @extschema@.integration_sync_map.created_by_us IS 'True when our write created it there; only such relationships are ever deleted';
+COMMENT ON COLUMN @extschema@.integration_sync_map.state IS 'linked (in step); retired (retired there by us); left (out of scope, no longer updated); gone (no longer found there)';
+COMMENT ON COLUMN @extschema@.integration_sync_map.last_synced_at IS 'When a write or a comparison last confirmed the pair';
+COMMENT ON COLUMN @extschema@.integration_sync_map.last_sync_hash IS 'Hash of the mapped values that both sides last agreed on; equal to the planned one: nothing is sent. Null for relationships, whose presence is the comparison';
+COMMENT ON COLUMN @extschema@.integration_sync_map.last_sent_hash IS 'Hash of what was last sent; differs from last_sync_hash when the platform did not take all of it';
+COMMENT ON COLUMN @extschema@.integration_sync_map.last_agreed IS 'Values that both sides last agreed on, field by field: the base of three-way comparisons';
+COMMENT ON COLUMN @extschema@.integration_sync_map.not_taken IS 'Fields that were sent and not taken (masked, dropped, refused), with what was sent; null: all was taken';
+COMMENT ON COLUMN @extschema@.integration_sync_map.created_at IS 'When the pair became known';
+
+COMMENT ON TABLE @extschema@.integration_sync_log IS
+'Append-only audit of every operation on a record there, secrets removed; kept for pgsync_itsm.log_retention. Read it through integration_sync_log_recent, _errors, _by_record and _by_run';
+COMMENT ON COLUMN @extschema@.integration_sync_log.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_sync_log.connection_id IS 'Connection that the operation used; the row outlives the connection';
+COMMENT ON COLUMN @extschema@.integration_sync_log.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_sync_log.run_id IS 'Run that the operation was part of';
+COMMENT ON COLUMN @extschema@.integration_sync_log.item_id IS 'Item of that run';
+COMMENT ON COLUMN @extschema@.integration_sync_log.operation IS 'What the platform did: create, update, delete or read';
+COMMENT ON COLUMN @extschema@.integration_sync_log.entity_type IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_sync_log.entity_id IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_sync_log.external_id IS 'Key there (sys_id on ServiceNow), if known';
+COMMENT ON COLUMN @extschema@.integration_sync_log.status IS 'success, error (refused there, or given up) or skipped (not sent, because something that it needs failed)';
+COMMENT ON COLUMN @extschema@.integration_sync_log.request_payload IS 'What was sent for this record';
+COMMENT ON COLUMN @extschema@.integration_sync_log.response_payload IS 'The part of the answer about this record, bounded in size';
+COMMENT ON COLUMN @extschema@.integration_sync_log.error_class IS 'Code of the platform or HTTP_nnn; groups like errors; null on success';
+COMMENT ON COLUMN @extschema@.integration_sync_log.error_message IS 'The error in words; null on success';
+COMMENT ON COLUMN @extschema@.integration_sync_log.http_status IS 'HTTP status of the answer; null or 0: there was none';
+COMMENT ON COLUMN @extschema@.integration_sync_log.created_at IS 'When the outcome was settled here';
+
+COMMENT ON TABLE @extschema@.integration_queue IS
+'Changes that triggers appended in the transactions of the users who made them, not collected by a worker yet; normally close to empty';
+COMMENT ON COLUMN @extschema@.integration_queue.id IS 'Order of appending';
+COMMENT ON COLUMN @extschema@.integration_queue.relation IS 'Table that was changed (oid of pg_class)';
+COMMENT ON COLUMN @extschema@.integration_queue.op IS 'I insert, U update, D delete, T truncate';
+COMMENT ON COLUMN @extschema@.integration_queue.key_column IS 'Column that the keys are values of';
+COMMENT ON COLUMN @extschema@.integration_queue.keys IS 'Keys of the changed rows, as text, up to 1,000 a row';
+COMMENT ON COLUMN @extschema@.integration_queue.namespace_id IS 'Namespace of the changed rows where the table has it; null: found out when collected';
+COMMENT ON COLUMN @extschema@.integration_queue.xid IS 'Transaction that made the change';
+COMMENT ON COLUMN @extschema@.integration_queue.at IS 'Start of that transaction';
+
+COMMENT ON TABLE @extschema@.integration_runs IS
+'Every preview, publish, subscribe, match and rollback of a connection: its state, its counts and what it cost';
+COMMENT ON COLUMN @extschema@.integration_runs.id IS 'The run_id that itsm_publish() returns';
+COMMENT ON COLUMN @extschema@.integration_runs.namespace_id IS 'Namespace of the connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_runs.connection_id IS 'Connection that the run uses';
+COMMENT ON COLUMN @extschema@.integration_runs.kind IS 'preview, publish, subscribe, match or rollback';
+COMMENT ON COLUMN @extschema@.integration_runs.origin IS 'What began it: call, schedule or on_change';
+COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, planned (a preview that can be applied), needs_approval (itsm_apply() sends it), running, done, failed or cancelled; done may include dead items';
+COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
+COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
+COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
+COMMENT ON COLUMN @extschema@.integration_runs.applications IS 'Applications of a pilot; null: not a pilot';
+COMMENT ON COLUMN @extschema@.integration_runs.in_scope IS 'Records in scope; null until planned';
+COMMENT ON COLUMN @extschema@.integration_runs.to_create IS 'Records and relationships to be created, as planned';
+COMMENT ON COLUMN @extschema@.integration_runs.to_update IS 'Records to be updated, as planned';
+COMMENT ON COLUMN @extschema@.integration_runs.to_delete IS 'Relationships to be removed, as planned';
+COMMENT ON COLUMN @extschema@.integration_runs.unchanged IS 'Records and relationships that are in step; counted, not kept as items';
+COMMENT ON COLUMN @extschema@.integration_runs.held IS 'Items that wait for a person''s decision (MISMATCH)';
+COMMENT ON COLUMN @extschema@.integration_runs.skipped IS 'Items not sent because of a rule, or because what they need failed';
+COMMENT ON COLUMN @extschema@.integration_runs.refused IS 'Items not sent because the record changed between preview and apply';
+COMMENT ON COLUMN @extschema@.integration_runs.done IS 'Items that took effect there';
+COMMENT ON COLUMN @extschema@.integration_runs.warned IS 'Of these, items with a warning: a value was not taken, a reference not found';
+COMMENT ON COLUMN @extschema@.integration_runs.dead IS 'Items that failed for good; itsm_requeue() tries them again';
+COMMENT ON COLUMN @extschema@.integration_runs.requests IS 'HTTP requests so far, of every kind, those for tokens included';
+COMMENT ON COLUMN @extschema@.integration_runs.write_requests IS 'Of these, requests that may change something there';
+COMMENT ON COLUMN @extschema@.integration_runs.subrequests IS 'Calls that travelled inside Batch requests, which count as one request each';
+COMMENT ON COLUMN @extschema@.integration_runs.bytes_sent IS 'Bytes of request bodies';
+COMMENT ON COLUMN @extschema@.integration_runs.bytes_received IS 'Bytes of answers';
+COMMENT ON COLUMN @extschema@.integration_runs.summary IS 'One sentence on the outcome, as CALL itsm_wait() says it';
+COMMENT ON COLUMN @extschema@.integration_runs.approval_reason IS 'Why it waits, or waited, for approval';
+COMMENT ON COLUMN @extschema@.integration_runs.error_code IS 'SQLSTATE or platform code of what ended the run as failed';
+COMMENT ON COLUMN @extschema@.integration_runs.error_message IS 'What ended the run as failed';
+COMMENT ON COLUMN @extschema@.integration_runs.error_hint IS 'What to do about it';
+COMMENT ON COLUMN @extschema@.integration_runs.requested_by IS 'Role that asked for the run; of a run without a call: the worker''s role';
+COMMENT ON COLUMN @extschema@.integration_runs.created_at IS 'When it was asked for';
+COMMENT ON COLUMN @extschema@.integration_runs.planned_at IS 'When its plan was complete';
+COMMENT ON COLUMN @extschema@.integration_runs.started_at IS 'When its items were released for sending';
+COMMENT ON COLUMN @extschema@.integration_runs.finished_at IS 'When it ended: done, failed or cancelled';
+COMMENT ON COLUMN @extschema@.integration_runs.cancel_requested IS 'Set by itsm_cancel(); what is on its way is settled, nothing more is sent';
+
+COMMENT ON TABLE @extschema@.integration_run_steps IS 'Progress of a run, step by step, in the order of sending';
+COMMENT ON COLUMN @extschema@.integration_run_steps.run_id IS 'Run that the step belongs to';
+COMMENT ON COLUMN @extschema@.integration_run_steps.namespace_id IS 'Namespace of the run; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_run_steps.step IS 'Name of the step, as in 1b or 7a';
+COMMENT ON COLUMN @extschema@.integration_run_steps.ord IS 'Position among the steps of the run';
+COMMENT ON COLUMN @extschema@.integration_run_steps.title IS 'What the step does, in words';
+COMMENT ON COLUMN @extschema@.integration_run_steps.status IS 'waiting, running or done';
+COMMENT ON COLUMN @extschema@.integration_run_steps.total IS 'Items of the step';
+COMMENT ON COLUMN @extschema@.integration_run_steps.done IS 'Items that took effect, or were so already';
+COMMENT ON COLUMN @extschema@.integration_run_steps.failed IS 'Dead items';
+COMMENT ON COLUMN @extschema@.integration_run_steps.skipped IS 'Items that were not sent';
+COMMENT ON COLUMN @extschema@.integration_run_steps.requests IS 'HTTP requests made for the step';
+COMMENT ON COLUMN @extschema@.integration_run_steps.started_at IS 'When the first item was claimed';
+COMMENT ON COLUMN @extschema@.integration_run_steps.finished_at IS 'When the last item ended';
+
+COMMENT ON TABLE @extschema@.integration_run_items IS
+'One record''s or relationship''s part in a run: what is to be done, with old and new values, and what became of it. Records that are in step have none';
+COMMENT ON COLUMN @extschema@.integration_run_items.id IS 'The item_id of the log';
+COMMENT ON COLUMN @extschema@.integration_run_items.run_id IS 'Run that the item belongs to';
+COMMENT ON COLUMN @extschema@.integration_run_items.connection_id IS 'Connection of that run';
+COMMENT ON COLUMN @extschema@.integration_run_items.namespace_id IS 'Namespace of that run; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_run_items.ord IS 'Position of its step';
+COMMENT ON COLUMN @extschema@.integration_run_items.step IS 'Step in which it is sent, as in integration_run_steps';
+COMMENT ON COLUMN @extschema@.integration_run_items.entity_type IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_run_items.entity_id IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_run_items.native_key IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_run_items.label IS 'Name of the record, or both ends of the relationship, for people';
+COMMENT ON COLUMN @extschema@.integration_run_items.action IS 'CREATE, UPDATE, CLEAR (empty some fields), DELETE (remove a relationship that we made), MATCH (take over what is there), MISMATCH (a person must decide), SKIP (a rule leaves it out), ERROR (cannot be sent as it is)';
+COMMENT ON COLUMN @extschema@.integration_run_items.state IS 'planned, pending, sent (on its way), done, unchanged (was so already), dead (failed for good), skipped, held (waits for a person), refused (changed since the preview) or cancelled';
+COMMENT ON COLUMN @extschema@.integration_run_items.payload IS 'Fields and values to send; null for relationships';
+COMMENT ON COLUMN @extschema@.integration_run_items.old_values IS 'Values of those fields there, read before the update';
+COMMENT ON COLUMN @extschema@.integration_run_items.payload_hash IS 'Hash of the mapped values, to be agreed if all are taken';
+COMMENT ON COLUMN @extschema@.integration_run_items.external_id IS 'Key there, once known';
+COMMENT ON COLUMN @extschema@.integration_run_items.external_table IS 'Class or table there to write to';
+COMMENT ON COLUMN @extschema@.integration_run_items.parent_type IS 'Of a relationship: entity_type of its parent end';
+COMMENT ON COLUMN @extschema@.integration_run_items.parent_id IS 'Of a relationship: entity_id of its parent end; of a record: of what it needs first';
+COMMENT ON COLUMN @extschema@.integration_run_items.child_type IS 'Of a relationship: entity_type of its child end';
+COMMENT ON COLUMN @extschema@.integration_run_items.child_id IS 'Of a relationship: entity_id of its child end';
+COMMENT ON COLUMN @extschema@.integration_run_items.rel_type IS 'Of a relationship: name of its type there';
+COMMENT ON COLUMN @extschema@.integration_run_items.rel_type_id IS 'Key of that type there';
+COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was claimed for sending, counted before the act';
+COMMENT ON COLUMN @extschema@.integration_run_items.generation IS 'Counts claims; an answer to an older claim is ignored';
+COMMENT ON COLUMN @extschema@.integration_run_items.in_doubt IS 'True when it may have taken effect without our knowing: it is looked up there before it is sent again';
+COMMENT ON COLUMN @extschema@.integration_run_items.lease_until IS 'While sent: when the claim ends by itself';
+COMMENT ON COLUMN @extschema@.integration_run_items.not_before IS 'Earliest time of the next attempt; null: at once';
+COMMENT ON COLUMN @extschema@.integration_run_items.outcome IS 'What the platform said it did, such as create or update';
+COMMENT ON COLUMN @extschema@.integration_run_items.error_class IS 'Code of the last error: the platform''s own, or HTTP_nnn';
+COMMENT ON COLUMN @extschema@.integration_run_items.reason IS 'Why it is held, skipped, refused or dead, in words; names the blocker';
+COMMENT ON COLUMN @extschema@.integration_run_items.warnings IS 'What was left out or not taken although the item is done';
+COMMENT ON COLUMN @extschema@.integration_run_items.http_status IS 'HTTP status of the last answer';
+COMMENT ON COLUMN @extschema@.integration_run_items.updated_at IS 'When its state last changed';
+
+COMMENT ON TABLE @extschema@.integration_sources IS
+'Query that yields the records of one entity type in canonical columns; stored as text and bound when it is read, so that the application''s own migrations go through';
+COMMENT ON COLUMN @extschema@.integration_sources.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_sources.namespace_id IS 'Namespace of the connection that it is for; null: for all';
+COMMENT ON COLUMN @extschema@.integration_sources.connection_id IS 'Connection that it is for; null: for every connection without one of its own';
+COMMENT ON COLUMN @extschema@.integration_sources.entity_type IS 'Entity type that it yields';
+COMMENT ON COLUMN @extschema@.integration_sources.query IS 'SELECT with a namespace_id column, run with the rights of the connection''s owner';
+COMMENT ON COLUMN @extschema@.integration_sources.key_type IS 'Type of the key column; keys are given to the query as this type, so that an index serves';
+COMMENT ON COLUMN @extschema@.integration_sources.origin IS 'getinsync: made by itsm_attach_getinsync() and removed by itsm_detach_getinsync(); user: made by hand';
+COMMENT ON COLUMN @extschema@.integration_sources.description IS 'Where the records come from, in words';
+COMMENT ON COLUMN @extschema@.integration_sources.updated_at IS 'When it was stored';
+
+COMMENT ON TABLE @extschema@.integration_watches IS
+'Tables whose changes concern an entity type, and the column that says which record; one trigger a table';
+COMMENT ON COLUMN @extschema@.integration_watches.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_watches.namespace_id IS 'Null: watched for every namespace';
+COMMENT ON COLUMN @extschema@.integration_watches.relation IS 'Schema-qualified name of the table';
+COMMENT ON COLUMN @extschema@.integration_watches.entity_type IS 'Entity type that its changes concern';
+COMMENT ON COLUMN @extschema@.integration_watches.key_column IS 'Column whose value says which record is concerned';
+COMMENT ON COLUMN @extschema@.integration_watches.match_by IS 'key: the value is the record''s key; parent: it is the key of the record''s parent end';
+COMMENT ON COLUMN @extschema@.integration_watches.owns_key IS 'True for the table that holds the record itself: a DELETE there means that the record is gone, elsewhere that it changed';
+COMMENT ON COLUMN @extschema@.integration_watches.columns IS 'Columns whose update concerns the entity type; null: every column';
+COMMENT ON COLUMN @extschema@.integration_watches.origin IS 'getinsync or user, as in integration_sources';
+
+COMMENT ON TABLE @extschema@.integration_field_mappings IS
+'Which target field gets which value: default rows and rows of one connection, which replace the default of the same field';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.namespace_id IS 'Namespace of the connection; null in default rows';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.connection_id IS 'Connection that the row is for; null: the default of every connection';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.platform IS 'servicenow or haloitsm';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.entity_type IS 'Entity type that is mapped';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.target_class IS 'Class there that the row is for; *: every class';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.target_field IS 'Column there';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.expression IS 'Column of the source, or an SQL expression over its columns, run with the rights of the connection''s owner; null: the field is not sent';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.kind IS 'What the value is: text and date are sent as they are, the others are looked up there first';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here → value there; a value that is not in it is sent as it is';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.on_unresolved IS 'When a look-up finds nothing: warn (leave the field out, say so), ignore (leave it out) or error (the record is not sent)';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.direction IS 'publish, subscribe or both';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.authority IS 'Whose value counts when the two sides differ: ours, theirs, newest, if_empty (ours where theirs is empty or was ours) or manual';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.condition IS 'SQL condition over the source''s columns; the field is sent only where it holds; null: always';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.ord IS 'Order of evaluation and display; of two rows for one field that both hold, the first wins';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.is_default IS 'True for rows that the extension brought: an upgrade may replace them';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.enabled IS 'False: the row counts as absent';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.updated_at IS 'When it was stored; a change plans the entity type in full';
+
+COMMENT ON TABLE @extschema@.integration_references IS
+'Cache of what names and e-mails resolved to there; believed for the setting reference_ttl, safe to empty at any time';
+COMMENT ON COLUMN @extschema@.integration_references.connection_id IS 'Connection whose instance was asked';
+COMMENT ON COLUMN @extschema@.integration_references.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_references.kind IS 'What was asked for: user, group, company, relation_type, choice, life_cycle_stage, …';
+COMMENT ON COLUMN @extschema@.integration_references.target IS 'Class or table that the question was about; empty where the kind says all';
+COMMENT ON COLUMN @extschema@.integration_references.key IS 'Name or e-mail that was asked for';
+COMMENT ON COLUMN @extschema@.integration_references.external_id IS 'What it resolved to; null: nothing of that name there';
+COMMENT ON COLUMN @extschema@.integration_references.external_table IS 'Class or table that holds it';
+COMMENT ON COLUMN @extschema@.integration_references.label IS 'Its name there';
+COMMENT ON COLUMN @extschema@.integration_references.attrs IS 'Further values that were read with it';
+COMMENT ON COLUMN @extschema@.integration_references.matches IS 'How many were found; more than one is not used without a decision';
+COMMENT ON COLUMN @extschema@.integration_references.fetched_at IS 'When the instance was asked';
+
+COMMENT ON TABLE @extschema@.integration_matches IS
+'Candidates for "this record here is that record there", with score and reason, and what was decided';
+COMMENT ON COLUMN @extschema@.integration_matches.id IS 'Identifies the candidate';
+COMMENT ON COLUMN @extschema@.integration_matches.connection_id IS 'Connection that the candidate belongs to';
+COMMENT ON COLUMN @extschema@.integration_matches.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_matches.run_id IS 'Run that found it';
+COMMENT ON COLUMN @extschema@.integration_matches.entity_type IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_matches.entity_id IS 'The record here';
+COMMENT ON COLUMN @extschema@.integration_matches.external_id IS 'The record there; null with the decision create';
+COMMENT ON COLUMN @extschema@.integration_matches.external_table IS 'Its class or table';
+COMMENT ON COLUMN @extschema@.integration_matches.external_name IS 'Its name there when it was found';
+COMMENT ON COLUMN @extschema@.integration_matches.score IS 'How alike the two are, 0 to 1';
+COMMENT ON COLUMN @extschema@.integration_matches.reason IS 'What they have in common, in words';
+COMMENT ON COLUMN @extschema@.integration_matches.decision IS 'proposed (nobody has decided), accepted, rejected, or create (none of them: make a new one)';
+COMMENT ON COLUMN @extschema@.integration_matches.decided_by IS 'Role that decided';
+COMMENT ON COLUMN @extschema@.integration_matches.decided_at IS 'When it was decided';
+
+COMMENT ON TABLE @extschema@.integration_external_records IS
+'Mirror of records that were read from the platform; a cache, safe to empty at any time';
+COMMENT ON COLUMN @extschema@.integration_external_records.connection_id IS 'Connection that they were read through';
+COMMENT ON COLUMN @extschema@.integration_external_records.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_external_records.external_table IS 'Class or table there';
+COMMENT ON COLUMN @extschema@.integration_external_records.external_id IS 'Key there (sys_id on ServiceNow)';
+COMMENT ON COLUMN @extschema@.integration_external_records.name IS 'Name there';
+COMMENT ON COLUMN @extschema@.integration_external_records.attrs IS 'Values that were read, field by field';
+COMMENT ON COLUMN @extschema@.integration_external_records.first_seen IS 'When it was read first';
+COMMENT ON COLUMN @extschema@.integration_external_records.last_seen IS 'When it was read last';
+COMMENT ON COLUMN @extschema@.integration_external_records.last_changed IS 'When a reading last differed from the one before';
+
+COMMENT ON TABLE @extschema@.integration_conflicts IS
+'Fields that both sides changed since they last agreed, waiting for a decision';
+COMMENT ON COLUMN @extschema@.integration_conflicts.id IS 'The conflict_id of itsm_resolve_conflict()';
+COMMENT ON COLUMN @extschema@.integration_conflicts.connection_id IS 'Connection that it belongs to';
+COMMENT ON COLUMN @extschema@.integration_conflicts.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_conflicts.entity_type IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_conflicts.entity_id IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_conflicts.field IS 'Column there';
+COMMENT ON COLUMN @extschema@.integration_conflicts.base IS 'Value that both sides last agreed on';
+COMMENT ON COLUMN @extschema@.integration_conflicts.ours IS 'Value here';
+COMMENT ON COLUMN @extschema@.integration_conflicts.theirs IS 'Value there';
+COMMENT ON COLUMN @extschema@.integration_conflicts.state IS 'open or resolved';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, or the value that was given';
+COMMENT ON COLUMN @extschema@.integration_conflicts.created_at IS 'When it was found';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_at IS 'When it was resolved';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_by IS 'Role that resolved it';
+
+COMMENT ON TABLE @extschema@.integration_inbox IS
+'Changes that came from the platform and are not applied yet';
+COMMENT ON COLUMN @extschema@.integration_inbox.id IS 'Order of arrival';
+COMMENT ON COLUMN @extschema@.integration_inbox.connection_id IS 'Connection that it came through';
+COMMENT ON COLUMN @extschema@.integration_inbox.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_inbox.origin IS 'How it came: poll or webhook';
+COMMENT ON COLUMN @extschema@.integration_inbox.external_table IS 'Class or table of the changed record there';
+COMMENT ON COLUMN @extschema@.integration_inbox.external_id IS 'Its key there';
+COMMENT ON COLUMN @extschema@.integration_inbox.body IS 'What was received, bounded in size; a stranger''s text, never run';
+COMMENT ON COLUMN @extschema@.integration_inbox.state IS 'new, applied, ignored or error';
+COMMENT ON COLUMN @extschema@.integration_inbox.reason IS 'Why it was ignored, or the error';
+COMMENT ON COLUMN @extschema@.integration_inbox.received_at IS 'When it arrived';
+
+COMMENT ON TABLE @extschema@.integration_entitlements IS
+'Which tier of a namespace may use which platform; no row: allowed';
+COMMENT ON COLUMN @extschema@.integration_entitlements.tier IS 'Tier, as the namespace has it';
+COMMENT ON COLUMN @extschema@.integration_entitlements.platform IS 'servicenow or haloitsm';
+COMMENT ON COLUMN @extschema@.integration_entitlements.namespace_id IS 'Always null: entitlements are the site''s, tenants do not see them';
+COMMENT ON COLUMN @extschema@.integration_entitlements.allowed IS 'False: connecting and activating are refused with a clear error';
+
+-- Internal tables.
+
+COMMENT ON TABLE pgsync_itsm.integration_secrets IS
+'Sealed credentials (libsodium, key in pgsync_itsm.key_file); no view or function returns what is in them';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.id IS 'What the *_vault_id columns of integration_connections refer to';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.namespace_id IS 'Namespace that it belongs to; part of what is authenticated, so that a row cannot be moved to another';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.purpose IS 'What it is: client_secret, password, …; authenticated as well';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.sealed IS 'Nonce and ciphertext';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.created_at IS 'When it was sealed';
+COMMENT ON TABLE pgsync_itsm.site IS
+'One row: which cluster and database this data belongs to, the site''s own visibility condition, and where GetInSync''s tables are';
+COMMENT ON TABLE pgsync_itsm.attached_objects IS
+'Columns, triggers and constraints that attaching added to the application''s tables, so that detaching leaves the database as it was';
+COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a full run has none';
+COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
+COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';
+COMMENT ON TABLE pgsync_itsm.lookup_rows IS 'Answers to these questions; unlogged';
+
+-- A sequence behind an identity column is a member of the extension like any other.
+DO $do$
+DECLARE
+    s record;
+BEGIN
+    FOR s IN SELECT c.oid::regclass AS name, t.relname, a.attname
+               FROM pg_depend AS e
+               JOIN pg_class AS c ON c.oid = e.objid AND c.relkind = 'S'
+               JOIN pg_depend AS i ON i.classid = e.classid AND i.objid = e.objid AND i.refclassid = e.classid
+                                  AND i.deptype = 'i'
+               JOIN pg_class AS t ON t.oid = i.refobjid
+               JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = i.refobjsubid
+              WHERE e.classid = 'pg_class'::regclass AND e.deptype = 'e'
+                AND e.refclassid = 'pg_extension'::regclass
+                AND e.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgsync_itsm')
+    LOOP
+        EXECUTE format('COMMENT ON SEQUENCE %s IS %L', s.name, format('Numbers for %s.%s', s.relname, s.attname));
+    END LOOP;
+END
+$do$;
