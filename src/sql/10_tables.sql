@@ -187,6 +187,7 @@ CREATE TABLE @extschema@.integration_run_items (
     payload        json,
     old_values     json,
     payload_hash   text,
+    source_hash    text,
     external_id    text,
     external_table text,
     parent_type    text,
@@ -261,7 +262,8 @@ CREATE TABLE @extschema@.integration_field_mappings (
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX integration_field_mappings_one ON @extschema@.integration_field_mappings
-    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field);
+    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field,
+     is_default);
 
 CREATE TABLE @extschema@.integration_references (
     connection_id  uuid NOT NULL,
@@ -403,6 +405,7 @@ CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
     attrs          json,
     payload        json,
     payload_hash   text,
+    source_hash    text,
     warnings       jsonb,
     verdict        text,
     reason         text,
