@@ -4,7 +4,8 @@
 #
 #     my $node = new_cluster();
 #     my $sim  = start_simulator();
-#     load_getinsync($node, 'postgres', sample => 1);
+#     load_platform($sim);
+#     load_getinsync($node, 'postgres');
 #     my $ns   = namespace_of($node, 'postgres');
 #     my $conn = connect_and_activate($node, 'postgres', $sim, namespace => $ns);
 #     my $run  = publish_and_wait($node, 'postgres', $ns);
@@ -16,8 +17,10 @@ package PgsyncItsm;
 use strict;
 use warnings;
 use Carp qw(croak);
+use Encode ();
 use Exporter 'import';
 use HTTP::Tiny;
+use IPC::Run ();
 use JSON::PP ();
 use POSIX qw(WNOHANG);
 use Test::More;
@@ -25,7 +28,7 @@ use Time::HiRes qw(usleep time);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(new_cluster start_simulator load_getinsync namespace_of connect_and_activate
+our @EXPORT = qw(new_cluster start_simulator load_getinsync load_platform namespace_of connect_and_activate
   publish_and_wait wait_for_run run_row publish_runs poll_until poll_query secret_file sql_literal top_dir
   worker_pid wait_for_worker CLIENT_ID CLIENT_SECRET USER_NAME USER_PASSWORD);
 
@@ -145,9 +148,9 @@ sub poll_query
 	return $done ? 1 : 0;
 }
 
-# load_getinsync($node, $db, %what): the sample schema and data, the extension, and itsm_attach_getinsync().
-#   sample   => 1                      the hand-made portfolio with its scope (default)
-#   generate => { applications => n }  a generated one instead; arguments of getinsync_generate()
+# load_getinsync($node, $db, %what): sample schema and data, the extension, itsm_attach_getinsync(), the scope.
+#   generate => { applications => n }  a generated portfolio, arguments of getinsync_generate(), instead of
+#                                      the hand-made one
 #   schema   => 'itsm'                 schema of the extension
 #   attach   => 0                      leave the extension out
 sub load_getinsync
@@ -155,16 +158,19 @@ sub load_getinsync
 	my ($node, $db, %opt) = @_;
 	my $dir = top_dir() . '/test/getinsync';
 	my $run = sub {
-		$node->command_ok(
-			[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$_[0]" ],
-			"load $_[0]") or BAIL_OUT("cannot load $_[0]");
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$_[0]" ],
+			'>', \$out, '2>', \$err)
+		  or croak "cannot load $_[0]: $err";
 	};
+	my $api = $opt{schema} ? "$opt{schema}." : '';
 	$run->('schema.sql');
+	$run->('generator.sql');
+	my $namespace;
 	if ($opt{generate})
 	{
 		my $args = join(', ', map { "$_ => $opt{generate}{$_}" } sort keys %{ $opt{generate} });
-		$run->('generate.sql') if -e "$dir/generate.sql";
-		$node->safe_psql($db, "SELECT getinsync_generate($args)");
+		$namespace = $node->safe_psql($db, "SELECT getinsync_generate($args)");
 	}
 	else
 	{
@@ -172,12 +178,28 @@ sub load_getinsync
 	}
 	return if exists $opt{attach} && !$opt{attach};
 
-	my $schema = $opt{schema} ? "SCHEMA $opt{schema}" : '';
 	$node->safe_psql($db, "CREATE SCHEMA IF NOT EXISTS $opt{schema}") if $opt{schema};
-	$node->safe_psql($db, "CREATE EXTENSION IF NOT EXISTS pgsync_itsm $schema");
-	$node->safe_psql($db, 'SELECT ' . ($opt{schema} ? "$opt{schema}." : '') . 'itsm_attach_getinsync()');
-	$run->('sample_scope.sql') unless $opt{generate};
+	$node->safe_psql($db, 'CREATE EXTENSION IF NOT EXISTS pgsync_itsm' . ($opt{schema} ? " SCHEMA $opt{schema}" : ''));
+	$node->safe_psql($db, "SELECT ${api}itsm_attach_getinsync()");
+	if ($opt{generate})
+	{
+		$node->safe_psql($db, "SELECT ${api}itsm_set_scope('$namespace', 'application_service')");
+	}
+	else
+	{
+		$run->('sample_scope.sql');
+	}
 	return;
+}
+
+# load_platform($sim): the users, groups and companies that the hand-made portfolio refers to, and the rows
+# that get in its way; load_platform($sim, $node, $db): those of a generated portfolio.
+sub load_platform
+{
+	my ($sim, $node, $db) = @_;
+	return $sim->load_file(top_dir() . '/test/getinsync/platform.json') unless $node;
+	my $json = $node->safe_psql($db, 'SELECT getinsync_generate_platform()');
+	return $sim->load(JSON::PP::decode_json(Encode::encode_utf8($json)));
 }
 
 # The namespace with the most applications: the one that a test is about.
@@ -281,9 +303,13 @@ sub wait_for_worker
 	return poll_until(sub { worker_pid($node, $db) }, what => "a worker in $db", %opt);
 }
 
-# start_simulator(%options): a simulator of its own process, on a free port.
-#   options   [ further command-line options ]
+# start_simulator(%options): a simulator in a process of its own, on a free port.
+#   roles     of the integration user, comma list
+#   client_credentials   0: leave that grant off, as a fresh instance has it
 #   data      [ directories of further data ]
+#   options   [ further command-line options ]
+# Methods: url, port, pid, log, get(path), post(path, hash), stats, dump(tables), load(hash), load_file(path),
+# reset_counters, stop.
 sub start_simulator
 {
 	return PgsyncItsm::Simulator->start(@_);
@@ -298,6 +324,8 @@ use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(usleep time);
 
+use constant ROLES => 'itil,contract_manager,asset,sn_cmdb_admin';
+
 sub start
 {
 	my ($class, %opt) = @_;
@@ -305,10 +333,11 @@ sub start
 	my $dir = PostgreSQL::Test::Utils::tempdir('simulator');
 	my $program = "$top/test/simulator/itsm-simulator";
 	my @command = (
-		$program, '--port', 0, '--port-file', "$dir/port", '--exit-with-parent',
-		'--client', PgsyncItsm::CLIENT_ID() . ':' . PgsyncItsm::CLIENT_SECRET(),
-		'--user', PgsyncItsm::USER_NAME() . ':' . PgsyncItsm::USER_PASSWORD());
-	push @command, '--data', $_ for @{ $opt{data} // ["$top/test/getinsync/platform"] };
+		$program, '--port', 0, '--port-file', "$dir/port", '--parent-pid', $$,
+		'--user', PgsyncItsm::USER_NAME() . ':' . PgsyncItsm::USER_PASSWORD() . ':' . ($opt{roles} // ROLES),
+		'--client', join(':', PgsyncItsm::CLIENT_ID(), PgsyncItsm::CLIENT_SECRET(), PgsyncItsm::USER_NAME()));
+	push @command, '--client-credentials' if $opt{client_credentials} // 1;
+	push @command, '--data', $_ for @{ $opt{data} // [] };
 	push @command, @{ $opt{options} // [] };
 
 	my $pid = fork() // die "fork: $!";
@@ -364,7 +393,11 @@ sub post
 
 sub stats { return $_[0]->get('/__sim/stats') }
 
-# dump('cmdb_ci_business_app', ...): table => [ rows ], straight from the simulator's store.
+# Counters and request log to zero, data kept.
+sub reset_counters { return $_[0]->post('/__sim/counters') }
+
+# dump('cmdb_ci_business_app', ...): { table => [ rows ] }, straight from the simulator's store; rows of
+# exactly that table.
 sub dump
 {
 	my ($self, @tables) = @_;
