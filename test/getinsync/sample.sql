@@ -139,8 +139,8 @@ SELECT pg_temp.id('contact', n), :riverton, name, email, title, department, cate
 INSERT INTO teams (id, namespace_id, workspace_id, name, is_active)
 SELECT pg_temp.id('team', n), :riverton, pg_temp.id('workspace', workspace), name, active
   FROM (VALUES
-    (1, NULL, 'Service Desk', true),
-    (2, NULL, 'Application Support', true),
+    (1, NULL, 'Riverton Service Desk', true),
+    (2, NULL, 'Riverton Application Support', true),
     (3, NULL, 'Infrastructure Operations', true),
     (4, NULL, 'Change Advisory Board', true),
     -- no such group on the platform
