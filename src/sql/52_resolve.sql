@@ -202,12 +202,6 @@ BEGIN
                 PERFORM pgsync_itsm.ask(run, 'name', g.class, g.names, chunk => 50);
         END CASE;
     END LOOP;
-    FOR g IN SELECT p.entity_type, coalesce(p.external_table, p.class) AS target, array_agg(p.external_id) AS ids
-               FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.parent_type IS NULL
-              GROUP BY 1, 2
-    LOOP
-        PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
-    END LOOP;
     -- Where relationships are written one by one, nothing but a look keeps the platform from having a row twice.
     IF pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' THEN
         PERFORM pgsync_itsm.ask(run, 'relation', '', ARRAY(
@@ -224,7 +218,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_ask_records(@extschema@.integration_runs) IS
-'Second questions of a plan: is what we do not know there already, and what do the records look like that we are about to change';
+'Second questions of a plan: is what we do not know there already';
 
 -- What was found of the unmapped records: one row each, the surest evidence first.
 CREATE FUNCTION pgsync_itsm.plan_matches(run @extschema@.integration_runs)
@@ -273,18 +267,41 @@ BEGIN
                               THEN 'a record there has this name and belongs to something else (correlation id)'
                          WHEN m.how = 'name' AND NOT adopt THEN 'a record there has this name and is not ours (on_existing = hold)'
                          ELSE format('found there by %s', m.how) END,
-           warnings = CASE WHEN m.how = 'name' THEN p.warnings ELSE p.warnings END
       FROM pgsync_itsm.plan_matches(run) AS m
      WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id;
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'CREATE' WHERE p.run_id = run.id AND p.verdict = 'NEW';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_decide(@extschema@.integration_runs) IS 'Turns what was found there into verdicts';
+
+CREATE FUNCTION pgsync_itsm.plan_ask_old(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN SELECT p.entity_type, coalesce(p.external_table, p.class) AS target, array_agg(p.external_id) AS ids
+               FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.parent_type IS NULL
+              GROUP BY 1, 2
+    LOOP
+        PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_ask_old(@extschema@.integration_runs) IS 'Third questions of a plan: what do the records look like that it is about to change';
+
+CREATE FUNCTION pgsync_itsm.plan_gone(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     -- A known record that does not answer was deleted there: never made again unasked.
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'MISMATCH', reason = 'deleted there'
-     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.parent_type IS NULL AND p.reason IS NULL
+     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.parent_type IS NULL
        AND EXISTS (SELECT FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id AND l.kind = 'record' AND l.state = 'done' AND p.external_id = ANY (l.keys))
        AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'record' AND x.key = p.external_id);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_decide(@extschema@.integration_runs) IS 'Turns what was found there into verdicts';
+COMMENT ON FUNCTION pgsync_itsm.plan_gone(@extschema@.integration_runs) IS 'Holds records that the map knows and the platform no longer has';
 
 CREATE FUNCTION pgsync_itsm.plan_relations(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
