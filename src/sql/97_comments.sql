@@ -187,7 +187,7 @@ COMMENT ON COLUMN @extschema@.integration_sources.id IS 'Identifies the row';
 COMMENT ON COLUMN @extschema@.integration_sources.namespace_id IS 'Namespace of the connection that it is for; null: for all';
 COMMENT ON COLUMN @extschema@.integration_sources.connection_id IS 'Connection that it is for; null: for every connection without one of its own';
 COMMENT ON COLUMN @extschema@.integration_sources.entity_type IS 'Entity type that it yields';
-COMMENT ON COLUMN @extschema@.integration_sources.query IS 'SELECT with a namespace_id column, run with the rights of the connection''s owner';
+COMMENT ON COLUMN @extschema@.integration_sources.query IS 'SELECT that yields the columns of pgsync_itsm.source_columns(), $1 in it is the namespace; run with the rights of the connection''s owner';
 COMMENT ON COLUMN @extschema@.integration_sources.key_type IS 'Type of the key column; keys are given to the query as this type, so that an index serves';
 COMMENT ON COLUMN @extschema@.integration_sources.origin IS 'getinsync: made by itsm_attach_getinsync() and removed by itsm_detach_getinsync(); user: made by hand';
 COMMENT ON COLUMN @extschema@.integration_sources.description IS 'Where the records come from, in words';
