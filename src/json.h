@@ -48,7 +48,7 @@ extern struct json_object *json_path(struct json_object *object, const char *dot
 extern const char *json_text(struct json_object *object, const char *name); /* strings only */
 extern const char *json_scalar(struct json_object *object, const char *name);	/* numbers and booleans too */
 extern const char *json_value_text(struct json_object *value);	/* of a scalar; NULL for others */
-extern bool json_bool(struct json_object *object, const char *name, bool fallback); /* also "true" */
+extern bool json_boolean(struct json_object *object, const char *name, bool fallback); /* also "true" */
 extern int64 json_int(struct json_object *object, const char *name, int64 fallback); /* also "42" */
 extern bool json_is_object(struct json_object *value);
 extern bool json_is_array(struct json_object *value);
