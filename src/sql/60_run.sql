@@ -1,0 +1,503 @@
+-- Running: turn, claim, settle.  The worker calls these and holds no transaction between them.
+
+CREATE FUNCTION pgsync_itsm.fail_run(run_id bigint, sqlstate text, message text, hint text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    UPDATE @extschema@.integration_runs AS r
+       SET error_code = sqlstate, error_message = left(message, 2000), error_hint = hint
+     WHERE r.id = run_id;
+    UPDATE @extschema@.integration_connections AS c SET last_error = left(message, 2000)
+      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id;
+    PERFORM pgsync_itsm.finish_run(run_id, 'failed');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.fail_run(bigint, text, text, text) IS 'Ends a run that cannot go on, with the reason';
+
+CREATE FUNCTION pgsync_itsm.finish_run(run_id bigint, status text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
+     WHERE i.run_id = run_id AND i.state IN ('planned', 'pending', 'sent') AND status IN ('cancelled', 'failed');
+    UPDATE @extschema@.integration_run_steps AS s SET status = 'done', finished_at = coalesce(s.finished_at, now())
+     WHERE s.run_id = run_id AND status = 'done';
+    UPDATE @extschema@.integration_runs AS r
+       SET status = status, phase = 'finished', finished_at = now(), done = c.done, dead = c.dead, warned = c.warned
+      FROM (SELECT count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done,
+                   count(*) FILTER (WHERE i.state = 'dead') AS dead,
+                   count(*) FILTER (WHERE i.state = 'done' AND i.warnings IS NOT NULL) AS warned
+              FROM @extschema@.integration_run_items AS i WHERE i.run_id = run_id) AS c
+     WHERE r.id = run_id;
+    UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
+      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind <> 'preview';
+    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run_id;
+    DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
+    DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run_id;
+    DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.finish_run(bigint, text) IS 'Ends a run: counts, steps, and the work space it leaves';
+
+CREATE FUNCTION pgsync_itsm.recover() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
+     WHERE i.state = 'sent';
+    UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
+     WHERE l.state = 'sent';
+    -- The work space of a plan does not survive a crash: what was being planned is planned anew.
+    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
+     WHERE r.status = 'planning';
+    DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
+     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase <> 'recheck';
+    UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
+END;
+COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
+
+CREATE FUNCTION pgsync_itsm.worker_ready() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN pgsync_itsm.is_adopted();
+COMMENT ON FUNCTION pgsync_itsm.worker_ready() IS 'May this database push: false in a copy until itsm_adopt()';
+
+CREATE FUNCTION pgsync_itsm.next_plan() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT min(r.id) FROM @extschema@.integration_runs AS r
+         WHERE r.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(r.id));
+COMMENT ON FUNCTION pgsync_itsm.next_plan() IS 'A run whose plan can go on now';
+
+-- Turn ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.start_runs() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Before a connection's first publish nothing is sent by itself; that publish reads everything anyway.
+    WITH gone AS (
+        DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
+         WHERE c.id = r.connection_id AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
+        RETURNING r.id, r.connection_id)
+    UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
+      FROM gone AS g WHERE c.id = g.connection_id;
+    DELETE FROM pgsync_itsm.run_keys AS k WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = k.run_id);
+    -- What changed while settings or activation were being committed is found by one plan in full.
+    WITH due AS (
+        UPDATE @extschema@.integration_connections AS c SET full_plan_after = NULL
+         WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
+           AND c.first_publish_at IS NOT NULL
+           AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_after)
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
+        RETURNING c.id, c.namespace_id, c.owner)
+    INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
+    SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d;
+    UPDATE @extschema@.integration_runs AS r SET status = 'planning', phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
+      FROM (SELECT DISTINCT ON (q.connection_id) q.id
+              FROM @extschema@.integration_runs AS q
+              JOIN @extschema@.integration_connections AS c ON c.id = q.connection_id AND c.is_active AND c.paused_at IS NULL
+             WHERE q.status = 'queued'
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = q.connection_id AND o.status IN ('planning', 'running'))
+             ORDER BY q.connection_id, q.origin <> 'call', q.id) AS n
+     WHERE r.id = n.id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.start_runs() IS 'One run at a time per connection; a hand-started one goes first';
+
+CREATE FUNCTION pgsync_itsm.advance_run(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r @extschema@.integration_runs;
+    g record;
+    failed boolean;
+BEGIN
+    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id FOR UPDATE;
+    IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
+        FOR g IN SELECT i.entity_type, i.external_table, array_agg(DISTINCT i.external_id) AS ids
+                   FROM @extschema@.integration_run_items AS i
+                  WHERE i.run_id = r.id AND i.state = 'done' AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
+                    AND i.outcome = 'done' AND i.external_id IS NOT NULL
+                  GROUP BY i.entity_type, i.external_table
+        LOOP
+            PERFORM pgsync_itsm.ask(r, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(r.connection_id, g.entity_type));
+        END LOOP;
+        UPDATE @extschema@.integration_runs AS x SET phase = 'verify' WHERE x.id = r.id;
+        IF pgsync_itsm.plan_open_lookups(r.id) THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF r.phase = 'verify' THEN
+        PERFORM pgsync_itsm.compare_taken(r);
+    END IF;
+    PERFORM pgsync_itsm.finish_run(r.id, 'done');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.advance_run(bigint) IS 'A run with nothing left to send reads back what it wrote, then ends';
+
+-- Values that we sent and that are not there: another source's, read-only, dropped.  Not an error, but named.
+CREATE FUNCTION pgsync_itsm.compare_taken(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE TEMPORARY TABLE IF NOT EXISTS pgsync_itsm_taken (item_id bigint, entity_type text, entity_id uuid, missing jsonb, number text) ON COMMIT DROP;
+    TRUNCATE pgsync_itsm_taken;
+    INSERT INTO pgsync_itsm_taken
+    SELECT i.id, i.entity_type, i.entity_id,
+           (SELECT jsonb_object_agg(v.field, v.value) FROM json_each_text(i.payload) AS v(field, value)
+             WHERE v.field NOT LIKE '\_%' AND x.attrs -> v.field IS NOT NULL
+               AND rtrim(coalesce(x.attrs ->> v.field, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))),
+           x.attrs ->> 'number'
+      FROM @extschema@.integration_run_items AS i
+      JOIN LATERAL (SELECT l.attrs FROM pgsync_itsm.lookup_rows AS l
+                     WHERE l.run_id = i.run_id AND l.kind = 'record' AND l.key = i.external_id LIMIT 1) AS x ON true
+     WHERE i.run_id = run.id AND i.state = 'done' AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL AND i.payload IS NOT NULL;
+    UPDATE @extschema@.integration_run_items AS i
+       SET warnings = coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(t.missing) AS f)
+      FROM pgsync_itsm_taken AS t WHERE i.id = t.item_id AND t.missing IS NOT NULL;
+    UPDATE @extschema@.integration_sync_map AS m
+       SET external_number = coalesce(nullif(t.number, ''), m.external_number),
+           not_taken = t.missing,
+           last_agreed = CASE WHEN t.missing IS NULL THEN m.last_agreed
+                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END,
+           last_sync_hash = CASE WHEN t.missing IS NULL THEN m.last_sync_hash
+                                 ELSE pgsync_itsm.content_hash((SELECT json_object_agg(v.field, v.value)::text FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field)) END
+      FROM pgsync_itsm_taken AS t
+     WHERE m.connection_id = run.connection_id AND m.entity_type = t.entity_type AND m.entity_id = t.entity_id
+       AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
+    DROP TABLE pgsync_itsm_taken;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.compare_taken(@extschema@.integration_runs) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
+
+CREATE FUNCTION pgsync_itsm.turn() RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    r record;
+BEGIN
+    IF NOT pgsync_itsm.is_adopted() THEN
+        RETURN;
+    END IF;
+    PERFORM pgsync_itsm.collect();
+    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
+        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
+    END LOOP;
+    -- A lease that ran out belongs to nobody any more.
+    UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
+     WHERE i.state = 'sent' AND i.lease_until < now();
+    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
+              JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
+              WHERE x.status = 'running' AND NOT pgsync_itsm.plan_open_lookups(x.id)
+                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state IN ('pending', 'sent')) LOOP
+        PERFORM pgsync_itsm.advance_run(r.id);
+    END LOOP;
+    PERFORM pgsync_itsm.start_runs();
+    RETURN QUERY
+        SELECT CASE WHEN x.partial AND (SELECT count(*) FROM pgsync_itsm.run_keys AS k WHERE k.run_id = x.id) <= 100
+                    THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
+          FROM @extschema@.integration_runs AS x
+         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
+        UNION ALL
+        SELECT DISTINCT 'lookup', l.connection_id, NULL::bigint, NULL::timestamptz
+          FROM pgsync_itsm.lookups AS l JOIN @extschema@.integration_connections AS c ON c.id = l.connection_id AND c.is_active AND c.paused_at IS NULL
+         WHERE l.state = 'pending' AND coalesce(l.not_before, '-infinity') <= now()
+        UNION ALL
+        SELECT 'write', x.connection_id, x.id, NULL
+          FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
+         WHERE x.status = 'running'
+           AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' AND coalesce(i.not_before, '-infinity') <= now())
+        UNION ALL
+        SELECT 'sleep', NULL, NULL, min(d.due)
+          FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS x ON x.id = i.run_id AND x.status = 'running'
+                 WHERE i.state = 'pending' AND i.not_before > now()
+                UNION ALL SELECT min(l.not_before) FROM pgsync_itsm.lookups AS l WHERE l.state = 'pending' AND l.not_before > now()
+                UNION ALL SELECT min(i.lease_until) FROM @extschema@.integration_run_items AS i WHERE i.state = 'sent'
+                UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
+                           WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
+                UNION ALL SELECT pgsync_itsm.queue_due()) AS d(due)
+        HAVING min(d.due) IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.turn() IS 'What the worker has to do now, and when it has to look again';
+
+-- Claim ---------------------------------------------------------------------------------------------
+
+-- Items that could be sent now.  Relationships wait for the map entries of both ends, not for a whole step;
+-- companies come before everything that may name them; two requests never write one record at a time.
+CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid)
+RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt
+      FROM @extschema@.integration_runs AS r
+      JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state = 'pending'
+     WHERE r.connection_id = next_batch.connection_id AND r.status = 'running'
+       AND coalesce(i.not_before, '-infinity') <= now()
+       AND (i.parent_id IS NULL OR i.action = 'DELETE'
+            OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+           AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = i.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
+       AND (i.ord <= 10 OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.ord <= 10 AND o.state IN ('pending', 'sent')))
+       AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
+                                                  AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+     ORDER BY i.ord, i.id
+     LIMIT 1;
+END;
+COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid) IS 'Which kind of items of a connection can be claimed next';
+
+CREATE FUNCTION pgsync_itsm.fill_companies(connection_id uuid, payload json) RETURNS json
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
+    (SELECT json_object_agg(v.field, coalesce(m.external_id, v.value) ORDER BY v.ord) FILTER (WHERE v.value NOT LIKE '@company/%' OR m.external_id IS NOT NULL)
+       FROM json_each_text(payload) WITH ORDINALITY AS v(field, value, ord)
+       LEFT JOIN @extschema@.integration_sync_map AS m ON v.value LIKE '@company/%' AND m.connection_id = fill_companies.connection_id
+        AND m.entity_type = 'company' AND '@company/' || m.entity_id = v.value) END;
+COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
+
+CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, run_id bigint, step text, entity_type text, action text, in_doubt boolean,
+                                  max_items integer, lease_seconds integer, repeatable boolean)
+RETURNS TABLE (item_id bigint, generation integer, entity_type text, action text, native_key text, external_id text, external_table text,
+               payload text, parent_external_id text, parent_table text, child_external_id text, child_table text,
+               rel_type text, rel_type_id text, attempts integer, in_doubt boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    version text := pgsync_itsm.mapping_version($1, $4);
+BEGIN
+    UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
+     WHERE s.run_id = $2 AND s.step = $3 AND s.status = 'waiting';
+    RETURN QUERY
+    WITH picked AS MATERIALIZED (
+        SELECT i.id
+          FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = $2 AND i.state = 'pending' AND i.step = $3 AND i.entity_type = $4 AND i.action = $5 AND i.in_doubt = $6
+           AND coalesce(i.not_before, '-infinity') <= now()
+           AND (i.parent_id IS NULL OR i.action = 'DELETE'
+                OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+               AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
+           AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
+                                                      AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+         ORDER BY i.ord, i.id
+         LIMIT $7
+         FOR UPDATE OF i SKIP LOCKED
+    ), claimed AS (
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $8),
+               in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT $9), payload = f.payload,
+               payload_hash = CASE WHEN i.payload::text LIKE '%"@company/%'
+                                   THEN pgsync_itsm.content_hash(f.payload::text || '|' || coalesce(i.external_table, '') || '|' || version)
+                                   ELSE i.payload_hash END,
+               updated_at = now()
+          FROM picked AS k
+          JOIN @extschema@.integration_run_items AS j ON j.id = k.id
+         CROSS JOIN LATERAL (SELECT pgsync_itsm.fill_companies($1, j.payload) AS payload) AS f
+         WHERE i.id = k.id
+        RETURNING i.*
+    )
+    SELECT c.id, c.generation, c.entity_type, c.action, c.native_key, c.external_id, c.external_table,
+           CASE WHEN c.parent_id IS NULL THEN c.payload::text END,
+           pm.external_id, pm.external_table, cm.external_id, cm.external_table, c.rel_type, c.rel_type_id, c.attempts, $6
+      FROM claimed AS c
+      LEFT JOIN @extschema@.integration_sync_map AS pm ON pm.connection_id = $1 AND pm.entity_type = c.parent_type AND pm.entity_id = c.parent_id
+      LEFT JOIN @extschema@.integration_sync_map AS cm ON cm.connection_id = $1 AND cm.entity_type = c.child_type AND cm.entity_id = c.child_id
+     ORDER BY c.ord, c.id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text, text, text, boolean, integer, integer, boolean) IS
+'Takes items of one kind for one request: attempts counted before the act, a lease, a generation';
+
+-- Settle ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.backoff(attempts integer, retry_after_s double precision) RETURNS interval
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN retry_after_s > 0 THEN make_interval(secs => least(retry_after_s, 3700))
+            ELSE make_interval(secs => least(60, power(2, greatest(attempts, 1) - 1)) * (0.5 + random())) END;
+COMMENT ON FUNCTION pgsync_itsm.backoff(integer, double precision) IS 'How long to wait before the next attempt: 1 s doubling to 60 s, half to one and a half of it, or what the platform asks for';
+
+CREATE TYPE pgsync_itsm.answer AS (item_id bigint, outcome text, operation text, external_id text, external_table text,
+    number text, error_class text, message text, not_taken jsonb, excerpt text);
+COMMENT ON TYPE pgsync_itsm.answer IS 'What the platform said of one item';
+
+CREATE FUNCTION pgsync_itsm.settle(connection_id uuid, run_id bigint, item_ids bigint[], generations integer[], outcomes text[], operations text[],
+    external_ids text[], external_tables text[], external_numbers text[], error_classes text[], messages text[], not_taken text[], excerpts text[],
+    http_status integer, retry_after_s double precision) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    ceiling integer := pgsync_itsm.setting($1, 'max_attempts')::integer;
+    answers pgsync_itsm.answer[];
+BEGIN
+    -- Only what is still ours: a claim whose lease was taken over has another generation by now.
+    SELECT array_agg(ROW(i.id, CASE WHEN a.outcome = 'retry' AND i.attempts >= ceiling THEN 'dead' ELSE a.outcome END,
+                         a.operation, coalesce(a.external_id, i.external_id), coalesce(a.external_table, i.external_table), a.number,
+                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt)::pgsync_itsm.answer)
+      INTO answers
+      FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+           AS a(id, generation, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt)
+      JOIN @extschema@.integration_run_items AS i ON i.id = a.id AND i.generation = a.generation AND i.state = 'sent' AND i.run_id = $2;
+    PERFORM pgsync_itsm.settle_map($1, answers);
+    PERFORM pgsync_itsm.settle_log($1, answers, $14);
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE 'pending' END,
+           attempts = CASE WHEN a.outcome = 'release' THEN greatest(i.attempts - 1, 0) ELSE i.attempts END,
+           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts, $15) END,
+           in_doubt = CASE WHEN a.outcome IN ('retry', 'release') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1) ELSE false END,
+           lease_until = NULL, outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
+           error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
+           http_status = $14, updated_at = now(),
+           warnings = CASE WHEN a.not_taken IS NULL THEN i.warnings
+                           ELSE coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(a.not_taken) AS f) END
+      FROM unnest(answers) AS a WHERE i.id = a.item_id;
+    PERFORM pgsync_itsm.settle_blocked($2) WHERE EXISTS (SELECT FROM unnest(answers) AS a WHERE a.outcome = 'dead');
+    PERFORM pgsync_itsm.settle_steps($2);
+END
+$$;
+
+COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], integer[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer, double precision) IS
+'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
+
+CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO @extschema@.integration_sync_map AS m
+        (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
+         parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken)
+    SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
+           CASE WHEN i.parent_id IS NULL THEN c.instance_url || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
+           rtrim(i.label), i.parent_id, i.child_id, i.rel_type, 'published',
+           coalesce(a.operation = 'create', false), CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
+           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken
+      FROM unnest(settle_map.answers) AS a
+      JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+      JOIN @extschema@.integration_connections AS c ON c.id = i.connection_id
+     CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
+            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS g(agreed)
+     WHERE a.outcome IN ('done', 'unchanged') AND i.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
+    ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
+       SET external_id = excluded.external_id, external_table = excluded.external_table,
+           external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
+           published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
+           created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
+           last_sync_hash = excluded.last_sync_hash, last_sent_hash = excluded.last_sent_hash,
+           last_agreed = excluded.last_agreed, not_taken = excluded.not_taken;
+    UPDATE @extschema@.integration_sync_map AS m SET last_synced_at = now()
+      FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+     WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+    DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
+     WHERE i.id = a.item_id AND a.outcome IN ('done', 'unchanged') AND i.action = 'DELETE'
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+    INSERT INTO @extschema@.integration_references AS r (connection_id, namespace_id, kind, target, key, external_id, external_table, label, matches)
+    SELECT DISTINCT ON (lower(i.label)) i.connection_id, i.namespace_id, 'company', '', lower(i.label), a.external_id, a.external_table, i.label, 1
+      FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+     WHERE i.entity_type = 'company' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
+    ON CONFLICT (connection_id, kind, target, key) DO UPDATE
+       SET external_id = excluded.external_id, external_table = excluded.external_table, matches = 1, fetched_at = now();
+END;
+COMMENT ON FUNCTION pgsync_itsm.settle_map(uuid, pgsync_itsm.answer[]) IS 'The map after an answer: what is agreed now, and which record there is ours';
+
+CREATE FUNCTION pgsync_itsm.settle_log(connection_id uuid, answers pgsync_itsm.answer[], http_status integer) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO @extschema@.integration_sync_log
+        (connection_id, namespace_id, run_id, item_id, operation, entity_type, entity_id, external_id, status,
+         request_payload, response_payload, error_class, error_message, http_status)
+    SELECT i.connection_id, i.namespace_id, i.run_id, i.id,
+           coalesce(nullif(a.operation, 'unchanged'), CASE WHEN a.outcome = 'unchanged' THEN 'read' WHEN i.action = 'CREATE' THEN 'create' WHEN i.action = 'DELETE' THEN 'delete' ELSE 'update' END),
+           i.entity_type, i.entity_id, a.external_id,
+           CASE WHEN a.outcome IN ('done', 'unchanged') THEN 'success' ELSE 'error' END,
+           CASE WHEN i.parent_id IS NULL THEN i.payload
+                ELSE json_build_object('parent', i.parent_id, 'child', i.child_id, 'type', i.rel_type) END,
+           a.excerpt::json,
+           a.error_class, a.message, settle_log.http_status
+      FROM unnest(settle_log.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+     WHERE a.outcome IN ('done', 'unchanged', 'dead', 'retry');
+END;
+COMMENT ON FUNCTION pgsync_itsm.settle_log(uuid, pgsync_itsm.answer[], integer) IS 'One log row an item and answer';
+
+-- Who needs a dead item is skipped, the blocker named; everything else goes on.
+CREATE FUNCTION pgsync_itsm.settle_blocked(run_id bigint) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = format('its %s "%s" could not be published: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200)), updated_at = now()
+      FROM @extschema@.integration_run_items AS d
+     WHERE i.run_id = settle_blocked.run_id AND i.state = 'pending' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
+       AND d.run_id = i.run_id AND d.state = 'dead'
+       AND ((d.entity_type = i.parent_type AND d.entity_id = i.parent_id) OR (d.entity_type = i.child_type AND d.entity_id = i.child_id))
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+END;
+COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead';
+
+CREATE FUNCTION pgsync_itsm.settle_steps(run_id bigint) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_run_steps AS s
+       SET done = c.done, failed = c.failed, skipped = c.skipped,
+           status = CASE WHEN c.open = 0 THEN 'done' ELSE s.status END,
+           finished_at = CASE WHEN c.open = 0 THEN now() END
+      FROM (SELECT i.step, count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE i.state = 'dead') AS failed,
+                   count(*) FILTER (WHERE i.state = 'skipped') AS skipped, count(*) FILTER (WHERE i.state IN ('pending', 'sent')) AS open
+              FROM @extschema@.integration_run_items AS i
+             WHERE i.run_id = settle_steps.run_id AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE') GROUP BY i.step) AS c
+     WHERE s.run_id = settle_steps.run_id AND s.step = c.step AND s.status <> 'done';
+END;
+COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Progress of the steps of a run';
+
+CREATE FUNCTION pgsync_itsm.count_request(connection_id uuid, run_id bigint, step text, writes boolean, subrequests integer, bytes_sent bigint, bytes_received bigint) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_runs AS r
+       SET requests = r.requests + 1, write_requests = r.write_requests + count_request.writes::integer,
+           subrequests = r.subrequests + count_request.subrequests,
+           bytes_sent = r.bytes_sent + count_request.bytes_sent, bytes_received = r.bytes_received + count_request.bytes_received
+     WHERE r.id = coalesce(count_request.run_id, (SELECT min(x.id) FROM @extschema@.integration_runs AS x
+                            WHERE x.connection_id = count_request.connection_id AND x.status IN ('planning', 'running')));
+    UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + 1
+     WHERE s.run_id = count_request.run_id AND s.step = count_request.step;
+END;
+COMMENT ON FUNCTION pgsync_itsm.count_request(uuid, bigint, text, boolean, integer, bigint, bigint) IS 'Adds one HTTP request to the counters of a run';
+
+-- Look-ups ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.claim_lookups(connection_id uuid, max_lookups integer, lease_seconds integer)
+RETURNS TABLE (lookup_id bigint, run_id bigint, generation integer, kind text, target text, keys text[], fields text[])
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE pgsync_itsm.lookups AS l
+       SET state = 'sent', attempts = l.attempts + 1, generation = l.generation + 1, lease_until = now() + make_interval(secs => claim_lookups.lease_seconds)
+     WHERE l.id IN (SELECT x.id FROM pgsync_itsm.lookups AS x
+                     WHERE x.connection_id = claim_lookups.connection_id AND x.state = 'pending' AND coalesce(x.not_before, '-infinity') <= now()
+                     ORDER BY x.id LIMIT claim_lookups.max_lookups FOR UPDATE SKIP LOCKED)
+    RETURNING l.id, l.run_id, l.generation, l.kind, l.target, l.keys, l.fields;
+END;
+COMMENT ON FUNCTION pgsync_itsm.claim_lookups(uuid, integer, integer) IS 'Takes questions for one request';
+
+CREATE FUNCTION pgsync_itsm.settle_lookups(connection_id uuid, lookup_ids bigint[], generations integer[], outcomes text[], error_classes text[], messages text[],
+    row_lookups bigint[], row_keys text[], row_external_ids text[], row_external_tables text[], row_labels text[], row_attrs text[], retry_after_s double precision) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    ceiling integer := pgsync_itsm.setting($1, 'max_attempts')::integer;
+BEGIN
+    INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, external_id, external_table, label, attrs)
+    SELECT l.run_id, l.kind, l.target, w.key, w.external_id, w.external_table, w.label, w.attrs::json
+      FROM unnest($7, $8, $9, $10, $11, $12) AS w(lookup_id, key, external_id, external_table, label, attrs)
+      JOIN unnest($2, $3, $4) AS a(id, generation, outcome) ON a.id = w.lookup_id AND a.outcome = 'done'
+      JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent';
+    UPDATE pgsync_itsm.lookups AS l
+       SET state = CASE WHEN a.outcome = 'done' THEN 'done'
+                        WHEN a.outcome = 'dead' OR a.outcome = 'retry' AND l.attempts >= ceiling THEN 'failed' ELSE 'pending' END,
+           attempts = CASE WHEN a.outcome = 'release' THEN greatest(l.attempts - 1, 0) ELSE l.attempts END,
+           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(l.attempts, $13) END,
+           error_class = a.error_class, error_message = left(a.message, 2000), lease_until = NULL
+      FROM unnest($2, $3, $4, $5, $6) AS a(id, generation, outcome, error_class, message)
+     WHERE l.id = a.id AND l.generation = a.generation AND l.state = 'sent';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.settle_lookups(uuid, bigint[], integer[], text[], text[], text[], bigint[], text[], text[], text[], text[], text[], double precision) IS
+'Writes down what the platform answered';
