@@ -214,14 +214,14 @@ COMMENT ON COLUMN @extschema@.integration_field_mappings.platform IS 'servicenow
 COMMENT ON COLUMN @extschema@.integration_field_mappings.entity_type IS 'Entity type that is mapped';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.target_class IS 'Class there that the row is for; *: every class';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.target_field IS 'Column there';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.expression IS 'Column of the source, or an SQL expression over its columns, run with the rights of the connection''s owner; null: the field is not sent';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.expression IS 'Column of the source, or an SQL expression over its columns, run with the rights of the connection''s owner; :setting(name) stands for a setting; null: the field is left alone';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.kind IS 'What the value is: text and date are sent as they are, the others are looked up there first';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here → value there; a value that is not in it is sent as it is';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here → value there, one flat object, * for all others; alternatives as in Pipeline|Operational: the first that the instance has; a value that is not in it is sent as it is';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.on_unresolved IS 'When a look-up finds nothing: warn (leave the field out, say so), ignore (leave it out) or error (the record is not sent)';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.direction IS 'publish, subscribe or both';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.authority IS 'Whose value counts when the two sides differ: ours, theirs, newest, if_empty (ours where theirs is empty or was ours) or manual';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.condition IS 'SQL condition over the source''s columns; the field is sent only where it holds; null: always';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.ord IS 'Order of evaluation and display; of two rows for one field that both hold, the first wins';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.condition IS 'Setting of the connection, with the values for which the row counts, as in life_cycle_write=legacy|both; null: always';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.ord IS 'Order of display';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.is_default IS 'True for rows that the extension brought: an upgrade may replace them';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.enabled IS 'False: the row counts as absent';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.updated_at IS 'When it was stored; a change plans the entity type in full';
