@@ -1,0 +1,490 @@
+/*
+ * source.c
+ *	  The only place where SQL that users wrote is run: sources, filters and
+ *	  mapping expressions, as the connection's owner, read-only and bounded.
+ *
+ * What is run is composed in SQL (pgsync_itsm.source_task); here it is checked
+ * to be one SELECT, and run between a switch to the owner and a switch back.
+ * No table of the extension is read while the owner's rights are in force, and
+ * nothing of the owner's runs while they are not.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/plancache.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/uuid.h"
+
+#include "pgsync_itsm.h"
+#include "source.h"
+
+PG_FUNCTION_INFO_V1(source_read);
+PG_FUNCTION_INFO_V1(source_check_sql);
+PG_FUNCTION_INFO_V1(source_check_expression);
+
+/* What to run, as whom, under which settings; palloc'd as a whole. */
+typedef struct SourceTask
+{
+	const char *entity_type;
+	char	   *connection;		/* as text, for messages; NULL: none */
+	char	   *query;			/* NULL: there is no such source */
+	Oid			owner;
+	bool		namespace_null;
+	Datum		namespace_id;
+	int			nsettings;
+	char	  **setting_names;
+	char	  **setting_values;
+} SourceTask;
+
+/* What was in force before the switch. */
+typedef struct SourceSwitch
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+	bool		timer;
+} SourceSwitch;
+
+/* Settings that the text of values depends on, and with it the hash of a payload. */
+static const char *const fixed_settings[][2] = {
+	{"search_path", "pg_catalog, pg_temp"},
+	{"row_security", "on"},
+	{"transaction_read_only", "on"},
+	{"DateStyle", "ISO, YMD"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"jit", "off"},
+};
+
+static void
+error_context(void *arg)
+{
+	SourceTask *task = arg;
+
+	if (task->connection)
+		errcontext("source of entity type \"%s\" of connection %s", task->entity_type, task->connection);
+	else
+		errcontext("source of entity type \"%s\"", task->entity_type);
+}
+
+/* The owner of one of our functions is the owner of the extension. */
+static Oid
+function_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static char **
+text_array(Datum datum, int *count)
+{
+	Datum	   *elements;
+	char	  **result;
+	int			i;
+
+	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, count);
+	result = palloc(sizeof(char *) * (*count + 1));
+	for (i = 0; i < *count; i++)
+		result[i] = TextDatumGetCString(elements[i]);
+	return result;
+}
+
+/* The parts of source_task's row, copied to the caller's context. */
+static void
+copy_task(SourceTask *task, HeapTuple row, TupleDesc desc, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Datum		value;
+	bool		isnull;
+	int			count;
+
+	value = SPI_getbinval(row, desc, 1, &isnull);
+	task->query = isnull ? NULL : TextDatumGetCString(value);
+	value = SPI_getbinval(row, desc, 2, &isnull);
+	task->owner = isnull ? GetUserId() : get_role_oid(NameStr(*DatumGetName(value)), false);
+	value = SPI_getbinval(row, desc, 3, &task->namespace_null);
+	if (!task->namespace_null)
+		task->namespace_id = datumCopy(value, false, UUID_LEN);
+	value = SPI_getbinval(row, desc, 4, &isnull);
+	task->setting_names = text_array(value, &task->nsettings);
+	value = SPI_getbinval(row, desc, 5, &isnull);
+	task->setting_values = text_array(value, &count);
+	Assert(count == task->nsettings);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Reads what is to be run, with the rights of the extension's owner.  Throws
+ * if there is no such connection, its owner is gone, or the caller is not a
+ * member of its owner.
+ */
+static void
+read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, const char *match_by, bool with_keys)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID};
+	Datum		values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(match_by),
+	BoolGetDatum(with_keys)};
+	const char	nulls[] = {no_connection ? 'n' : ' ', ' ', ' ', ' '};
+	Oid			user;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SPI_connect();
+	SetUserIdAndSecContext(function_owner(function), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_execute_with_args("SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
+							  " FROM pgsync_itsm.source_task($1, $2, $3, $4) AS t",
+							  lengthof(types), types, values, nulls, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "source_task failed");
+	SetUserIdAndSecContext(user, sec_context);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("connection %s does not exist", task->connection)));
+	copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
+	SPI_finish();
+
+	if (!is_member_of_role(user, task->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be a member of role \"%s\" to read sources as this role",
+						GetUserNameFromId(task->owner, false))));
+}
+
+static void
+set_here(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * From here on the owner's rights are in force, and its settings, and a time
+ * limit unless the caller has one.  Ends with switch_back, or with the
+ * (sub)transaction if an error takes it away.
+ */
+static void
+switch_to_owner(SourceSwitch *back, const SourceTask *task)
+{
+	char		limit[32];
+	int			i;
+
+	GetUserIdAndSecContext(&back->user, &back->sec_context);
+	SetUserIdAndSecContext(task->owner,
+						   back->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	back->guc_level = NewGUCNestLevel();
+	for (i = 0; i < (int) lengthof(fixed_settings); i++)
+		set_here(fixed_settings[i][0], fixed_settings[i][1]);
+	if (LockTimeout == 0)
+	{
+		snprintf(limit, sizeof(limit), "%d", pgsync_itsm_lock_timeout);
+		set_here("lock_timeout", limit);
+	}
+	for (i = 0; i < task->nsettings; i++)
+		set_here(task->setting_names[i], task->setting_values[i]);
+
+	back->timer = pgsync_itsm_plan_timeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT);
+	if (back->timer)
+		enable_timeout_after(STATEMENT_TIMEOUT, pgsync_itsm_plan_timeout);
+}
+
+/* The time limit ends even if an error is caught further up. */
+static void
+stop_timer(SourceSwitch *back)
+{
+	if (back->timer)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	back->timer = false;
+}
+
+static void
+switch_back(SourceSwitch *back)
+{
+	AtEOXact_GUC(false, back->guc_level);
+	SetUserIdAndSecContext(back->user, back->sec_context);
+}
+
+/* Throws unless the text is exactly one plain SELECT, which stays inside its parentheses. */
+static void
+check_one_select(const char *query)
+{
+	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	SelectStmt *select;
+
+	if (list_length(statements) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("a source must be exactly one statement")));
+	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	if (!IsA(select, SelectStmt) || select->intoClause != NULL || select->lockingClause != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("a source must be a SELECT"),
+				 errdetail("It must neither lock nor write.")));
+}
+
+/* Prepares the task's query with its two parameters.  To be freed with SPI_finish. */
+static SPIPlanPtr
+prepare(const SourceTask *task)
+{
+	Oid			types[] = {UUIDOID, TEXTARRAYOID};
+	SPIPlanPtr	plan;
+
+	check_one_select(task->query);
+	plan = SPI_prepare(task->query, lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+/* The result columns of a plan, NULL if it is none that returns rows. */
+static TupleDesc
+plan_columns(SPIPlanPtr plan)
+{
+	List	   *sources = SPI_plan_get_plan_sources(plan);
+	CachedPlanSource *source;
+
+	if (list_length(sources) != 1)
+		return NULL;
+	source = linitial(sources);
+	return source->commandTag == CMDTAG_SELECT ? source->resultDesc : NULL;
+}
+
+/* Runs the query, its rows into the result set. */
+static void
+run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
+{
+	SPIPlanPtr	plan = prepare(task);
+	ParamListInfo params = makeParamList(2);
+	SPIExecuteOptions options = {0};
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+
+	params->params[0] = (ParamExternData){task->namespace_id, task->namespace_null, PARAM_FLAG_CONST, UUIDOID};
+	params->params[1] = (ParamExternData){keys, no_keys, PARAM_FLAG_CONST, TEXTARRAYOID};
+	SetTuplestoreDestReceiverParams(receiver, result->setResult, result->econtext->ecxt_per_query_memory, true,
+									result->setDesc, "a source's rows have an unexpected shape");
+	options.params = params;
+	options.read_only = true;
+	options.dest = receiver;
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "a source did not return rows");
+	receiver->rDestroy(receiver);
+}
+
+/* The key * among others stands for all of them. */
+static bool
+names_everything(Datum keys)
+{
+	int			count;
+	char	  **elements = text_array(keys, &count);
+	bool		found = false;
+	int			i;
+
+	for (i = 0; i < count && !found; i++)
+		found = strcmp(elements[i], "*") == 0;
+	return found;
+}
+
+static void
+start_task(SourceTask *task, FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("entity_type must not be null")));
+	memset(task, 0, sizeof(*task));
+	task->entity_type = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (!PG_ARGISNULL(0))
+		task->connection = DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0)));
+}
+
+static void
+read_rows(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
+{
+	SourceSwitch back;
+
+	SPI_connect();
+	switch_to_owner(&back, task);
+	PG_TRY();
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		run_into(task, keys, no_keys, result);
+		PopActiveSnapshot();
+	}
+	PG_FINALLY();
+	{
+		stop_timer(&back);
+	}
+	PG_END_TRY();
+	switch_back(&back);
+	SPI_finish();
+}
+
+/*
+ * pgsync_itsm.read_source(connection_id uuid, entity_type text, keys text[],
+ * match_by text): the rows of one source.  Nothing of it is kept in memory
+ * beyond work_mem.  No rows if there is no such source.
+ */
+Datum
+source_read(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ErrorContextCallback callback;
+	SourceTask	task;
+	bool		no_keys = PG_ARGISNULL(2);
+	Datum		keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
+	const char *match_by = PG_ARGISNULL(3) ? "key" : text_to_cstring(PG_GETARG_TEXT_PP(3));
+
+	InitMaterializedSRF(fcinfo, 0);
+	start_task(&task, fcinfo);
+	if (task.connection == NULL)
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
+	if (strcmp(match_by, "key") != 0 && strcmp(match_by, "parent") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("match_by must be key or parent")));
+	if (!no_keys && names_everything(keys))
+		no_keys = true;
+	read_task(&task, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys);
+	if (task.query == NULL)
+		return (Datum) 0;
+
+	callback.callback = error_context;
+	callback.arg = &task;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	read_rows(&task, keys, no_keys, result);
+	error_context_stack = callback.previous;
+	return (Datum) 0;
+}
+
+static void
+report_columns(TupleDesc columns, ReturnSetInfo *result)
+{
+	int			i;
+
+	for (i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = CStringGetTextDatum(NameStr(column->attname));
+		values[1] = CStringGetTextDatum(format_type_be(column->atttypid));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+static void
+prepare_and_report(const SourceTask *task, ReturnSetInfo *result)
+{
+	SourceSwitch back;
+
+	SPI_connect();
+	switch_to_owner(&back, task);
+	PG_TRY();
+	{
+		TupleDesc	columns;
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		columns = plan_columns(prepare(task));
+		if (columns == NULL)
+			ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be a SELECT")));
+		report_columns(columns, result);
+		PopActiveSnapshot();
+	}
+	PG_FINALLY();
+	{
+		stop_timer(&back);
+	}
+	PG_END_TRY();
+	switch_back(&back);
+	SPI_finish();
+}
+
+/*
+ * pgsync_itsm.check_source_sql(connection_id uuid, entity_type text, query
+ * text): prepares, as the owner, what is given or (NULL) what read_source
+ * would run, and returns the names and types of its columns.  Without
+ * connection the caller is the owner.
+ */
+Datum
+source_check_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	SourceTask	task;
+
+	InitMaterializedSRF(fcinfo, 0);
+	start_task(&task, fcinfo);
+	read_task(&task, fcinfo->flinfo->fn_oid, PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0),
+			  PG_ARGISNULL(0), "key", true);
+	if (!PG_ARGISNULL(2))
+	{
+		/* on its own first, lest it close the parentheses that it will stand in */
+		char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(2));
+
+		check_one_select(query);
+		task.query = psprintf("SELECT q.* FROM (\n%s\n) AS q", query);
+	}
+	if (task.query != NULL)
+		prepare_and_report(&task, result);
+	return (Datum) 0;
+}
+
+/*
+ * pgsync_itsm.check_expression(expression text): throws unless it is one
+ * expression and nothing else, so that it cannot leave the parentheses that
+ * it will be put into.  Parses only; no name is looked up.
+ */
+Datum
+source_check_expression(PG_FUNCTION_ARGS)
+{
+	char	   *expression = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	List	   *statements = raw_parser(psprintf("SELECT %s\n", expression), RAW_PARSE_DEFAULT);
+	SelectStmt *select = NULL;
+	ResTarget  *target = NULL;
+
+	if (list_length(statements) == 1 && IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
+		select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	if (select != NULL && list_length(select->targetList) == 1)
+		target = linitial_node(ResTarget, select->targetList);
+	if (target == NULL || target->name != NULL || select->op != SETOP_NONE || select->distinctClause != NIL ||
+		select->intoClause != NULL || select->fromClause != NIL || select->whereClause != NULL ||
+		select->groupClause != NIL || select->havingClause != NULL || select->windowClause != NIL ||
+		select->sortClause != NIL || select->limitOffset != NULL || select->limitCount != NULL ||
+		select->lockingClause != NIL || select->withClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("not a single SQL expression: %s", expression),
+				 errhint("Write an expression over the columns of the source, without alias and without a second statement.")));
+	/* SELECT * parses as a column reference */
+	if (IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star))
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression)));
+	(void) raw_parser(psprintf("SELECT (\n%s\n)", expression), RAW_PARSE_DEFAULT);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,22 @@
+/*
+ * source.h
+ *	  SQL functions that run or check SQL that users wrote; called from SQL only.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#ifndef PGSYNC_ITSM_SOURCE_H
+#define PGSYNC_ITSM_SOURCE_H
+
+#include "postgres.h"
+#include "fmgr.h"
+
+/* pgsync_itsm.read_source: rows of a source, read as the connection's owner. */
+extern PGDLLEXPORT Datum source_read(PG_FUNCTION_ARGS);
+
+/* pgsync_itsm.check_source_sql: what columns a query would give that owner; runs nothing. */
+extern PGDLLEXPORT Datum source_check_sql(PG_FUNCTION_ARGS);
+
+/* pgsync_itsm.check_expression: throws unless the text is one expression. */
+extern PGDLLEXPORT Datum source_check_expression(PG_FUNCTION_ARGS);
+
+#endif							/* PGSYNC_ITSM_SOURCE_H */
