@@ -1,30 +1,6 @@
 -- Planning, last part: verdicts become items, items make steps and counts, and the guards decide whether
 -- the run may go on by itself.
 
-CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         payload, old_values, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
-         rel_type, rel_type_id, reason, warnings)
-    SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
-           left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key), 300), p.verdict,
-           CASE WHEN p.verdict IN ('CREATE', 'UPDATE') THEN 'planned' WHEN p.verdict = 'MISMATCH' THEN 'held'
-                WHEN p.verdict = 'MATCH' THEN 'planned' WHEN p.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
-           CASE WHEN p.parent_type IS NULL OR p.entity_type = 'covers' THEN o.payload END, o.old_values,
-           CASE WHEN p.parent_type IS NULL THEN p.payload_hash END, p.source_hash,
-           p.external_id, coalesce(p.external_table, p.class), p.parent_type, p.parent_id, p.child_type, p.child_id,
-           p.rel_type, r.external_id, p.reason, o.warnings
-      FROM pgsync_itsm.plan_records AS p
-      LEFT JOIN @extschema@.integration_references AS r
-        ON r.connection_id = (run).connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
-     CROSS JOIN LATERAL pgsync_itsm.step_of(p.entity_type, p.class) AS s
-     CROSS JOIN LATERAL pgsync_itsm.guarded_payload(run, p) AS o
-     WHERE p.run_id = (run).id AND p.verdict IN ('CREATE', 'UPDATE', 'MATCH', 'MISMATCH', 'SKIP', 'ERROR')
-     ORDER BY s.ord, p.parent_id NULLS FIRST, p.entity_id;
-END;
-
 -- "Only if empty" fields, foreign correlation ids: what the platform has now decides whether a field travels.
 CREATE FUNCTION pgsync_itsm.guarded_payload(run @extschema@.integration_runs, p pgsync_itsm.plan_records, OUT payload json, OUT old_values json, OUT warnings jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -52,6 +28,30 @@ BEGIN
                AND coalesce(old_values ->> v.field, '') NOT IN ('', v.value, coalesce(agreed ->> v.field, '')), false)) AS k(theirs);
 END
 $$;
+CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO @extschema@.integration_run_items
+        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
+         payload, old_values, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
+         rel_type, rel_type_id, reason, warnings)
+    SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
+           left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key), 300), p.verdict,
+           CASE WHEN p.verdict IN ('CREATE', 'UPDATE') THEN 'planned' WHEN p.verdict = 'MISMATCH' THEN 'held'
+                WHEN p.verdict = 'MATCH' THEN 'planned' WHEN p.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
+           CASE WHEN p.parent_type IS NULL OR p.entity_type = 'covers' THEN o.payload END, o.old_values,
+           CASE WHEN p.parent_type IS NULL THEN p.payload_hash END, p.source_hash,
+           p.external_id, coalesce(p.external_table, p.class), p.parent_type, p.parent_id, p.child_type, p.child_id,
+           p.rel_type, r.external_id, p.reason, o.warnings
+      FROM pgsync_itsm.plan_records AS p
+      LEFT JOIN @extschema@.integration_references AS r
+        ON r.connection_id = (run).connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
+     CROSS JOIN LATERAL pgsync_itsm.step_of(p.entity_type, p.class) AS s
+     CROSS JOIN LATERAL pgsync_itsm.guarded_payload(run, p) AS o
+     WHERE p.run_id = (run).id AND p.verdict IN ('CREATE', 'UPDATE', 'MATCH', 'MISMATCH', 'SKIP', 'ERROR')
+     ORDER BY s.ord, p.parent_id NULLS FIRST, p.entity_id;
+END;
+
 COMMENT ON FUNCTION pgsync_itsm.plan_item_rows(@extschema@.integration_runs) IS 'One item a record that is not unchanged';
 COMMENT ON FUNCTION pgsync_itsm.guarded_payload(@extschema@.integration_runs, pgsync_itsm.plan_records) IS
 'The payload of an update without the fields that belong to the platform, with the values it has now';

@@ -1,0 +1,330 @@
+-- What people call: publish, preview, apply, cancel, retry, wait, and the plan as rows.
+
+CREATE FUNCTION pgsync_itsm.own_run(run_id bigint) RETURNS @extschema@.integration_runs
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r @extschema@.integration_runs;
+BEGIN
+    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % does not exist', coalesce(run_id::text, 'NULL')
+            USING ERRCODE = 'undefined_object', HINT = 'SELECT id, status, created_at FROM integration_runs ORDER BY id DESC LIMIT 10;';
+    END IF;
+    RETURN r;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.own_run(bigint) IS 'A run''s row, or the same error whether it is not there or not visible';
+
+CREATE FUNCTION pgsync_itsm.say_if_no_worker() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hint text := pgsync_itsm.missing_worker();
+BEGIN
+    IF hint IS NOT NULL THEN
+        RAISE WARNING 'no worker serves this database: nothing will be sent' USING HINT = hint;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.say_if_no_worker() IS 'A WARNING with the setting to change when no worker could serve this database';
+
+CREATE FUNCTION pgsync_itsm.missing_worker() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN CASE
+    WHEN 'pgsync_itsm' <> ALL (SELECT btrim(split_part(x, '/', -1), ' "') FROM regexp_split_to_table(current_setting('shared_preload_libraries'), ',') AS x)
+        THEN 'Add pgsync_itsm to shared_preload_libraries and restart the server.'
+    WHEN current_database() <> ALL (SELECT btrim(x, ' "') FROM regexp_split_to_table(coalesce(current_setting('pgsync_itsm.databases', true), ''), ',') AS x)
+        THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();', current_database())
+    WHEN NOT pgsync_itsm.is_adopted()
+        THEN 'This database is a copy; if it is the one that should push: SELECT itsm_adopt();' END;
+COMMENT ON FUNCTION pgsync_itsm.missing_worker() IS 'What keeps a worker from serving this database, as a hint; NULL if nothing is known to';
+
+CREATE FUNCTION pgsync_itsm.new_runs(namespace_id uuid, kind text, platform text, connection_id uuid, applications uuid[], confirm boolean)
+RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    c @extschema@.integration_connections;
+    id bigint;
+    n integer := 0;
+BEGIN
+    PERFORM pgsync_itsm.check_namespace(namespace_id);
+    IF pgsync_itsm.attached_schema() IS NULL AND NOT EXISTS (SELECT FROM @extschema@.integration_sources) THEN
+        RAISE EXCEPTION 'there is no source to publish from'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT itsm_attach_getinsync();';
+    END IF;
+    FOR c IN SELECT * FROM @extschema@.integration_connections AS i
+              WHERE i.namespace_id = namespace_id AND (platform IS NULL OR i.platform = platform)
+                AND (connection_id IS NULL OR i.id = connection_id) AND (i.is_active OR i.id = connection_id)
+              ORDER BY i.platform, i.name
+    LOOP
+        n := n + 1;
+        IF NOT c.is_active THEN
+            RAISE EXCEPTION 'connection % is not active', c.id
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
+        END IF;
+        IF c.sync_direction = 'subscribe' THEN
+            CONTINUE;
+        END IF;
+        PERFORM pgsync_itsm.check_entitled(namespace_id, c.platform);
+        INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, confirm, applications, partial)
+        VALUES (namespace_id, c.id, kind, coalesce(confirm, false), applications, applications IS NOT NULL)
+        RETURNING r.id INTO id;
+        RAISE NOTICE 'run % is queued%; next: CALL itsm_wait(%);', id,
+            CASE WHEN c.paused_at IS NOT NULL THEN format(', but the connection is paused (%s): SELECT itsm_activate(%L)', c.pause_reason, c.id) ELSE '' END, id;
+        RETURN NEXT id;
+    END LOOP;
+    IF n = 0 THEN
+        RAISE EXCEPTION 'namespace % has no active connection%', namespace_id,
+              CASE WHEN connection_id IS NOT NULL THEN format(' %s', connection_id) WHEN platform IS NOT NULL THEN format(' to %s', platform) ELSE '' END
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = coalesce((SELECT format('SELECT itsm_activate(%L);', i.id) FROM @extschema@.integration_connections AS i
+                                    WHERE i.namespace_id = namespace_id AND NOT i.is_active ORDER BY i.name LIMIT 1),
+                                  format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', …);', namespace_id));
+    END IF;
+    PERFORM pgsync_itsm.say_if_no_worker();
+    PERFORM pgsync_itsm.wake();
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.new_runs(uuid, text, text, uuid, uuid[], boolean) IS 'Queues one run per active connection of a namespace';
+
+CREATE FUNCTION @extschema@.itsm_publish(namespace_id uuid, platform text DEFAULT NULL, connection_id uuid DEFAULT NULL,
+                                         applications uuid[] DEFAULT NULL, confirm boolean DEFAULT false)
+RETURNS SETOF bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pgsync_itsm.new_runs(itsm_publish.namespace_id, 'publish', itsm_publish.platform, itsm_publish.connection_id,
+                                itsm_publish.applications, itsm_publish.confirm);
+END;
+COMMENT ON FUNCTION @extschema@.itsm_publish(uuid, text, uuid, uuid[], boolean) IS
+'Plans and sends what changed, in the background: one run a connection. applications: a pilot, with what it needs. The first publish of a connection waits for itsm_apply() unless confirm is true';
+
+CREATE FUNCTION @extschema@.itsm_preview(namespace_id uuid, direction text DEFAULT 'publish', connection_id uuid DEFAULT NULL)
+RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF direction IS DISTINCT FROM 'publish' THEN
+        RAISE EXCEPTION 'a preview of direction "%" is not available', direction
+            USING ERRCODE = 'feature_not_supported', HINT = 'SELECT itsm_preview(namespace_id, ''publish'');';
+    END IF;
+    RETURN QUERY SELECT pgsync_itsm.new_runs(itsm_preview.namespace_id, 'preview', NULL, itsm_preview.connection_id, NULL, false);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_preview(uuid, text, uuid) IS 'Plans and keeps the plan; nothing is written there. itsm_plan(run) shows it, itsm_apply(run) sends it';
+
+CREATE FUNCTION @extschema@.itsm_apply(run_id bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+BEGIN
+    IF r.status NOT IN ('planned', 'needs_approval') THEN
+        RAISE EXCEPTION 'run % cannot be applied: it is %', r.id, replace(r.status, '_', ' ')
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = CASE WHEN r.status IN ('queued', 'planning') THEN format('CALL itsm_wait(%s);', r.id)
+                              ELSE format('SELECT itsm_publish(%L);', r.namespace_id) END;
+    END IF;
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.is_active) THEN
+        RAISE EXCEPTION 'connection % is not active', r.connection_id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', r.connection_id);
+    END IF;
+    UPDATE @extschema@.integration_runs AS x
+       SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
+     WHERE x.id = r.id;
+    PERFORM pgsync_itsm.say_if_no_worker();
+    PERFORM pgsync_itsm.wake();
+    RAISE NOTICE 'run % goes on as planned; next: CALL itsm_wait(%);', r.id, r.id;
+    RETURN r.id;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_apply(bigint) IS
+'Sends a plan that was kept or waits for approval, exactly as shown; what changed here since is refused item by item';
+
+CREATE FUNCTION @extschema@.itsm_cancel(run_id bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+BEGIN
+    IF r.status IN ('done', 'failed', 'cancelled') THEN
+        RAISE EXCEPTION 'run % has ended: it is %', r.id, r.status USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF r.status IN ('planned', 'needs_approval', 'queued') THEN
+        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
+    ELSE
+        UPDATE @extschema@.integration_runs AS x SET cancel_requested = true WHERE x.id = r.id;
+        PERFORM pgsync_itsm.wake();
+    END IF;
+    RAISE NOTICE 'what run % has sent stays; to send the rest: SELECT itsm_retry(%);', r.id, r.id;
+    RETURN r.id;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_cancel(bigint) IS 'Stops a run; what was sent stays, itsm_retry() sends the rest';
+
+CREATE FUNCTION @extschema@.itsm_retry(run_id bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+    id bigint;
+BEGIN
+    IF r.status NOT IN ('done', 'failed', 'cancelled') THEN
+        RAISE EXCEPTION 'run % has not ended: it is %', r.id, replace(r.status, '_', ' ')
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
+    END IF;
+    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, r.confirm) AS p;
+    RETURN id;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_retry(bigint) IS
+'A new run over the same ground: what the earlier one brought through is unchanged by now, what it did not is sent';
+
+CREATE FUNCTION @extschema@.itsm_plan(run_id bigint)
+RETURNS TABLE (step text, entity_type text, entity_id uuid, label text, action text, state text, field text, old_value text, new_value text, reason text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pgsync_itsm.own_run($1);
+    RETURN QUERY
+        SELECT i.step, i.entity_type, i.entity_id, i.label, i.action, i.state, v.field, i.old_values ->> v.field, v.value, i.reason
+          FROM @extschema@.integration_run_items AS i
+          LEFT JOIN LATERAL json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord)
+            ON i.action IN ('CREATE', 'UPDATE', 'CLEAR') AND v.field NOT LIKE '\_%'
+               AND (i.old_values IS NULL OR i.old_values ->> v.field IS DISTINCT FROM v.value)
+         WHERE i.run_id = $1
+         ORDER BY i.ord, i.id, v.ord;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_plan(bigint) IS 'The plan of a run, one row a field: value there now, value that would be written, and the reason';
+
+CREATE FUNCTION @extschema@.itsm_requeue(run_id bigint, error_class text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+    n bigint;
+BEGIN
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'pending', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
+     WHERE i.run_id = r.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+       AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n > 0 THEN
+        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = r.id AND x.status = 'done';
+        UPDATE @extschema@.integration_run_steps AS s SET status = 'waiting', finished_at = NULL
+         WHERE s.run_id = r.id AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.step = s.step AND i.state = 'pending');
+        PERFORM pgsync_itsm.wake();
+    END IF;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_requeue(bigint, text) IS 'Dead items of a run once more; returns how many';
+
+CREATE FUNCTION pgsync_itsm.wait_poll(run_id bigint, OUT status text, OUT line text, OUT problem text, OUT problem_hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+BEGIN
+    status := r.status;
+    line := CASE WHEN r.status IN ('queued', 'planning') THEN format('run %s: %s (%s)', r.id, r.status, r.phase)
+                 WHEN r.status = 'running' THEN
+                     coalesce((SELECT format('run %s: step %s %s: %s of %s done%s%s', r.id, s.step, s.title, s.done, s.total,
+                                             CASE WHEN s.failed > 0 THEN format(', %s failed', s.failed) ELSE '' END,
+                                             CASE WHEN s.skipped > 0 THEN format(', %s skipped', s.skipped) ELSE '' END)
+                                 FROM @extschema@.integration_run_steps AS s
+                                WHERE s.run_id = r.id AND s.status <> 'waiting' ORDER BY s.status = 'running' DESC, s.ord DESC LIMIT 1),
+                              format('run %s: %s', r.id, r.phase))
+                 ELSE format('run %s: %s', r.id, replace(r.status, '_', ' ')) END;
+    IF r.status IN ('queued', 'planning', 'running') THEN
+        SELECT format('connection %s is paused: %s', c.id, c.pause_reason), format('Repair it, then: SELECT itsm_activate(%L);', c.id)
+          INTO problem, problem_hint
+          FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.paused_at IS NOT NULL;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.wait_poll(bigint) IS 'What itsm_wait() looks at between two sleeps';
+
+CREATE FUNCTION pgsync_itsm.wait_report(run_id bigint) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
+BEGIN
+    RETURN QUERY SELECT format('step %s %s: %s of %s done, %s failed, %s skipped, %s requests', s.step, s.title, s.done, s.total, s.failed, s.skipped, s.requests)
+                   FROM @extschema@.integration_run_steps AS s WHERE s.run_id = r.id AND r.status IN ('done', 'cancelled') ORDER BY s.ord;
+    RETURN QUERY SELECT format('run %s: %s', r.id, r.summary) WHERE r.summary IS NOT NULL;
+    RETURN QUERY SELECT format('run %s %s: %s done (%s with a warning), %s dead, %s held, %s unchanged; %s requests (%s writing, %s inside batches)',
+                               r.id, r.status, r.done, r.warned, r.dead, r.held, r.unchanged, r.requests, r.write_requests, r.subrequests)
+                  WHERE r.status IN ('done', 'cancelled', 'failed');
+    RETURN QUERY SELECT format('run %s waits for approval: %s; next: SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', r.id, r.approval_reason, r.id, r.id)
+                  WHERE r.status = 'needs_approval';
+    RETURN QUERY SELECT format('run %s failed: %s%s', r.id, r.error_message, coalesce(' (' || r.error_hint || ')', '')) WHERE r.status = 'failed';
+    RETURN QUERY SELECT * FROM (SELECT format('%s %s "%s": %s', i.state, replace(i.entity_type, '_', ' '), left(i.label, 60), coalesce(i.reason, i.error_class))
+                   FROM @extschema@.integration_run_items AS i
+                  WHERE i.run_id = r.id AND i.state IN ('dead', 'held', 'refused') ORDER BY i.state, i.ord, i.id LIMIT 20) AS names;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.wait_report(bigint) IS 'How a run ended, in words: counts, and the names of what failed and why';
+
+-- SECURITY INVOKER and no SET clause: a procedure that commits can have neither.  Hence every name qualified.
+CREATE PROCEDURE @extschema@.itsm_wait(run_id bigint, error_on_failure boolean DEFAULT false)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    p record;
+    said text;
+    words text;
+    since timestamptz := pg_catalog.clock_timestamp();
+    hint text;
+BEGIN
+    BEGIN
+        COMMIT;
+    EXCEPTION WHEN invalid_transaction_termination THEN
+        RAISE EXCEPTION 'itsm_wait() cannot run inside a transaction block'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'The run is seen by the worker only after the transaction that queued it has committed.',
+                  HINT = pg_catalog.format('COMMIT; CALL itsm_wait(%s);', run_id);
+    END;
+    LOOP
+        SELECT * INTO p FROM pgsync_itsm.wait_poll(run_id);
+        IF p.line IS DISTINCT FROM said THEN
+            RAISE NOTICE '%', p.line;
+            said := p.line;
+        END IF;
+        EXIT WHEN p.status NOT IN ('queued', 'planning', 'running');
+        IF p.problem IS NOT NULL THEN
+            RAISE EXCEPTION '%', p.problem USING ERRCODE = 'object_not_in_prerequisite_state', HINT = p.problem_hint;
+        END IF;
+        hint := pgsync_itsm.missing_worker();
+        IF hint IS NOT NULL THEN
+            RAISE EXCEPTION 'no worker serves this database' USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hint;
+        END IF;
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) since OPERATOR(pg_catalog.+) '15 seconds'::pg_catalog.interval
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.worker_state() AS w WHERE w.worker_pid IS NOT NULL
+                              AND w.database_name OPERATOR(pg_catalog.=) pg_catalog.current_database()) THEN
+            RAISE EXCEPTION 'no worker serves this database' USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'See the server log; max_worker_processes may be too low.';
+        END IF;
+        COMMIT;
+        PERFORM pgsync_itsm.wait_a_moment(0.1);
+    END LOOP;
+    FOR words IN SELECT * FROM pgsync_itsm.wait_report(run_id) LOOP
+        RAISE NOTICE '%', words;
+    END LOOP;
+    IF error_on_failure AND EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id OPERATOR(pg_catalog.=) run_id
+                                     AND (r.status OPERATOR(pg_catalog.<>) 'done' OR r.dead OPERATOR(pg_catalog.>) 0)) THEN
+        RAISE EXCEPTION 'run % did not go through', run_id
+            USING ERRCODE = 'external_routine_exception', HINT = 'SELECT * FROM integration_sync_log_errors;';
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE @extschema@.itsm_wait(bigint, boolean) IS
+'Waits until a run ends or needs approval, with a NOTICE for each progress and the summary in words; cannot run in a transaction block';

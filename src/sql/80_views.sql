@@ -1,0 +1,94 @@
+-- What DBAs read first.  integration_* views run with the reader's rights, so row-level security holds in them;
+-- itsm_stat_* views hold ids and numbers only and are for pg_monitor.
+
+CREATE VIEW @extschema@.integration_plan WITH (security_invoker = true) AS
+SELECT i.run_id, i.step, i.entity_type, i.entity_id, i.label, i.action, i.state, i.reason, i.warnings,
+       i.external_table, i.external_id, i.payload, i.old_values, i.namespace_id
+  FROM @extschema@.integration_run_items AS i;
+COMMENT ON VIEW @extschema@.integration_plan IS 'Items of runs: what each plans to do or did, and why';
+
+CREATE FUNCTION pgsync_itsm.error_hints() RETURNS TABLE (error_class text, cause text, hint text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT v.error_class, v.cause, v.hint FROM (VALUES
+        ('INVALID_INPUT_DATA', 'the data source is not registered, or an id we know is gone there', 'SELECT * FROM itsm_prepare_instance(connection_id);'),
+        ('REQUIRED_ATTRIBUTE_EMPTY', 'a column is mandatory there and empty here', 'Fill it here, or set default_owner: SELECT itsm_set(connection_id, ''default_owner'', ''admin@example.com'');'),
+        ('MULTI_MATCH', 'several records there match', 'Merge them there, then publish again.'),
+        ('MULTIPLE_DUPLICATE_RECORDS', 'several records there match', 'Merge them there, then publish again.'),
+        ('INSERT_AS_PARTIAL', 'the engine parked the record instead of making it', 'See the identification rule of the class there.'),
+        ('INSERT_AS_INCOMPLETE', 'the engine logged the record instead of making it', 'See the identification rule of the class there.'),
+        ('RECLASSIFICATION_NOT_ALLOWED', 'the record there has another class and may not change it', 'Change the sync scope back, or reclassify it there.'),
+        ('LOCK_TIMEOUT', 'another process there writes the same record', 'It is tried again by itself.'),
+        ('CHARGEBACK', 'an internal chargeback contract never leaves', NULL),
+        ('HTTP_401', 'credentials were refused', 'SELECT * FROM itsm_test_connection(connection_id);'),
+        ('HTTP_403', 'the integration user lacks a right', 'Give it the role itil (contracts: contract_manager).'),
+        ('HTTP_429', 'the platform asked for fewer requests', 'It is tried again by itself.')) AS v(error_class, cause, hint);
+END;
+COMMENT ON FUNCTION pgsync_itsm.error_hints() IS 'Cause and remedy by error class';
+
+CREATE VIEW @extschema@.integration_sync_log_recent WITH (security_invoker = true) AS
+SELECT l.created_at, l.operation, l.status, l.entity_type, l.entity_id, l.external_id, l.error_class, l.error_message,
+       l.run_id, l.connection_id, l.namespace_id
+  FROM @extschema@.integration_sync_log AS l
+ WHERE l.created_at > now() - interval '1 day'
+ ORDER BY l.created_at DESC;
+COMMENT ON VIEW @extschema@.integration_sync_log_recent IS 'Operations of the last 24 hours, newest first';
+
+CREATE VIEW @extschema@.integration_sync_log_errors WITH (security_invoker = true) AS
+SELECT l.created_at, l.entity_type, l.entity_id, l.error_class, l.error_message, coalesce(h.cause, 'see error_message') AS cause, h.hint,
+       l.http_status, l.run_id, l.connection_id, l.namespace_id
+  FROM @extschema@.integration_sync_log AS l
+  LEFT JOIN pgsync_itsm.error_hints() AS h ON h.error_class = l.error_class
+ WHERE l.status = 'error'
+ ORDER BY l.created_at DESC;
+COMMENT ON VIEW @extschema@.integration_sync_log_errors IS 'Failed operations with cause and hint, newest first';
+
+CREATE VIEW @extschema@.integration_sync_log_by_record WITH (security_invoker = true) AS
+SELECT l.namespace_id, l.connection_id, l.entity_type, l.entity_id, max(l.external_id) AS external_id,
+       count(*) FILTER (WHERE l.status = 'success') AS succeeded, count(*) FILTER (WHERE l.status = 'error') AS failed,
+       max(l.created_at) AS last_at, (array_agg(l.error_message ORDER BY l.created_at DESC))[1] AS last_message
+  FROM @extschema@.integration_sync_log AS l
+ GROUP BY l.namespace_id, l.connection_id, l.entity_type, l.entity_id;
+COMMENT ON VIEW @extschema@.integration_sync_log_by_record IS 'The log by record: how often, when last, how it ended last';
+
+CREATE VIEW @extschema@.integration_sync_log_by_run WITH (security_invoker = true) AS
+SELECT r.id AS run_id, r.namespace_id, r.connection_id, r.kind, r.status, r.created_at, r.finished_at,
+       count(l.id) FILTER (WHERE l.operation = 'create' AND l.status = 'success') AS created,
+       count(l.id) FILTER (WHERE l.operation = 'update' AND l.status = 'success') AS updated,
+       count(l.id) FILTER (WHERE l.operation = 'delete' AND l.status = 'success') AS deleted,
+       count(l.id) FILTER (WHERE l.status = 'error') AS errors
+  FROM @extschema@.integration_runs AS r LEFT JOIN @extschema@.integration_sync_log AS l ON l.run_id = r.id
+ GROUP BY r.id;
+COMMENT ON VIEW @extschema@.integration_sync_log_by_run IS 'The log by run: what each created, updated, deleted, failed at';
+
+CREATE VIEW @extschema@.integration_status WITH (security_invoker = true) AS
+SELECT c.namespace_id, c.id AS connection_id, c.platform, c.name, c.is_active, c.paused_at IS NOT NULL AS paused,
+       r.id AS last_run, r.status AS last_run_status, c.last_sync_at,
+       coalesce(c.pause_reason, r.error_message, r.approval_reason) AS problem,
+       CASE WHEN c.paused_at IS NOT NULL THEN format('SELECT itsm_activate(%L);', c.id)
+            WHEN NOT c.is_active THEN format('SELECT * FROM itsm_test_connection(%L);', c.id)
+            WHEN r.status = 'needs_approval' THEN format('SELECT itsm_apply(%s);', r.id)
+            WHEN r.status IN ('queued', 'planning', 'running') THEN format('CALL itsm_wait(%s);', r.id)
+            ELSE format('SELECT itsm_publish(%L);', c.namespace_id) END AS next_call
+  FROM @extschema@.integration_connections AS c
+  LEFT JOIN LATERAL (SELECT x.* FROM @extschema@.integration_runs AS x WHERE x.connection_id = c.id ORDER BY x.id DESC LIMIT 1) AS r ON true;
+COMMENT ON VIEW @extschema@.integration_status IS 'Connections of the reader''s namespaces: state, last run, what is wrong, the next call';
+
+CREATE VIEW @extschema@.itsm_stat_progress AS
+SELECT r.id AS run_id, r.kind, r.status, r.phase, s.step, s.done, s.total, s.failed, s.requests,
+       date_trunc('second', clock_timestamp() - r.created_at) AS age
+  FROM @extschema@.integration_runs AS r
+  LEFT JOIN LATERAL (SELECT x.* FROM @extschema@.integration_run_steps AS x
+                      WHERE x.run_id = r.id AND x.status <> 'waiting' ORDER BY x.status = 'running' DESC, x.ord DESC LIMIT 1) AS s ON true
+ WHERE r.status IN ('queued', 'planning', 'running');
+COMMENT ON VIEW @extschema@.itsm_stat_progress IS 'Open runs and the step they are in; for pg_monitor, ids and numbers only';
+
+CREATE VIEW @extschema@.itsm_stat_connection AS
+SELECT c.id AS connection_id, c.platform, c.is_active, c.paused_at, c.pause_class,
+       (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
+         WHERE i.connection_id = c.id AND i.state = 'pending') AS pending,
+       (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
+         WHERE i.connection_id = c.id AND i.state = 'sent') AS sent,
+       c.last_sync_at
+  FROM @extschema@.integration_connections AS c;
+COMMENT ON VIEW @extschema@.itsm_stat_connection IS 'Connections: state, what waits, what is on the wire; for pg_monitor, ids and numbers only';
