@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "common/base64.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 180000
@@ -36,6 +37,15 @@
 #define compat_wait_event(name) WaitEventExtensionNew(name)
 #else
 #define compat_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* base64 works on bytes from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define compat_b64_encode(src, len, dst, size) pg_b64_encode((const uint8 *) (src), (len), (dst), (size))
+#define compat_b64_decode(src, len, dst, size) pg_b64_decode((src), (len), (uint8 *) (dst), (size))
+#else
+#define compat_b64_encode(src, len, dst, size) pg_b64_encode((src), (len), (dst), (size))
+#define compat_b64_decode(src, len, dst, size) pg_b64_decode((src), (len), (dst), (size))
 #endif
 
 /* From 17 on a dynamic worker may say that DROP DATABASE can interrupt it. */
