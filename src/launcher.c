@@ -1,0 +1,980 @@
+/*
+ * launcher.c
+ *	  The launcher process, the slots in shared memory, waking at commit.
+ *
+ * The launcher turns pgsync_itsm.databases into one worker per database.  It
+ * reads shared catalogs only and connects to no database.  It alone decides
+ * when a worker starts again: workers are registered BGW_NEVER_RESTART.
+ *
+ * A slot stands for one database of the list.  Everything in it is protected
+ * by one lightweight lock, but for the wake-up flag.  A slot holds pointers to
+ * PGPROC entries, which are shared memory themselves; the process they stand
+ * for clears them before it gives its entry back.  Nothing else that belongs
+ * to one process may ever be stored there.
+ *
+ * Must not: know what a worker does, open a connection, keep state on disk.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "launcher.h"
+#include "pgsync_itsm.h"
+
+#define RESTART_SECONDS		5	/* of the launcher itself, by the postmaster */
+#define LOOK_MS				60000	/* looks for databases that were missing */
+#define ABSENT_MS			300000	/* looks for an extension that was absent */
+#define START_MS			10000	/* a worker that has not begun by then never will */
+#define MIN_DELAY_MS		1000	/* between two starts of one worker */
+#define MAX_DELAY_MS		60000
+#define STEADY_MS			60000	/* a worker that lived so long was well */
+#define PLANNER_PAUSE_MS	5000	/* after a planner that failed */
+#define NOTE_MAX			256
+
+typedef struct Slot
+{
+	Oid			dboid;			/* InvalidOid: free */
+	uint32		generation;		/* of the worker; a late one finds another */
+	LauncherState state;
+	TimestampTz since;			/* of state */
+	TimestampTz started_at;
+	TimestampTz restart_at;		/* while LAUNCHER_WAITING */
+	TimestampTz last_cycle;
+	TimestampTz last_error_at;
+	int			last_error_code;
+	char		last_error[NOTE_MAX];
+	int			failures;		/* in a row */
+	int			restarts;
+	int			in_flight;
+	bool		recheck;		/* the extension may have come */
+	PGPROC	   *worker;
+	pid_t		worker_pid;
+	PGPROC	   *planner;
+	pid_t		planner_pid;
+	int64		planner_run;
+	TimestampTz planner_failed_at;
+	pg_atomic_uint32 wake;
+} Slot;
+
+typedef struct Shared
+{
+	LWLock	   *lock;
+	PGPROC	   *launcher;
+	pid_t		launcher_pid;
+	int			nslots;
+	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+} Shared;
+
+/* What the launcher hands to a worker, and the worker to its planner. */
+typedef struct Ticket
+{
+	int			slot;
+	uint32		generation;
+} Ticket;
+
+/* A database of the list. */
+typedef struct Target
+{
+	char	   *name;
+	Oid			oid;			/* InvalidOid: can't be served */
+	const char *obstacle;		/* why not */
+} Target;
+
+StaticAssertDecl(sizeof(Ticket) <= BGW_EXTRALEN, "ticket does not fit");
+
+static const char *const state_names[] = {
+	[LAUNCHER_STARTING] = "starting",
+	[LAUNCHER_IDLE] = "idle",
+	[LAUNCHER_BUSY] = "busy",
+	[LAUNCHER_NOT_ADOPTED] = "not adopted",
+	[LAUNCHER_ABSENT] = "no extension",
+	[LAUNCHER_STOPPING] = "stopping",
+	[LAUNCHER_EXITED] = "exited",
+	[LAUNCHER_WAITING] = "waiting to restart",
+	[LAUNCHER_NO_SLOT] = "no worker slot",
+};
+
+static Shared *shared = NULL;
+static Slot *my_slot = NULL;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* Asked for in this transaction, sent when it commits. */
+static bool wake_worker_at_commit = false;
+static bool wake_launcher_at_commit = false;
+
+/* The launcher's own. */
+static BackgroundWorkerHandle **handles = NULL;
+static MemoryContext look_context = NULL;
+static List *reported = NIL;	/* names found missing, told once */
+static bool out_of_slots_reported = false;
+
+/* ----------------------------------------------------------------
+ * Shared memory
+ * ----------------------------------------------------------------
+ */
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(Shared, slots), mul_size(max_worker_processes, sizeof(Slot)));
+}
+
+static void
+launcher_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("pgsync_itsm", 1);
+}
+
+static void
+launcher_shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("pgsync_itsm", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->lock = &GetNamedLWLockTranche("pgsync_itsm")->lock;
+		shared->nslots = max_worker_processes;
+		for (int i = 0; i < shared->nslots; i++)
+			pg_atomic_init_u32(&shared->slots[i].wake, 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Caller holds the lock. */
+static Slot *
+find_slot(Oid dboid)
+{
+	for (int i = 0; i < shared->nslots; i++)
+		if (shared->slots[i].dboid == dboid)
+			return &shared->slots[i];
+	return NULL;
+}
+
+/* Caller holds the lock exclusively. */
+static void
+set_slot_state(Slot *slot, LauncherState state)
+{
+	if (slot->state == state)
+		return;
+	slot->state = state;
+	slot->since = GetCurrentTimestamp();
+}
+
+/* Caller holds the lock. */
+static void
+poke_launcher(void)
+{
+	if (shared->launcher)
+		SetLatch(&shared->launcher->procLatch);
+}
+
+/* ----------------------------------------------------------------
+ * Waking at commit
+ * ----------------------------------------------------------------
+ */
+
+/* Neither allocates nor throws: the transaction has committed already. */
+static void
+send_wakeups(void)
+{
+	Slot	   *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(MyDatabaseId);
+	if (slot && wake_worker_at_commit)
+	{
+		pg_atomic_write_u32(&slot->wake, 1);
+		if (slot->worker)
+			SetLatch(&slot->worker->procLatch);
+	}
+	if (wake_launcher_at_commit)
+	{
+		if (slot)
+			slot->recheck = true;
+		poke_launcher();
+	}
+	LWLockRelease(shared->lock);
+}
+
+static void
+launcher_xact_callback(XactEvent event, void *arg)
+{
+	if (!wake_worker_at_commit && !wake_launcher_at_commit)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			send_wakeups();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:	/* the slow poll finds what it brings */
+			break;
+		default:
+			return;
+	}
+	wake_worker_at_commit = false;
+	wake_launcher_at_commit = false;
+}
+
+void
+launcher_wake_at_commit(void)
+{
+	wake_worker_at_commit = shared != NULL;
+}
+
+PG_FUNCTION_INFO_V1(pgsync_itsm_wake);
+Datum
+pgsync_itsm_wake(PG_FUNCTION_ARGS)
+{
+	launcher_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(pgsync_itsm_wake_launcher);
+Datum
+pgsync_itsm_wake_launcher(PG_FUNCTION_ARGS)
+{
+	wake_launcher_at_commit = shared != NULL;
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------
+ * The worker's and the planner's side of a slot
+ * ----------------------------------------------------------------
+ */
+
+static void
+detach_worker(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->worker == MyProc)
+	{
+		my_slot->worker = NULL;
+		my_slot->worker_pid = 0;
+		my_slot->in_flight = 0;
+		if (code != 0 || my_slot->state != LAUNCHER_ABSENT)
+			set_slot_state(my_slot, LAUNCHER_EXITED);
+		poke_launcher();
+	}
+	LWLockRelease(shared->lock);
+}
+
+static void
+detach_planner(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->planner == MyProc)
+	{
+		my_slot->planner = NULL;
+		my_slot->planner_pid = 0;
+		my_slot->planner_run = 0;
+		my_slot->planner_failed_at = code != 0 ? GetCurrentTimestamp() : 0;
+		if (my_slot->worker)
+		{
+			pg_atomic_write_u32(&my_slot->wake, 1);
+			SetLatch(&my_slot->worker->procLatch);
+		}
+		else
+			poke_launcher();
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Finds the slot on this process's ticket, or ends the process: whoever gave
+ * it the ticket has given the place to another one since.
+ */
+static void
+take_slot(bool planner)
+{
+	Ticket		ticket;
+	Slot	   *slot;
+	bool		expected;
+
+	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
+	if (shared == NULL || ticket.slot < 0 || ticket.slot >= shared->nslots)
+		proc_exit(0);
+	slot = &shared->slots[ticket.slot];
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	expected = slot->generation == ticket.generation &&
+		slot->dboid == DatumGetObjectId(MyBgworkerEntry->bgw_main_arg);
+	if (planner)
+		expected = expected && slot->worker != NULL && slot->planner == NULL;
+	else
+		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING;
+	if (expected && planner)
+	{
+		slot->planner = MyProc;
+		slot->planner_pid = MyProcPid;
+		slot->planner_run = 0;
+	}
+	else if (expected)
+	{
+		slot->worker = MyProc;
+		slot->worker_pid = MyProcPid;
+		slot->in_flight = 0;
+		pg_atomic_write_u32(&slot->wake, 1);
+	}
+	my_slot = expected ? slot : NULL;
+	LWLockRelease(shared->lock);
+	if (!expected)
+		proc_exit(0);
+}
+
+/*
+ * The exit callbacks are registered before the transaction machinery
+ * registers its own, so they run after it: by the time the place is free,
+ * this process has aborted what it was doing.
+ */
+void
+launcher_attach_worker(void)
+{
+	take_slot(false);
+	before_shmem_exit(detach_worker, (Datum) 0);
+}
+
+void
+launcher_attach_planner(void)
+{
+	take_slot(true);
+	before_shmem_exit(detach_planner, (Datum) 0);
+}
+
+bool
+launcher_take_wake(void)
+{
+	return pg_atomic_exchange_u32(&my_slot->wake, 0) != 0;
+}
+
+void
+launcher_wake_worker(void)
+{
+	LWLockAcquire(shared->lock, LW_SHARED);
+	pg_atomic_write_u32(&my_slot->wake, 1);
+	if (my_slot->worker)
+		SetLatch(&my_slot->worker->procLatch);
+	LWLockRelease(shared->lock);
+}
+
+void
+launcher_set_state(LauncherState state)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->state != LAUNCHER_STOPPING)
+		set_slot_state(my_slot, state);
+	LWLockRelease(shared->lock);
+}
+
+void
+launcher_report_cycle(int in_flight)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_slot->last_cycle = GetCurrentTimestamp();
+	my_slot->in_flight = in_flight;
+	LWLockRelease(shared->lock);
+}
+
+void
+launcher_report_error(int sqlerrcode, const char *message)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_slot->last_error_at = GetCurrentTimestamp();
+	my_slot->last_error_code = sqlerrcode;
+	strlcpy(my_slot->last_error, message ? message : "", NOTE_MAX);
+	LWLockRelease(shared->lock);
+}
+
+void
+launcher_set_planner_run(int64 run_id)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_slot->planner_run = run_id;
+	LWLockRelease(shared->lock);
+}
+
+long
+launcher_planner_pause_ms(void)
+{
+	TimestampTz failed_at;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	failed_at = my_slot->planner_failed_at;
+	LWLockRelease(shared->lock);
+	if (failed_at == 0)
+		return 0;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+}
+
+void
+launcher_cancel_planner(int64 run_id)
+{
+	LWLockAcquire(shared->lock, LW_SHARED);
+	if (my_slot->planner && my_slot->planner_run == run_id)
+		kill(my_slot->planner_pid, SIGINT);
+	LWLockRelease(shared->lock);
+}
+
+/* ----------------------------------------------------------------
+ * The launcher: from names to databases
+ * ----------------------------------------------------------------
+ */
+
+/* The names of the list, none of them looked up yet. */
+static List *
+read_list(void)
+{
+	List	   *targets = NIL;
+	ListCell   *cell;
+
+	foreach(cell, pgsync_itsm_database_list())
+	{
+		Target	   *target = palloc0(sizeof(Target));
+
+		target->name = lfirst(cell);
+		target->obstacle = "it does not exist";
+		targets = lappend(targets, target);
+	}
+	return targets;
+}
+
+static void
+judge_database(Target *target, Form_pg_database db)
+{
+	if (db->datistemplate)
+		target->obstacle = "it is a template";
+	else if (!db->datallowconn)
+		target->obstacle = "it does not allow connections";
+	else if (database_is_invalid_form(db))
+		target->obstacle = "it is invalid";
+	else
+	{
+		target->oid = db->oid;
+		target->obstacle = NULL;
+	}
+}
+
+/* Looks the targets up in pg_database, in a transaction of its own. */
+static void
+resolve_targets(List *targets)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database db = (Form_pg_database) GETSTRUCT(tuple);
+		ListCell   *cell;
+
+		foreach(cell, targets)
+		{
+			Target	   *target = lfirst(cell);
+
+			if (strcmp(target->name, NameStr(db->datname)) == 0)
+				judge_database(target, db);
+		}
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(look_context);
+}
+
+static bool
+was_reported(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, reported)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+/* One line for each database that can't be served, until the list changes. */
+static void
+report_obstacles(List *targets)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+		MemoryContext old;
+
+		if (target->obstacle == NULL || was_reported(target->name))
+			continue;
+		ereport(LOG,
+				(errmsg("pgsync_itsm does not serve database \"%s\": %s",
+						target->name, target->obstacle)));
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		reported = lappend(reported, pstrdup(target->name));
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* After a reload: another list, another report. */
+static void
+forget_reports(void)
+{
+	static char *known = NULL;
+
+	if (known && strcmp(known, pgsync_itsm_databases) == 0)
+		return;
+	if (known)
+		pfree(known);
+	known = MemoryContextStrdup(TopMemoryContext, pgsync_itsm_databases);
+	list_free_deep(reported);
+	reported = NIL;
+}
+
+/* ----------------------------------------------------------------
+ * The launcher: from databases to workers
+ * ----------------------------------------------------------------
+ */
+
+static const char *
+target_name(List *targets, Oid dboid)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+		if (((Target *) lfirst(cell))->oid == dboid)
+			return ((Target *) lfirst(cell))->name;
+	return NULL;
+}
+
+static void
+report_out_of_slots(const char *name)
+{
+	if (!out_of_slots_reported)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("pgsync_itsm has no worker process left for database \"%s\"", name),
+				 errhint("Raise the parameter \"%s\" and restart the server.", "max_worker_processes")));
+	out_of_slots_reported = true;
+}
+
+/* Gives each new target a free slot. */
+static void
+assign_slots(List *targets)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+		Slot	   *slot;
+
+		if (!OidIsValid(target->oid))
+			continue;
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		slot = find_slot(target->oid);
+		if (slot == NULL && (slot = find_slot(InvalidOid)) != NULL)
+		{
+			uint32		generation = slot->generation;
+
+			memset(slot, 0, offsetof(Slot, wake));
+			slot->generation = generation;
+			slot->dboid = target->oid;
+			slot->state = LAUNCHER_WAITING;
+			slot->since = slot->restart_at = GetCurrentTimestamp();
+		}
+		LWLockRelease(shared->lock);
+		if (slot == NULL)
+			report_out_of_slots(target->name);
+	}
+}
+
+static void
+fill_worker(BackgroundWorker *worker, int i, Oid dboid, uint32 generation, const char *name)
+{
+	Ticket		ticket = {.slot = i,.generation = generation};
+
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION |
+		BGWORKER_INTERRUPTIBLE;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_notify_pid = MyProcPid;
+	worker->bgw_main_arg = ObjectIdGetDatum(dboid);
+	strlcpy(worker->bgw_library_name, "pgsync_itsm", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, "worker_main", sizeof(worker->bgw_function_name));
+	snprintf(worker->bgw_name, BGW_MAXLEN, "pgsync_itsm worker %s", name);
+	strlcpy(worker->bgw_type, "pgsync_itsm worker", BGW_MAXLEN);
+	memcpy(worker->bgw_extra, &ticket, sizeof(ticket));
+}
+
+static void
+start_worker(int i, const char *name)
+{
+	Slot	   *slot = &shared->slots[i];
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle = NULL;
+	MemoryContext old;
+	bool		registered;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot->generation++;
+	slot->recheck = false;
+	if (slot->started_at != 0)
+		slot->restarts++;
+	slot->started_at = GetCurrentTimestamp();
+	set_slot_state(slot, LAUNCHER_STARTING);
+	fill_worker(&worker, i, slot->dboid, slot->generation, name);
+	LWLockRelease(shared->lock);
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &handle);
+	MemoryContextSwitchTo(old);
+	if (handles[i])
+		pfree(handles[i]);
+	handles[i] = registered ? handle : NULL;
+	if (registered)
+	{
+		out_of_slots_reported = false;
+		return;
+	}
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	set_slot_state(slot, LAUNCHER_NO_SLOT);
+	slot->restart_at = slot->started_at + MAX_DELAY_MS * INT64CONST(1000);
+	LWLockRelease(shared->lock);
+	report_out_of_slots(name);
+}
+
+/* Registered, but the process never came: fork failed, or it died at once. */
+static bool
+start_failed(int i, TimestampTz now)
+{
+	Slot	   *slot = &shared->slots[i];
+	pid_t		pid;
+
+	if (slot->state != LAUNCHER_STARTING || slot->worker)
+		return false;
+	if (handles[i])
+		return GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED;
+	return TimestampDifferenceExceeds(slot->started_at, now, START_MS);
+}
+
+/* When a worker that has ended may start again. Caller holds the lock. */
+static void
+schedule_restart(Slot *slot, TimestampTz now)
+{
+	int64		delay = MIN_DELAY_MS;
+
+	if (TimestampDifferenceExceeds(slot->started_at, now, STEADY_MS))
+		slot->failures = 0;
+	for (int n = 0; n < slot->failures && delay < MAX_DELAY_MS; n++)
+		delay *= 2;
+	slot->failures++;
+	slot->restart_at = slot->started_at + Min(delay, MAX_DELAY_MS) * 1000;
+	set_slot_state(slot, LAUNCHER_WAITING);
+}
+
+/*
+ * Brings one slot a step forward, except for the start itself.  Returns when
+ * it is due to start, DT_NOEND if nothing is to be done but wait for a signal.
+ */
+static TimestampTz
+tend_slot(int i, bool wanted, TimestampTz now)
+{
+	Slot	   *slot = &shared->slots[i];
+	TimestampTz due = DT_NOEND;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (slot->worker && !wanted && slot->state != LAUNCHER_STOPPING)
+	{
+		kill(slot->worker_pid, SIGTERM);
+		set_slot_state(slot, LAUNCHER_STOPPING);
+	}
+	else if (slot->planner && slot->worker == NULL)
+		kill(slot->planner_pid, SIGTERM);
+	else if (slot->worker == NULL)
+	{
+		if (slot->state == LAUNCHER_EXITED || start_failed(i, now))
+			schedule_restart(slot, now);
+		if (!wanted && slot->state != LAUNCHER_STARTING)
+			slot->dboid = InvalidOid;
+		else if (slot->state == LAUNCHER_ABSENT)
+			due = slot->recheck ? now : slot->since + ABSENT_MS * INT64CONST(1000);
+		else if (slot->state == LAUNCHER_STARTING)
+			due = DT_NOEND;
+		else
+			due = slot->restart_at;
+	}
+	LWLockRelease(shared->lock);
+	return due;
+}
+
+/* After a reload: whoever waits, waits no longer. */
+static void
+end_waits(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		slot->recheck = true;
+		slot->failures = 0;
+		slot->restart_at = Min(slot->restart_at, GetCurrentTimestamp());
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* One look at everything.  Returns for how many milliseconds all is well. */
+static long
+look(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next;
+	List	   *targets = read_list();
+
+	if (targets != NIL)
+		resolve_targets(targets);
+	report_obstacles(targets);
+	assign_slots(targets);
+	next = now + (targets != NIL ? LOOK_MS : 10 * LOOK_MS) * INT64CONST(1000);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		const char *name;
+		TimestampTz due;
+
+		if (!OidIsValid(shared->slots[i].dboid))
+			continue;
+		name = target_name(targets, shared->slots[i].dboid);
+		due = tend_slot(i, name != NULL, now);
+		if (name != NULL && due <= now)
+			start_worker(i, name);
+		else
+			next = Min(next, due);
+	}
+	return TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* ----------------------------------------------------------------
+ * The launcher: the process
+ * ----------------------------------------------------------------
+ */
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (shared->launcher == MyProc)
+	{
+		shared->launcher = NULL;
+		shared->launcher_pid = 0;
+	}
+	LWLockRelease(shared->lock);
+}
+
+static void
+attach_launcher(void)
+{
+	before_shmem_exit(detach_launcher, (Datum) 0);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher = MyProc;
+	shared->launcher_pid = MyProcPid;
+	LWLockRelease(shared->lock);
+	handles = MemoryContextAllocZero(TopMemoryContext,
+									 shared->nslots * sizeof(BackgroundWorkerHandle *));
+	look_context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm launcher",
+										 ALLOCSET_DEFAULT_SIZES);
+}
+
+void
+launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	attach_launcher();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	for (;;)
+	{
+		long		timeout;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			forget_reports();
+			end_waits();
+		}
+		MemoryContextSwitchTo(look_context);
+		timeout = look();
+		MemoryContextReset(look_context);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_SECONDS;
+	strlcpy(worker.bgw_library_name, "pgsync_itsm", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "pgsync_itsm launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "pgsync_itsm launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+launcher_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = launcher_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = launcher_shmem_startup;
+	RegisterXactCallback(launcher_xact_callback, NULL);
+	register_launcher();
+}
+
+/* ----------------------------------------------------------------
+ * What operators see
+ * ----------------------------------------------------------------
+ */
+
+#define STATE_COLUMNS 12
+
+static void
+put_time(TimestampTz at, Datum *value, bool *isnull)
+{
+	*value = TimestampTzGetDatum(at);
+	*isnull = at == 0;
+}
+
+static void
+put_number(int64 number, Datum *value, bool *isnull)
+{
+	*value = Int64GetDatum(number);
+	*isnull = number == 0;
+}
+
+/* A message may quote a statement of ours, so it is for superusers. */
+static void
+put_slot(const Slot *slot, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, STATE_COLUMNS * sizeof(bool));
+	values[0] = ObjectIdGetDatum(slot->dboid);
+	put_number(slot->worker_pid, &values[1], &nulls[1]);
+	put_number(slot->planner_pid, &values[2], &nulls[2]);
+	put_number(slot->planner_run, &values[3], &nulls[3]);
+	values[4] = CStringGetTextDatum(state_names[slot->state]);
+	put_time(slot->since, &values[5], &nulls[5]);
+	put_time(slot->last_cycle, &values[6], &nulls[6]);
+	put_time(slot->last_error_at, &values[7], &nulls[7]);
+	nulls[8] = nulls[9] = slot->last_error_at == 0;
+	if (!nulls[8])
+	{
+		values[8] = CStringGetTextDatum(unpack_sql_state(slot->last_error_code));
+		values[9] = CStringGetTextDatum(slot->last_error);
+		nulls[9] = !superuser();
+	}
+	values[10] = Int64GetDatum(slot->restarts);
+	values[11] = Int64GetDatum(slot->in_flight);
+}
+
+PG_FUNCTION_INFO_V1(pgsync_itsm_worker_state);
+Datum
+pgsync_itsm_worker_state(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; shared && i < shared->nslots; i++)
+	{
+		Slot		copy;
+		Datum		values[STATE_COLUMNS];
+		bool		nulls[STATE_COLUMNS];
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		memcpy(&copy, &shared->slots[i], offsetof(Slot, wake));
+		LWLockRelease(shared->lock);
+		if (!OidIsValid(copy.dboid))
+			continue;
+		put_slot(&copy, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(pgsync_itsm_launcher_pid);
+Datum
+pgsync_itsm_launcher_pid(PG_FUNCTION_ARGS)
+{
+	pid_t		pid = 0;
+
+	if (shared)
+	{
+		LWLockAcquire(shared->lock, LW_SHARED);
+		pid = shared->launcher_pid;
+		LWLockRelease(shared->lock);
+	}
+	if (pid == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(pid);
+}
+
+PG_FUNCTION_INFO_V1(pgsync_itsm_preloaded);
+Datum
+pgsync_itsm_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(shared != NULL);
+}

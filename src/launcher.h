@@ -1,0 +1,77 @@
+/*
+ * launcher.h
+ *	  One worker per database: who runs where, and how it is woken.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#ifndef PGSYNC_ITSM_LAUNCHER_H
+#define PGSYNC_ITSM_LAUNCHER_H
+
+#include "postgres.h"
+
+/* What a database's slot says; the names are in launcher.c. */
+typedef enum LauncherState
+{
+	LAUNCHER_STARTING,			/* registered, not running yet */
+	LAUNCHER_IDLE,				/* waits: nothing to do, or for an answer */
+	LAUNCHER_BUSY,				/* in a transaction */
+	LAUNCHER_NOT_ADOPTED,		/* a copy of another database: sends nothing */
+	LAUNCHER_ABSENT,			/* no extension there; it exited by itself */
+	LAUNCHER_STOPPING,			/* told to end, its database left the list */
+	LAUNCHER_EXITED,			/* ended, the launcher has not looked yet */
+	LAUNCHER_WAITING,			/* failed; started again after a while */
+	LAUNCHER_NO_SLOT			/* max_worker_processes is used up */
+} LauncherState;
+
+/*
+ * Called once from _PG_init.  Registers hooks, launcher and transaction
+ * callback if the library is being preloaded; does nothing otherwise, nor in
+ * binary upgrade.
+ */
+extern void launcher_init(void);
+
+/* Entry point of the launcher process. */
+extern PGDLLEXPORT void launcher_main(Datum arg);
+
+/*
+ * At commit of this transaction, wake the worker of this database.  Cheap, may
+ * be called any number of times; does nothing if the library isn't preloaded.
+ */
+extern void launcher_wake_at_commit(void);
+
+/*
+ * For worker.c.  Takes this process's slot; ends the process (code 0) if the
+ * launcher no longer expects it.  Call before connecting to the database.
+ */
+extern void launcher_attach_worker(void);
+
+/* Was the worker asked to look?  Takes the request back. */
+extern bool launcher_take_wake(void);
+
+/* What the worker shows in itsm_stat_worker; none of these throws. */
+extern void launcher_set_state(LauncherState state);
+extern void launcher_report_cycle(int in_flight);
+
+/* Worker and planner: sqlstate and message of the error that ends them. */
+extern void launcher_report_error(int sqlerrcode, const char *message);
+
+/*
+ * For planner.c, in a process that got the worker's bgw_extra.  Takes the
+ * planner's place in the slot; ends the process (code 0) if it is taken or the
+ * worker that asked is gone.  Call before connecting to the database.
+ */
+extern void launcher_attach_planner(void);
+
+/* Which run the planner is at; 0: none. */
+extern void launcher_set_planner_run(int64 run_id);
+
+/* Planner to worker: look now. */
+extern void launcher_wake_worker(void);
+
+/* For how long the worker should not start a planner, the last one having failed. */
+extern long launcher_planner_pause_ms(void);
+
+/* Worker to planner: cancel what you do, if you do it for this run. */
+extern void launcher_cancel_planner(int64 run_id);
+
+#endif							/* PGSYNC_ITSM_LAUNCHER_H */
