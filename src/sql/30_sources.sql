@@ -378,10 +378,10 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.source_row(uuid, text) IS
 'The source of an entity type: the connection''s own, else the general one; definer rights because a tenant does not see general sources';
 
-CREATE FUNCTION pgsync_itsm.has_source(connection_id uuid, entity_type text) RETURNS boolean
+CREATE FUNCTION pgsync_itsm.source_exists(connection_id uuid, entity_type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN (pgsync_itsm.source_row(connection_id, entity_type)).id IS NOT NULL;
-COMMENT ON FUNCTION pgsync_itsm.has_source(uuid, text) IS 'Is there a source that yields this entity type';
+COMMENT ON FUNCTION pgsync_itsm.source_exists(uuid, text) IS 'Is there a source that yields this entity type';
 
 CREATE FUNCTION pgsync_itsm.source_filter(connection_id uuid, entity_type text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -500,7 +500,7 @@ AS $$
 BEGIN
     FOR entity_type IN
         SELECT DISTINCT c.entity_type FROM pgsync_itsm.source_columns() AS c
-         WHERE pgsync_itsm.has_source(source_row_counts.connection_id, c.entity_type) ORDER BY 1
+         WHERE pgsync_itsm.source_exists(source_row_counts.connection_id, c.entity_type) ORDER BY 1
     LOOP
         rows := NULL;
         error := NULL;
@@ -558,7 +558,7 @@ DECLARE
     hint text;
     columns text;
 BEGIN
-    IF NOT pgsync_itsm.has_source(connection_id, entity_type) THEN
+    IF NOT pgsync_itsm.source_exists(connection_id, entity_type) THEN
         RETURN;
     END IF;
     BEGIN
