@@ -266,7 +266,7 @@ BEGIN
                          WHEN m.how = 'name' AND coalesce(m.correlation, '') NOT IN ('', p.entity_id::text)
                               THEN 'a record there has this name and belongs to something else (correlation id)'
                          WHEN m.how = 'name' AND NOT adopt THEN 'a record there has this name and is not ours (on_existing = hold)'
-                         ELSE format('found there by %s', m.how) END,
+                         ELSE format('found there by %s', m.how) END
       FROM pgsync_itsm.plan_matches(run) AS m
      WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id;
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'CREATE' WHERE p.run_id = run.id AND p.verdict = 'NEW';

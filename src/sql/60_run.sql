@@ -256,7 +256,7 @@ RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
         AND m.entity_type = 'company' AND '@company/' || m.entity_id = v.value) END;
 COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
 
-CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, run_id bigint, step text, entity_type text, action text, in_doubt boolean,
+CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_step text, wanted_type text, wanted_action text, doubtful boolean,
                                   max_items integer, lease_seconds integer, repeatable boolean)
 RETURNS TABLE (item_id bigint, generation integer, entity_type text, action text, native_key text, external_id text, external_table text,
                payload text, parent_external_id text, parent_table text, child_external_id text, child_table text,

@@ -243,6 +243,11 @@ BEGIN
                               format('run %s: %s', r.id, r.phase))
                  ELSE format('run %s: %s', r.id, replace(r.status, '_', ' ')) END;
     IF r.status IN ('queued', 'planning', 'running') THEN
+        problem_hint := pgsync_itsm.missing_worker();
+        problem := CASE WHEN problem_hint IS NOT NULL THEN 'no worker serves this database' END;
+        IF problem IS NOT NULL THEN
+            RETURN;
+        END IF;
         SELECT format('connection %s is paused: %s', c.id, c.pause_reason), format('Repair it, then: SELECT itsm_activate(%L);', c.id)
           INTO problem, problem_hint
           FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.paused_at IS NOT NULL;
@@ -274,57 +279,13 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.wait_report(bigint) IS 'How a run ended, in words: counts, and the names of what failed and why';
 
--- SECURITY INVOKER and no SET clause: a procedure that commits can have neither.  Hence every name qualified.
+CREATE FUNCTION pgsync_itsm.went_through(run_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT r.status = 'done' AND r.dead = 0 FROM @extschema@.integration_runs AS r WHERE r.id = went_through.run_id);
+COMMENT ON FUNCTION pgsync_itsm.went_through(bigint) IS 'Did a run end with nothing dead';
+
+-- SECURITY INVOKER and no SET clause: a procedure that commits can have neither.
 CREATE PROCEDURE @extschema@.itsm_wait(run_id bigint, error_on_failure boolean DEFAULT false)
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    p record;
-    said text;
-    words text;
-    since timestamptz := pg_catalog.clock_timestamp();
-    hint text;
-BEGIN
-    BEGIN
-        COMMIT;
-    EXCEPTION WHEN invalid_transaction_termination THEN
-        RAISE EXCEPTION 'itsm_wait() cannot run inside a transaction block'
-            USING ERRCODE = 'active_sql_transaction',
-                  DETAIL = 'The run is seen by the worker only after the transaction that queued it has committed.',
-                  HINT = pg_catalog.format('COMMIT; CALL itsm_wait(%s);', run_id);
-    END;
-    LOOP
-        SELECT * INTO p FROM pgsync_itsm.wait_poll(run_id);
-        IF p.line IS DISTINCT FROM said THEN
-            RAISE NOTICE '%', p.line;
-            said := p.line;
-        END IF;
-        EXIT WHEN p.status NOT IN ('queued', 'planning', 'running');
-        IF p.problem IS NOT NULL THEN
-            RAISE EXCEPTION '%', p.problem USING ERRCODE = 'object_not_in_prerequisite_state', HINT = p.problem_hint;
-        END IF;
-        hint := pgsync_itsm.missing_worker();
-        IF hint IS NOT NULL THEN
-            RAISE EXCEPTION 'no worker serves this database' USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hint;
-        END IF;
-        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) since OPERATOR(pg_catalog.+) '15 seconds'::pg_catalog.interval
-           AND NOT EXISTS (SELECT FROM pgsync_itsm.worker_state() AS w WHERE w.worker_pid IS NOT NULL
-                              AND w.database_name OPERATOR(pg_catalog.=) pg_catalog.current_database()) THEN
-            RAISE EXCEPTION 'no worker serves this database' USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = 'See the server log; max_worker_processes may be too low.';
-        END IF;
-        COMMIT;
-        PERFORM pgsync_itsm.wait_a_moment(0.1);
-    END LOOP;
-    FOR words IN SELECT * FROM pgsync_itsm.wait_report(run_id) LOOP
-        RAISE NOTICE '%', words;
-    END LOOP;
-    IF error_on_failure AND EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id OPERATOR(pg_catalog.=) run_id
-                                     AND (r.status OPERATOR(pg_catalog.<>) 'done' OR r.dead OPERATOR(pg_catalog.>) 0)) THEN
-        RAISE EXCEPTION 'run % did not go through', run_id
-            USING ERRCODE = 'external_routine_exception', HINT = 'SELECT * FROM integration_sync_log_errors;';
-    END IF;
-END
-$$;
+LANGUAGE c AS 'MODULE_PATHNAME', 'pgsync_itsm_wait';
 COMMENT ON PROCEDURE @extschema@.itsm_wait(bigint, boolean) IS
 'Waits until a run ends or needs approval, with a NOTICE for each progress and the summary in words; cannot run in a transaction block';

@@ -9,7 +9,7 @@ BEGIN
         'integration_matches', 'integration_conflicts', 'integration_inbox', 'integration_entitlements']
     LOOP
         PERFORM pg_catalog.pg_extension_config_dump(format('@extschema@.%I', t)::regclass, '');
-        IF pg_get_serial_sequence(format('@extschema@.%I', t), 'id') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = format('@extschema@.%I', t)::regclass AND a.attname = 'id' AND a.attidentity <> '') THEN
             PERFORM pg_catalog.pg_extension_config_dump(pg_get_serial_sequence(format('@extschema@.%I', t), 'id')::regclass, '');
         END IF;
     END LOOP;
