@@ -9,7 +9,7 @@
 EXTENSION  = pgsync_itsm
 MODULE_big = pgsync_itsm
 PGFILEDESC = "pgsync_itsm - publishes an application portfolio to an ITSM platform"
-VERSION    = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pgsync_itsm.control)
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pgsync_itsm.control)
 
 PG_CONFIG ?= pg_config
 PGXS      := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -18,7 +18,7 @@ C_FILES    = $(sort $(wildcard src/*.c))
 H_FILES    = $(sort $(wildcard src/*.h))
 SQL_FILES  = $(sort $(wildcard src/sql/[0-9]*.sql))
 OBJS       = $(C_FILES:.c=.o)
-DATA_built = pgsync_itsm--$(VERSION).sql
+DATA_built = pgsync_itsm--$(EXTVERSION).sql
 REGRESS    = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 ISOLATION  = $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
 
