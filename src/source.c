@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -104,17 +106,19 @@ function_owner(Oid function)
 	return owner;
 }
 
+/* NULL elements are NULL. */
 static char **
 text_array(Datum datum, int *count)
 {
 	Datum	   *elements;
+	bool	   *nulls;
 	char	  **result;
 	int			i;
 
-	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, count);
+	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
 	result = palloc(sizeof(char *) * (*count + 1));
 	for (i = 0; i < *count; i++)
-		result[i] = TextDatumGetCString(elements[i]);
+		result[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
 	return result;
 }
 
@@ -252,11 +256,15 @@ check_one_select(const char *query)
 				 errdetail("It must neither lock nor write.")));
 }
 
-/* Prepares the task's query with its two parameters.  To be freed with SPI_finish. */
+/*
+ * Prepares the task's query with its parameters: the namespace, the keys, and
+ * those of the keys that are uuids, as such, so that the query's own plan can
+ * be made for these values.  To be freed with SPI_finish.
+ */
 static SPIPlanPtr
 prepare(const SourceTask *task)
 {
-	Oid			types[] = {UUIDOID, TEXTARRAYOID};
+	Oid			types[] = {UUIDOID, TEXTARRAYOID, UUIDARRAYOID};
 	SPIPlanPtr	plan;
 
 	check_one_select(task->query);
@@ -279,17 +287,45 @@ plan_columns(SPIPlanPtr plan)
 	return source->commandTag == CMDTAG_SELECT ? source->resultDesc : NULL;
 }
 
+static bool
+is_uuid(const char *text)
+{
+	int			i;
+
+	for (i = 0; i < 36; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char) text[i]))
+			return false;
+	return text[36] == '\0';
+}
+
+/* Those of the keys that are uuids; others can be no key of a source whose keys are uuids. */
+static Datum
+uuid_keys(Datum keys)
+{
+	int			count;
+	int			kept = 0;
+	char	  **elements = text_array(keys, &count);
+	Datum	   *uuids = palloc(sizeof(Datum) * (count + 1));
+	int			i;
+
+	for (i = 0; i < count; i++)
+		if (elements[i] && is_uuid(elements[i]))
+			uuids[kept++] = DirectFunctionCall1(uuid_in, CStringGetDatum(elements[i]));
+	return PointerGetDatum(construct_array(uuids, kept, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
 /* Runs the query, its rows into the result set. */
 static void
 run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
 {
 	SPIPlanPtr	plan = prepare(task);
-	ParamListInfo params = makeParamList(2);
+	ParamListInfo params = makeParamList(3);
 	SPIExecuteOptions options = {0};
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
 
 	params->params[0] = (ParamExternData){task->namespace_id, task->namespace_null, PARAM_FLAG_CONST, UUIDOID};
 	params->params[1] = (ParamExternData){keys, no_keys, PARAM_FLAG_CONST, TEXTARRAYOID};
+	params->params[2] = (ParamExternData){no_keys ? (Datum) 0 : uuid_keys(keys), no_keys, PARAM_FLAG_CONST, UUIDARRAYOID};
 	SetTuplestoreDestReceiverParams(receiver, result->setResult, result->econtext->ecxt_per_query_memory, true,
 									result->setDesc, "a source's rows have an unexpected shape");
 	options.params = params;
@@ -310,7 +346,7 @@ names_everything(Datum keys)
 	int			i;
 
 	for (i = 0; i < count && !found; i++)
-		found = strcmp(elements[i], "*") == 0;
+		found = elements[i] && strcmp(elements[i], "*") == 0;
 	return found;
 }
 

@@ -396,6 +396,7 @@ CREATE FUNCTION pgsync_itsm.key_array(key_type text, element text DEFAULT 'k.k')
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
     WHEN key_type = 'text' AND element = 'k.k' THEN '$2::pg_catalog.text[]'
+    WHEN key_type = 'uuid' AND element = 'k.k' THEN '$3::pg_catalog.uuid[]'
     ELSE format('ARRAY(SELECT (%1$s)::%2$s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS k(k)%3$s)', element, key_type,
         ' WHERE ' || element || CASE key_type
             WHEN 'uuid' THEN ' OPERATOR(pg_catalog.~) ''^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$'''
@@ -462,7 +463,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.compose_source(uuid, text, text, boolean) IS
-'The statement that read_source() runs, or NULL without source: source, filter, key condition, mapping. $1 is the namespace, $2 the keys';
+'The statement that read_source() runs, or NULL without source: source, filter, key condition, mapping. $1 is the namespace, $2 the keys, $3 those of them that are uuids';
 
 CREATE FUNCTION pgsync_itsm.source_query(connection_id uuid, entity_type text, match_by text DEFAULT 'key',
                                          with_keys boolean DEFAULT false)

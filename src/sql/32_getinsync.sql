@@ -500,19 +500,19 @@ CREATE FUNCTION pgsync_itsm.store_watches(schema_name name) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    tab name;
+    table_name name;
     rel regclass;
     tables integer := 0;
 BEGIN
     DELETE FROM @extschema@.integration_watches AS w WHERE w.origin = 'getinsync';
-    FOR tab IN SELECT DISTINCT w.tab FROM pgsync_itsm.getinsync_watches() AS w ORDER BY 1
+    FOR table_name IN SELECT DISTINCT w.tab FROM pgsync_itsm.getinsync_watches() AS w ORDER BY 1
     LOOP
-        rel := to_regclass(format('%I.%I', schema_name, tab));
+        rel := to_regclass(format('%I.%I', schema_name, table_name));
         CONTINUE WHEN rel IS NULL;
         PERFORM pgsync_itsm.store_watch(rel, w.entity_type, w.key_column, w.match_by,
-                                        pgsync_itsm.getinsync_watched_columns(schema_name, tab), 'getinsync')
+                                        pgsync_itsm.getinsync_watched_columns(schema_name, table_name), 'getinsync')
            FROM pgsync_itsm.getinsync_watches() AS w
-          WHERE w.tab = store_watches.tab
+          WHERE w.tab = table_name
             AND (w.key_column = '*' OR pgsync_itsm.has_columns(schema_name, w.tab, VARIADIC string_to_array(w.key_column, '/')::name[]));
         PERFORM pgsync_itsm.make_triggers(rel);
         tables := tables + 1;
