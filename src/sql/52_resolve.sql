@@ -11,8 +11,6 @@ AS $$
         SELECT r.* FROM @extschema@.integration_references AS r WHERE r.connection_id = (run).connection_id
     ), known AS MATERIALIZED (
         SELECT DISTINCT r.target FROM refs AS r WHERE r.kind = 'column' AND r.external_id IS NOT NULL
-    ), listed AS MATERIALIZED (
-        SELECT DISTINCT r.target, split_part(r.key, '/', 1) AS field FROM refs AS r WHERE r.kind = 'choice' AND r.external_id IS NOT NULL
     ), fallback AS MATERIALIZED (
         SELECT r.external_id FROM refs AS r
          WHERE r.kind = 'user' AND r.key = lower(pgsync_itsm.setting((run).connection_id, 'default_owner')) AND r.matches = 1
@@ -34,7 +32,7 @@ AS $$
                (c.attrs ->> 'max_length')::integer AS max_length,
                CASE WHEN w.kind IN ('user', 'group', 'company', 'contract_model') THEN r.external_id
                     WHEN w.kind LIKE 'life_cycle%' THEN r.external_id
-                    WHEN w.kind = 'choice' AND l.field IS NOT NULL THEN ch.external_id
+                    WHEN w.kind = 'choice' THEN ch.external_id
                     ELSE w.value END AS answer,
                r.matches, co.entity_id AS company_id
           FROM raw AS w
@@ -43,7 +41,6 @@ AS $$
           LEFT JOIN refs AS r ON r.kind = CASE WHEN w.kind LIKE 'life_cycle%' THEN 'life_cycle' ELSE w.kind END
                              AND r.target = CASE WHEN w.kind LIKE 'life_cycle%' THEN w.kind ELSE '' END
                              AND r.key = lower(w.value) AND w.kind NOT IN ('text', 'date', 'choice', 'reference')
-          LEFT JOIN listed AS l ON l.target = w.class AND l.field = w.field
           LEFT JOIN LATERAL (SELECT x.external_id FROM refs AS x
                               WHERE w.kind = 'choice' AND x.kind = 'choice' AND x.target = w.class
                                 AND split_part(x.key, '/', 1) = w.field
@@ -148,7 +145,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_compare(@extschema@.integration_runs) IS 'Compares desired with agreed: equal hash is UNCHANGED, no call';
 
 CREATE FUNCTION pgsync_itsm.name_key(name text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN lower(rtrim(name));
 COMMENT ON FUNCTION pgsync_itsm.name_key(text) IS 'A name as the platform compares names: case and trailing blanks do not count';
 
@@ -156,17 +153,25 @@ COMMENT ON FUNCTION pgsync_itsm.name_key(text) IS 'A name as the platform compar
 CREATE FUNCTION pgsync_itsm.plan_collisions(run @extschema@.integration_runs) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    WITH names AS MATERIALIZED (
+        SELECT p.entity_type, p.entity_id, p.class, p.verdict, pgsync_itsm.name_key(p.payload ->> 'name') AS key
+          FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = (run).id AND p.verdict IN ('NEW', 'UPDATE', 'UNCHANGED', 'MISMATCH') AND p.payload ->> 'name' IS NOT NULL
+           AND p.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
+    ), twice AS (
+        SELECT n.class, n.key FROM names AS n GROUP BY n.class, n.key HAVING count(*) > 1
+    )
     UPDATE pgsync_itsm.plan_records AS p
        SET verdict = 'MISMATCH', reason = format('another %s here has the name "%s"', replace(p.entity_type, '_', ' '), left(p.payload ->> 'name', 80))
+      FROM names AS n JOIN twice AS t ON t.class = n.class AND t.key = n.key
+     WHERE p.run_id = (run).id AND p.entity_type = n.entity_type AND p.entity_id = n.entity_id AND n.verdict = 'NEW';
+    UPDATE pgsync_itsm.plan_records AS p
+       SET verdict = 'MISMATCH', reason = format('another %s that is published has the name "%s"', replace(p.entity_type, '_', ' '), left(p.payload ->> 'name', 80))
      WHERE p.run_id = (run).id AND p.verdict = 'NEW' AND p.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
-       AND (EXISTS (SELECT FROM pgsync_itsm.plan_records AS o
-                     WHERE o.run_id = p.run_id AND o.verdict IN ('NEW', 'MISMATCH', 'UPDATE', 'UNCHANGED') AND o.class = p.class
-                       AND (o.entity_type, o.entity_id) <> (p.entity_type, p.entity_id)
-                       AND pgsync_itsm.name_key(o.payload ->> 'name') = pgsync_itsm.name_key(p.payload ->> 'name'))
-            OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
-                        WHERE m.connection_id = (run).connection_id AND m.entity_type = p.entity_type AND m.entity_id <> p.entity_id
-                          AND m.state <> 'gone' AND lower(m.published_name) = pgsync_itsm.name_key(p.payload ->> 'name')
-                          AND m.external_table = p.class));
+       AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                    WHERE m.connection_id = (run).connection_id AND m.entity_type = p.entity_type AND m.entity_id <> p.entity_id
+                      AND m.state <> 'gone' AND lower(m.published_name) = pgsync_itsm.name_key(p.payload ->> 'name')
+                      AND m.external_table = p.class);
 END;
 COMMENT ON FUNCTION pgsync_itsm.plan_collisions(@extschema@.integration_runs) IS 'Holds new records whose name another record here already has';
 
@@ -185,7 +190,7 @@ AS $$
 DECLARE
     g record;
 BEGIN
-    FOR g IN SELECT p.entity_type, p.class, array_agg(p.native_key) AS native_keys, array_agg(p.entity_id::text) AS ids,
+    FOR g IN SELECT p.entity_type, p.class, array_agg(p.entity_id::text) AS ids,
                     array_agg(p.payload ->> 'name') AS names, array_agg(p.payload ->> 'vendor_contract') AS contracts,
                     array_agg(p.payload ->> 'email') AS emails
                FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'NEW' AND p.parent_type IS NULL
@@ -197,11 +202,14 @@ BEGIN
             WHEN 'contract' THEN PERFORM pgsync_itsm.ask(run, 'contract', '', g.contracts);
             WHEN 'software_product' THEN PERFORM pgsync_itsm.ask(run, 'model', g.class, g.names);
             ELSE
-                PERFORM pgsync_itsm.ask(run, 'native_key', '', g.native_keys);
                 PERFORM pgsync_itsm.ask(run, 'correlation', g.class, g.ids);
                 PERFORM pgsync_itsm.ask(run, 'name', g.class, g.names, chunk => 50);
         END CASE;
     END LOOP;
+    PERFORM pgsync_itsm.ask(run, 'native_key', '', ARRAY(
+        SELECT p.native_key FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.verdict = 'NEW' AND p.parent_type IS NULL
+           AND p.entity_type NOT IN ('company', 'contact', 'contract', 'software_product')));
     -- Where relationships are written one by one, nothing but a look keeps the platform from having a row twice.
     IF pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' THEN
         PERFORM pgsync_itsm.ask(run, 'relation', '', ARRAY(
@@ -210,7 +218,7 @@ BEGIN
               JOIN @extschema@.integration_sync_map AS pm ON pm.connection_id = run.connection_id AND pm.entity_type = p.parent_type AND pm.entity_id = p.parent_id
               JOIN @extschema@.integration_sync_map AS cm ON cm.connection_id = run.connection_id AND cm.entity_type = p.child_type AND cm.entity_id = p.child_id
               JOIN @extschema@.integration_references AS rt ON rt.connection_id = run.connection_id AND rt.kind = 'relation_type'
-               AND rt.key = lower(pgsync_itsm.relation_type(run.connection_id, p.entity_type, p.attrs))
+               AND rt.key = lower(pgsync_itsm.relation_type(run.connection_id, p.entity_type, p.attrs ->> 'bidirectional' = 'true'))
              WHERE p.run_id = run.id AND p.parent_type IS NOT NULL AND p.entity_type <> 'covers'
                AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = run.connection_id
                                   AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id)), chunk => 50);
@@ -309,8 +317,12 @@ AS $$
 DECLARE
     swap boolean := pgsync_itsm.setting(run.connection_id, 'csdm_profile') = 'csdm';
 BEGIN
-    UPDATE pgsync_itsm.plan_records AS p SET rel_type = pgsync_itsm.relation_type(run.connection_id, p.entity_type, p.attrs)
-     WHERE p.run_id = run.id AND p.parent_type IS NOT NULL;
+    UPDATE pgsync_itsm.plan_records AS p
+       SET rel_type = k.rel_type
+      FROM (SELECT d.entity_type, d.both_ways, pgsync_itsm.relation_type(run.connection_id, d.entity_type, d.both_ways) AS rel_type
+              FROM (SELECT DISTINCT q.entity_type, coalesce(q.attrs ->> 'bidirectional' = 'true', false) AS both_ways
+                      FROM pgsync_itsm.plan_records AS q WHERE q.run_id = run.id AND q.parent_type IS NOT NULL) AS d) AS k
+     WHERE p.run_id = run.id AND p.entity_type = k.entity_type AND coalesce(p.attrs ->> 'bidirectional' = 'true', false) = k.both_ways;
     -- CSDM draws the offering as the container: the ends change places there, not here.
     IF swap THEN
         UPDATE pgsync_itsm.plan_records AS p

@@ -232,7 +232,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     why text;
-    warned text;
+    advice text;
 BEGIN
     PERFORM pgsync_itsm.plan_item_rows(run);
     PERFORM pgsync_itsm.plan_clear_rows(run);
@@ -240,11 +240,11 @@ BEGIN
     PERFORM pgsync_itsm.plan_retire_rows(run);
     PERFORM pgsync_itsm.plan_steps(run);
     why := pgsync_itsm.approval_needed(run);
-    warned := pgsync_itsm.scope_words(run);
+    advice := pgsync_itsm.scope_words(run);
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,
            phase = 'apply', approval_reason = why, planned_at = now(),
-           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), warned)
+           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), advice)
      WHERE r.id = run.id;
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id;
