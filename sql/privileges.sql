@@ -69,8 +69,21 @@ SELECT DISTINCT objid::regclass AS "for pg_monitor", privilege_type
  ORDER BY 1, 2;
 
 DROP VIEW grants, members;
+
+-- A monitoring role needs nothing but pg_monitor (and the schema, which is the site's).
+CREATE ROLE pgsync_itsm_monitor IN ROLE pg_monitor;
+GRANT USAGE ON SCHEMA itsm TO pgsync_itsm_monitor;
+SET ROLE pgsync_itsm_monitor;
+SELECT count(*) FROM itsm.itsm_stat_progress;
+SELECT count(*) FROM itsm.itsm_stat_connection;
+SELECT count(*) FROM itsm.itsm_stat_worker;
+SELECT count(*) FROM itsm.integration_runs;
+RESET ROLE;
+
 DROP EXTENSION pgsync_itsm;
+REVOKE ALL ON SCHEMA itsm FROM pgsync_itsm_monitor;
 DROP SCHEMA itsm;
+DROP ROLE pgsync_itsm_monitor;
 DROP OWNED BY pgsync_itsm_anon;
 ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM pgsync_itsm_anon;
 DROP ROLE pgsync_itsm_anon;

@@ -306,6 +306,59 @@ COMMENT ON COLUMN @extschema@.integration_entitlements.platform IS 'servicenow o
 COMMENT ON COLUMN @extschema@.integration_entitlements.namespace_id IS 'Always null: entitlements are the site''s, tenants do not see them';
 COMMENT ON COLUMN @extschema@.integration_entitlements.allowed IS 'False: connecting and activating are refused with a clear error';
 
+-- Views.  What a column shares with the table below it, it shares in meaning, too.
+
+COMMENT ON COLUMN @extschema@.integration_sync_log_errors.cause IS 'What the error class means';
+COMMENT ON COLUMN @extschema@.integration_sync_log_errors.hint IS 'What to do about it; null: nothing in general';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_record.succeeded IS 'Operations that took effect';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_record.failed IS 'Operations that did not';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_record.last_at IS 'Time of the last operation';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_record.last_message IS 'Error of the last operation; null: it succeeded';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_run.run_id IS 'The run, as in integration_runs.id';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_run.created IS 'Records and relationships that it created there';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_run.updated IS 'Records that it updated there';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_run.deleted IS 'Relationships that it removed there';
+COMMENT ON COLUMN @extschema@.integration_sync_log_by_run.errors IS 'Operations that failed';
+COMMENT ON COLUMN @extschema@.integration_status.connection_id IS 'The connection, as in integration_connections.id';
+COMMENT ON COLUMN @extschema@.integration_status.paused IS 'True when nothing is sent although the connection is active';
+COMMENT ON COLUMN @extschema@.integration_status.last_run IS 'Its last run';
+COMMENT ON COLUMN @extschema@.integration_status.last_run_status IS 'State of that run, as in integration_runs.status';
+COMMENT ON COLUMN @extschema@.integration_status.problem IS 'What is wrong, or what it waits for; null: nothing';
+COMMENT ON COLUMN @extschema@.integration_status.next_call IS 'What to call next';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.run_id IS 'The run, as in integration_runs.id';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.step IS 'Step that is under way, or ended last; null while planning';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.age IS 'Time since the run was asked for';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.connection_id IS 'The connection, as in integration_connections.id';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.pending IS 'Items of running runs that wait to be sent';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.sent IS 'Items of running runs that are on their way';
+
+DO $do$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT v.oid::regclass AS view, a.attname AS column, d.description
+               FROM (VALUES ('integration_plan', 'integration_run_items'),
+                            ('integration_sync_log_recent', 'integration_sync_log'),
+                            ('integration_sync_log_errors', 'integration_sync_log'),
+                            ('integration_sync_log_by_record', 'integration_sync_log'),
+                            ('integration_sync_log_by_run', 'integration_runs'),
+                            ('integration_status', 'integration_connections'),
+                            ('itsm_stat_progress', 'integration_run_steps'),
+                            ('itsm_stat_progress', 'integration_runs'),
+                            ('itsm_stat_connection', 'integration_connections')) AS p (view, below)
+               JOIN pg_class AS v ON v.oid = format('@extschema@.%I', p.view)::regclass
+               JOIN pg_class AS t ON t.oid = format('@extschema@.%I', p.below)::regclass
+               JOIN pg_attribute AS a ON a.attrelid = v.oid AND a.attnum > 0
+               JOIN pg_attribute AS b ON b.attrelid = t.oid AND b.attname = a.attname AND b.attnum > 0
+               JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = t.oid AND d.objsubid = b.attnum
+    LOOP
+        IF col_description(c.view, (SELECT a.attnum FROM pg_attribute AS a WHERE a.attrelid = c.view AND a.attname = c.column)) IS NULL THEN
+            EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', c.view, c.column, c.description);
+        END IF;
+    END LOOP;
+END
+$do$;
+
 -- Internal tables.
 
 COMMENT ON TABLE pgsync_itsm.integration_secrets IS
