@@ -404,6 +404,13 @@ launcher_set_state(LauncherState state)
 }
 
 void
+launcher_set_idle(void)
+{
+	if (my_slot->state == LAUNCHER_BUSY)
+		launcher_set_state(LAUNCHER_IDLE);
+}
+
+void
 launcher_report_cycle(int in_flight)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);

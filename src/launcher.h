@@ -50,6 +50,7 @@ extern bool launcher_take_wake(void);
 
 /* What the worker shows in itsm_stat_worker; none of these throws. */
 extern void launcher_set_state(LauncherState state);
+extern void launcher_set_idle(void);	/* if it was busy */
 extern void launcher_report_cycle(int in_flight);
 
 /* Worker and planner: sqlstate and message of the error that ends them. */

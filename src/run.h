@@ -1,0 +1,58 @@
+/*
+ * run.h
+ *	  Claims, requests, answers: the flow of runs over a worker's connections.
+ *
+ * A cycle of the worker:
+ *
+ *		run_collect()				what has been answered; no transaction
+ *		queue_begin()
+ *		run_settle()				what the answers mean for items and connections
+ *		run_claim(turns)			what goes out next
+ *		queue_commit()
+ *		run_send()					builds and submits; no transaction
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#ifndef PGSYNC_ITSM_RUN_H
+#define PGSYNC_ITSM_RUN_H
+
+#include "postgres.h"
+#include "datatype/timestamp.h"
+
+#include "http.h"
+#include "queue.h"
+
+typedef struct Runner Runner;
+
+/* Lives as long as the current context; the engine is the caller's. */
+extern Runner *run_create(HttpEngine *engine);
+
+/*
+ * Reads the answers that have come; no remote makes it throw.  True if there
+ * is something to settle.
+ */
+extern bool run_collect(Runner *runner);
+
+/* In queue_begin()'s transaction: writes down what run_collect() read. */
+extern void run_settle(Runner *runner);
+
+/*
+ * In the same transaction: takes look-ups and items for connections that have
+ * work and may be talked to.  What is wrong with one connection pauses it and
+ * touches no other.
+ */
+extern void run_claim(Runner *runner, const QueueTurn *turns, int nturns);
+
+/* After commit: sends what was claimed. */
+extern void run_send(Runner *runner);
+
+/* Do items that did not fit into their request wait to be given back? */
+extern bool run_has_leftovers(const Runner *runner);
+
+/* Requests on the wire. */
+extern int	run_in_flight(const Runner *runner);
+
+/* When a pause that held something back is over; DT_NOEND: nothing was. */
+extern TimestampTz run_resume_at(const Runner *runner);
+
+#endif							/* PGSYNC_ITSM_RUN_H */

@@ -1,0 +1,323 @@
+/*
+ * worker.c
+ *	  The worker process: one loop over latch, network and clock.
+ *
+ * A turn of the loop settles what has been answered, asks the tables what is
+ * to be done, claims it, commits, and sends it.  Between two turns it waits,
+ * without transaction, snapshot or lock.  An idle worker runs no query but
+ * the slow poll's.
+ *
+ * It ends by itself, with code 0, when the extension is not there (any more);
+ * an ERROR ends it, too.  The launcher decides when another one starts.
+ *
+ * Must not: read a table, know a protocol, block anywhere but in wait_turn().
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "http.h"
+#include "launcher.h"
+#include "pgsync_itsm.h"
+#include "planner.h"
+#include "queue.h"
+#include "run.h"
+#include "worker.h"
+
+/* A burst of commits wakes the worker no more often than this. */
+#define WAKE_INTERVAL_MS 50
+
+typedef struct Worker
+{
+	MemoryContext cycle_context;	/* reset each turn */
+	HttpEngine *engine;
+	Runner	   *runner;
+	WaitEventSet *events;
+	uint32		wait_event;
+	bool		recovered;		/* what a dead worker left was taken over */
+	int64		waiting_run;	/* plan that only answers can bring further */
+	TimestampTz last_turn;
+	TimestampTz next_turn;
+} Worker;
+
+/* ----------------------------------------------------------------
+ * A turn
+ * ----------------------------------------------------------------
+ */
+
+static void
+turn_before(Worker *worker, TimestampTz when)
+{
+	worker->next_turn = Min(worker->next_turn, when);
+}
+
+static void
+turn_in(Worker *worker, long ms)
+{
+	turn_before(worker, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
+}
+
+/* The extension is gone, or another one came in its place. */
+static void
+leave(void)
+{
+	launcher_set_state(LAUNCHER_ABSENT);
+	queue_flush_statistics();
+	proc_exit(0);
+}
+
+/* A step of a small plan.  Answers or the next step want another turn at once. */
+static void
+plan_here(Worker *worker, int64 run_id)
+{
+	QueuePlan	outcome;
+
+	if (run_id == worker->waiting_run)
+		return;
+	if (!planner_step(run_id, &outcome))
+		leave();
+	if (outcome == QUEUE_PLAN_WAITS)
+		worker->waiting_run = run_id;
+	turn_in(worker, 0);
+}
+
+static void
+start_planner(Worker *worker)
+{
+	long		again = planner_start();
+
+	if (again > 0)
+		turn_in(worker, again);
+}
+
+/* What a turn asks for beside requests; after its commit. */
+static void
+follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
+{
+	for (int i = 0; i < nturns; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		switch (turns[i].what)
+		{
+			case QUEUE_PLAN_HERE:
+				plan_here(worker, turns[i].run_id);
+				break;
+			case QUEUE_PLAN:
+				start_planner(worker);
+				break;
+			case QUEUE_CANCEL:
+				launcher_cancel_planner(turns[i].run_id);
+				break;
+			case QUEUE_SLEEP:
+				if (turns[i].due != 0)
+					turn_before(worker, turns[i].due);
+				break;
+			case QUEUE_LOOKUP:
+			case QUEUE_WRITE:
+				break;			/* done by run_claim() */
+		}
+	}
+}
+
+/* The part of a turn that is one transaction.  Returns the turns' number. */
+static int
+settle_and_claim(Worker *worker, QueueTurn **turns)
+{
+	bool		ready;
+	int			nturns = 0;
+
+	if (!queue_begin("pgsync_itsm: settling and claiming"))
+		leave();
+	ready = queue_worker_ready();
+	if (ready && !worker->recovered)
+		queue_recover();
+	worker->recovered = worker->recovered || ready;
+	run_settle(worker->runner);
+	if (ready)
+		nturns = queue_turn(turns);
+	run_claim(worker->runner, *turns, nturns);
+	queue_commit();
+	launcher_set_state(ready ? LAUNCHER_BUSY : LAUNCHER_NOT_ADOPTED);
+	return nturns;
+}
+
+static void
+take_turn(Worker *worker)
+{
+	QueueTurn  *turns = NULL;
+	int			nturns;
+
+	worker->last_turn = GetCurrentTimestamp();
+	worker->next_turn = TimestampTzPlusMilliseconds(worker->last_turn, pgsync_itsm_slow_poll * INT64CONST(1000));
+	launcher_set_state(LAUNCHER_BUSY);
+	nturns = settle_and_claim(worker, &turns);
+	run_send(worker->runner);
+	follow_turns(worker, turns, nturns);
+	if (run_has_leftovers(worker->runner))
+		turn_in(worker, 0);
+	turn_before(worker, run_resume_at(worker->runner));
+	launcher_report_cycle(run_in_flight(worker->runner));
+}
+
+/* ----------------------------------------------------------------
+ * The loop
+ * ----------------------------------------------------------------
+ */
+
+/* A cancel request has nothing to cancel between transactions. */
+static void
+handle_interrupts(void)
+{
+	if (!IsTransactionState())
+		QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		planner_pin_settings();
+	}
+}
+
+static long
+milliseconds_to_wait(Worker *worker)
+{
+	long		turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_turn);
+	long		network = http_deadline_ms(worker->engine);
+
+	return network < 0 ? turn : Min(turn, network);
+}
+
+/* The only place where the worker waits. */
+static void
+wait_turn(Worker *worker)
+{
+	WaitEvent	events[3];
+	long		timeout = milliseconds_to_wait(worker);
+	bool		readable = false;
+	int			n;
+
+	if (timeout > 1000)
+		queue_flush_statistics();
+	n = WaitEventSetWait(worker->events, timeout, events, lengthof(events), worker->wait_event);
+	for (int i = 0; i < n; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		if (events[i].events & WL_SOCKET_READABLE)
+			readable = true;
+	}
+	http_drive(worker->engine, readable);
+}
+
+/* Is there a reason to look at the tables? */
+static bool
+is_due(Worker *worker)
+{
+	if (launcher_take_wake())
+		turn_before(worker, TimestampTzPlusMilliseconds(worker->last_turn, WAKE_INTERVAL_MS));
+	if (run_collect(worker->runner))
+	{
+		worker->waiting_run = 0;
+		return true;
+	}
+	return GetCurrentTimestamp() >= worker->next_turn;
+}
+
+static void
+work(Worker *worker)
+{
+	for (;;)
+	{
+		handle_interrupts();
+		MemoryContextReset(worker->cycle_context);
+		MemoryContextSwitchTo(worker->cycle_context);
+		if (is_due(worker))
+		{
+			take_turn(worker);
+			continue;
+		}
+		launcher_set_idle();
+		wait_turn(worker);
+	}
+}
+
+/* ----------------------------------------------------------------
+ * The process
+ * ----------------------------------------------------------------
+ */
+
+static Worker *
+create_worker(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm worker", ALLOCSET_DEFAULT_SIZES);
+	Worker	   *worker;
+
+	MemoryContextSwitchTo(context);
+	worker = palloc0(sizeof(Worker));
+	worker->cycle_context = AllocSetContextCreate(context, "pgsync_itsm cycle", ALLOCSET_DEFAULT_SIZES);
+	worker->engine = http_engine_create();
+	worker->runner = run_create(worker->engine);
+	worker->wait_event = compat_wait_event("PgsyncItsmWorker");
+	worker->events = compat_create_wait_event_set(3);
+	AddWaitEventToSet(worker->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(worker->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(worker->events, WL_SOCKET_READABLE, http_mux_fd(worker->engine), NULL, NULL);
+	return worker;
+}
+
+static void
+connect_database(Oid dboid)
+{
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	planner_pin_settings();
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* The error is for the log; its code and words are for itsm_stat_worker, too. */
+static void
+report_error(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	launcher_report_error(error->sqlerrcode, error->message);
+}
+
+void
+worker_main(Datum arg)
+{
+	Worker	   *worker;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	launcher_attach_worker();
+	connect_database(DatumGetObjectId(arg));
+	PG_TRY();
+	{
+		worker = create_worker();
+		work(worker);
+	}
+	PG_CATCH();
+	{
+		report_error(TopMemoryContext);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
