@@ -162,7 +162,10 @@ class Process:
         runner = web.ServerRunner(server, handle_signals=False)
         await runner.setup()
         ports = await self._listen(runner)
-        self._port_file(ports)
+        # The file first: whoever has read the lines may read it.
+        self._port_file([port for _, port in ports])
+        for scheme, port in ports:
+            print("listening %s %s:%d" % (scheme, ADDRESS, port), flush=True)
         await self._until_told()
         front.stopping.set()
         self._clean()
@@ -185,8 +188,7 @@ class Process:
                                reuse_address=True, backlog=512)
             await site.start()
             port = site._server.sockets[0].getsockname()[1]
-            ports.append(port)
-            print("listening %s %s:%d" % (scheme, ADDRESS, port), flush=True)
+            ports.append((scheme, port))
         return ports
 
     def _port_file(self, ports):

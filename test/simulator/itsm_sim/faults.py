@@ -8,7 +8,7 @@ the record and the caller never hears of it.
 import json
 import random
 
-from .http import Reply, html_reply, json_reply
+from .wire import Reply, html_reply, json_reply
 
 BEFORE = {"status", "delay", "close_before_reply", "hang", "html", "202",
           "retry_after", "semaphore", "token_expiry", "quota"}

@@ -6,12 +6,15 @@ business, and a fault must be able to break a reply at any byte.
 import asyncio
 import gzip
 import logging
+import socket
+import struct
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from . import faults as faultlib
 from .control import Control
-from .http import CloseConnection, Reply, Request, html_reply, json_reply
+from .wire import CloseConnection, Reply, Request, html_reply, json_reply
 from .requestlog import RequestLog
 
 # Bodies past this are not even read; the platform's own cap (§2.11) is lower.
@@ -64,19 +67,23 @@ class Front:
         return await self._write(raw, request, reply)
 
     async def _read(self, raw):
-        body = b""
-        chunks, size = [], 0
-        async for chunk in raw.content.iter_any():
-            size += len(chunk)
-            if size <= READ_LIMIT:
-                chunks.append(chunk)
-        if size <= READ_LIMIT:
-            body = b"".join(chunks)
         headers = {n.lower(): v for n, v in raw.headers.items()}
+        if headers.get("expect", "").lower() == "100-continue":
+            # aiohttp leaves this to its router, which is not used here
+            raw.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        chunks, size, broken = [], 0, False
+        try:
+            async for chunk in raw.content.iter_any():
+                size += len(chunk)
+                if size <= READ_LIMIT:
+                    chunks.append(chunk)
+        except (web.RequestPayloadError, HttpProcessingError):
+            broken = True
+        body = b"".join(chunks) if size <= READ_LIMIT else b""
         request = Request(raw.method, raw.raw_path, headers, body)
         request.scheme = raw.scheme
-        if size > READ_LIMIT:
-            request.inject["too_large"] = True
+        if size > READ_LIMIT or broken:
+            request.inject["unreadable"] = True
         transport = raw.transport
         if transport is not None:
             request.peer_cert = transport.get_extra_info("peercert")
@@ -135,8 +142,8 @@ class Front:
             return html_reply(414, "Request-URI Too Large")
         if self.switches["hibernating"]:
             return html_reply(200, "Instance Hibernating page")
-        if request.inject.get("too_large"):
-            return html_reply(400, "Request body too large")
+        if request.inject.get("unreadable"):
+            return html_reply(400, "Bad Request")
         fault = self.faults.pick(request, endpoint)
         early = await self._before(request, platform, fault)
         if early is not None:
@@ -240,7 +247,9 @@ class Front:
                     and not transport.is_closing():
                 await self._sleep(0.2)
         if transport is not None:
-            transport.abort() if response is None else transport.close()
+            if response is None:
+                _reset(transport)
+            transport.close()
         return response if response is not None else web.Response(status=500)
 
     @staticmethod
@@ -257,6 +266,17 @@ class Front:
         await response.write(b'"}]}')
         await response.write_eof()
         return response
+
+
+def _reset(transport):
+    """The peer sees a connection reset, not an orderly end."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                            struct.pack("ii", 1, 0))
+        except OSError:
+            pass
 
 
 def _cookie(header, name):

@@ -1,5 +1,5 @@
 """Aggregate API (§9)."""
-from ..http import json_reply
+from ..wire import json_reply
 from .errors import ApiError, invalid_table, no_resource
 
 FUNCTIONS = ("avg", "min", "max", "sum")

@@ -4,7 +4,7 @@ import binascii
 import json
 import urllib.parse
 
-from ..http import Reply, json_reply
+from ..wire import Reply, json_reply
 from .errors import ApiError
 
 MAX_TOKENS = 10000

@@ -3,7 +3,7 @@ import base64
 import binascii
 import time
 
-from ..http import Request, json_reply
+from ..wire import Request, json_reply
 from . import bodies
 from .errors import ApiError
 
@@ -90,6 +90,8 @@ class Batch:
                 headers[name] = outer.headers[name]
         request = Request(str(sub["method"]), sub["url"], headers, body,
                           is_sub=True)
+        if request.path.endswith("/batch"):
+            return self._refused(sub, 400, "a batch holds no batch"), 0.0
         if "x-sn-apikey" in outer.query:
             request.query["x-sn-apikey"] = outer.query["x-sn-apikey"]
         request.peer_cert = outer.peer_cert

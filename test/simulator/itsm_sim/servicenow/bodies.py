@@ -3,7 +3,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape
 
-from ..http import Reply, json_reply
+from ..wire import Reply, json_reply
 from .errors import ApiError, bad_body
 
 MAX_DEPTH = 64

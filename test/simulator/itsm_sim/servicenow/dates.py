@@ -116,11 +116,12 @@ class Dates:
         return None if moment is None else (moment, moment)
 
     def relative(self, value, user):
-        """``hour@ago@1`` of RELATIVEGT and its kin, as UTC text."""
+        """``@hour@ago@1`` of RELATIVEGT and its kin, as UTC text."""
         pieces = value.split("@")
-        if len(pieces) != 3 or pieces[1] not in ("ago", "ahead"):
+        if (len(pieces) != 4 or pieces[0]
+                or pieces[2] not in ("ago", "ahead")):
             return None
-        unit, direction, count = pieces
+        _, unit, direction, count = pieces
         if not count.isdigit() or len(count) > 6:
             return None
         amount = int(count) * (-1 if direction == "ago" else 1)

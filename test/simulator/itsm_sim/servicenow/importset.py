@@ -1,7 +1,7 @@
 """Import Set API (§7).  Staging tables extend sys_import_set_row; transform
 maps come from the data files: {name, source_table, target_table, fields
 (staging column -> target column), coalesce [target columns]}."""
-from ..http import json_reply
+from ..wire import json_reply
 from . import bodies
 from .errors import ApiError, OperationRefused, invalid_table, no_resource, \
     not_found

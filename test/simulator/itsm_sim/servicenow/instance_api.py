@@ -1,5 +1,5 @@
 """CMDB Instance API (§3): seven operations, none of which deletes a CI."""
-from ..http import Reply, json_reply
+from ..wire import Reply, json_reply
 from . import bodies
 from .errors import ApiError, OperationRefused, invalid_table, no_resource, \
     not_found

@@ -5,7 +5,7 @@ options, and the locks that payloads in flight hold.
 """
 import asyncio
 
-from ..http import json_reply
+from ..wire import json_reply
 from . import bodies
 from .errors import ApiError, bad_body, no_resource
 from .ire_run import Run

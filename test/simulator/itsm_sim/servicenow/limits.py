@@ -1,7 +1,7 @@
 """Rate-limit rules, semaphores and transaction quotas (§8)."""
 import asyncio
 
-from ..http import html_reply, json_reply
+from ..wire import html_reply, json_reply
 from ..faults import QUOTA_TEXT
 
 # Counters are kept for this many (rule, user) pairs at most.

@@ -1,5 +1,5 @@
 """CMDB Meta API (§4): class, attributes, identification rule in one call."""
-from ..http import json_reply
+from ..wire import json_reply
 from .errors import ApiError, no_resource, not_found
 from .ire import require_role
 

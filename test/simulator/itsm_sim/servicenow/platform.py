@@ -4,7 +4,7 @@ import random
 import re
 import string
 
-from ..http import json_reply
+from ..wire import json_reply
 from .acl import Acl
 from .aggregate import Aggregate
 from .auth import Auth, User

@@ -121,6 +121,8 @@ class Records:
         rules.before_write(self.platform, table, row, None)
         self._unique(table, row, None)
         self._number(table, row)
+        for name in [n for n, v in row.items() if v == ""]:
+            del row[name]
         self.store.put(row)
         return row
 

@@ -168,7 +168,10 @@ class Store:
         if index is not None:
             self._unindex(index, old, row["sys_id"])
             index.setdefault(value.casefold(), {})[row["sys_id"]] = row
-        row[column] = value
+        if value == "":
+            row.pop(column, None)       # an empty column is an absent one
+        else:
+            row[column] = value
         self._note(lambda: self.set(row, column, old))
 
     def reclass(self, row, table):

@@ -1,7 +1,7 @@
 """Table API (§2)."""
 import urllib.parse
 
-from ..http import Reply, html_reply, json_reply
+from ..wire import Reply, html_reply, json_reply
 from . import bodies
 from .errors import ApiError, OperationRefused, invalid_table, no_resource, \
     not_found
@@ -164,9 +164,8 @@ class TableApi:
 
     # -- writing ------------------------------------------------------------
 
-    def _input(self, request, table, target):
+    def _input(self, request, raw, table, target):
         """Clean values of a body, without what the caller may not write."""
-        raw = bodies.read_object(request)
         admin = "admin" in request.user.roles
         only_admin = self.platform.truth(
             "glide.rest.table_api.admin_only_sys_fields", True)
@@ -193,7 +192,7 @@ class TableApi:
             wanted = {n: self._from_display(target, table.columns[n], v,
                                             request.user)
                       for n, v in wanted.items()}
-        return raw, self.platform.records.clean(target, wanted)
+        return self.platform.records.clean(target, wanted)
 
     def _from_display(self, target, column, value, user):
         """sysparm_input_display_value=true: names instead of keys (§2.8)."""
@@ -225,7 +224,7 @@ class TableApi:
         if not acl.allows(request.user, target.name, "create"):
             raise _security("Insert")
         self._inject_abort(request, target)
-        raw, clean = self._input(request, table, target)
+        clean = self._input(request, raw, table, target)
         clean.pop("sys_class_name", None)
         stamps = self._stamps(clean)
         sys_id = raw.get("sys_id") if isinstance(raw.get("sys_id"), str) else None
@@ -265,7 +264,8 @@ class TableApi:
         if not self.platform.acl.allows(request.user, target.name, "write"):
             raise _security("Update")
         self._inject_abort(request, target)
-        _, clean = self._input(request, table, target)
+        clean = self._input(request, bodies.read_object(request), table,
+                            target)
         clean.pop("sys_class_name", None)
         clean.pop("sys_id", None)
         stamps = self._stamps(clean)
