@@ -53,8 +53,8 @@
 #define DEFAULT_KEY_NAME "pgsync_itsm.key"
 #define REF_PREFIX "secret:"
 
-PG_FUNCTION_INFO_V1(itsm_store_secret);
-PG_FUNCTION_INFO_V1(itsm_drop_secret);
+PG_FUNCTION_INFO_V1(secrets_store);
+PG_FUNCTION_INFO_V1(secrets_drop);
 
 /* A secret in memory of ours. */
 typedef struct Clear
@@ -733,7 +733,7 @@ seal_and_store(const pg_uuid_t *namespace_id, const char *purpose, Clear *clear)
 
 /* pgsync_itsm.store_secret(namespace_id uuid, purpose text, secret text) returns uuid */
 Datum
-itsm_store_secret(PG_FUNCTION_ARGS)
+secrets_store(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	pg_uuid_t  *namespace_id;
@@ -782,7 +782,7 @@ may_drop(const pg_uuid_t *namespace_id)
 
 /* pgsync_itsm.drop_secret(secret_id uuid) returns void */
 Datum
-itsm_drop_secret(PG_FUNCTION_ARGS)
+secrets_drop(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
 	Oid			types[] = {UUIDOID};

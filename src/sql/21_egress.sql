@@ -2,6 +2,6 @@
 
 CREATE FUNCTION pgsync_itsm.check_url(url text) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'itsm_check_url';
+AS 'MODULE_PATHNAME', 'check_url';
 COMMENT ON FUNCTION pgsync_itsm.check_url(text) IS
 'NULL if the address may be contacted, else why not and which setting would change that';
