@@ -88,6 +88,8 @@ DEFAULTS = [
     ("ire_lock_conflicts", True,
      "payloads in flight at one time that write the same CI get LOCK_TIMEOUT "
      "for it (§5.7)"),
+    ("ire_oversize_ms", 20,
+     "each item past the 500 that guidance allows takes this long (§5.7)"),
     ("ire_hold_ms", 15, "how long a payload holds its locks at least"),
     ("instance_create_status", 200, "Instance API POST: 200 or 201 (§3)"),
     ("instance_refusal_status", 200,

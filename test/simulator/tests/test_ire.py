@@ -1,5 +1,6 @@
 """Identification and Reconciliation (§0, §5), live-recorded facts first."""
 import threading
+import time
 
 from support import ADMIN, SOURCE, Case, app, error_codes, service
 
@@ -523,8 +524,15 @@ class Writing(Case):
         # an item that only names the CI takes no lock
         self.assertEqual(codes, ["['LOCK_TIMEOUT']", "[]", "[]"])
 
+    def test_5_7_more_than_five_hundred_are_allowed_but_slow(self):
+        self.switch(ire_oversize_ms=100)
+        started = time.monotonic()
+        result = self.ire([service("S%d" % n) for n in range(502)],
+                          path="/queryEnhanced")
+        self.assertGreater(time.monotonic() - started, 0.2)
+        self.assertEqual(len(result["items"]), 502)
+
     def test_5_7_five_hundred_items_take_well_under_a_second(self):
-        import time
         items = [app("App %d" % n, "application/%d" % n) for n in range(250)]
         items += [service("Svc %d" % n, "dp/%d" % n) for n in range(250)]
         relations = [{"parent": n, "child": 250 + n,

@@ -1,6 +1,7 @@
 """Limits (§8), faults and control endpoints."""
 import http.client
 import json
+import socket
 import threading
 
 from support import SOURCE, Case, Simulator, app
@@ -257,7 +258,6 @@ class ControlEndpoints(Case):
         self.assertEqual(self.sim.call("GET", "/__sim/nope").status, 404)
 
     def test_expect_100_continue(self):
-        import socket
         with socket.create_connection(("127.0.0.1", self.sim.ports[0]), 5) as s:
             s.sendall(b"POST /oauth_token.do HTTP/1.1\r\nHost: x\r\n"
                       b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n")

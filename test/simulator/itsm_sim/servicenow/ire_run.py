@@ -458,7 +458,9 @@ class Run:
                 "message": "Class %s from [%s] to [%s] was skipped"
                            % (word.lower(), have.name, want.name)})
             return ""
-        if self.platform.switches["ire_reclassification"] == "deny":
+        skip = str(item.settings.get("skipReclassificationRestrictionRules"))
+        if (self.platform.switches["ire_reclassification"] == "deny"
+                and skip.lower() != "true"):
             item.error("RECLASSIFICATION_NOT_ALLOWED",
                        "CI Reclassification not allowed from class: [%s] to "
                        "[%s]" % (have.name, want.name))
