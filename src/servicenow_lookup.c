@@ -1,0 +1,1055 @@
+/*
+ * servicenow_lookup.c
+ *	  Look-ups as Table and Meta API calls inside one Batch.
+ *
+ * A look-up becomes one or several GETs.  An unknown column in a query is
+ * dropped by the platform and everything comes back (servicenow-api 0.8), so
+ * every row is compared with the keys before it counts as an answer.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+#include <json-c/json.h>
+
+#include "servicenow.h"
+
+/* Rows asked for in one GET, keys in one, and about how long its query may get before it is encoded. */
+#define ROW_LIMIT 2000
+#define KEYS_PER_GET 100
+#define QUERY_BYTES 6000
+#define ENCODED_BYTES 7000
+
+typedef struct LookupKind LookupKind;
+
+/* Where the rows of one look-up go. */
+typedef struct Reading
+{
+	const AdapterConnection *conn;
+	const AdapterLookup		*lookup;
+	const LookupKind		*kind;
+	int						 number; /* of the look-up */
+	AdapterLookupResult		*result;
+	int						 first_row; /* of this look-up */
+	int						 room;		/* allocated rows */
+} Reading;
+
+struct LookupKind
+{
+	const char *kind;
+	bool		optional; /* a refusal means no rows, not a failure */
+	List *(*urls)(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind);
+	void (*rows)(Reading *reading, struct json_object *answer);
+
+	/* for kinds that ask a table by key: NULL table is the look-up's target */
+	const char *table;
+	const char *keys[2];
+	const char *filter;
+	const char *order;
+	const char *id;
+	const char *class_column;
+	const char *label;
+	const char *attrs[4];
+};
+
+/* ------------------------------------------------------------ class chains */
+
+/* Ancestors that are known without asking; cmdb_ci is every other CI class's (servicenow-api 10). */
+static const char *
+parent_class(const char *class_name)
+{
+	static const char *const parents[][2] = {
+		{"cmdb_ci_service_discovered", "cmdb_ci_service_auto"},
+		{"cmdb_ci_service_calculated", "cmdb_ci_service_auto"},
+		{"cmdb_ci_service_by_tags", "cmdb_ci_service_auto"},
+		{"cmdb_ci_query_based_service", "cmdb_ci_service_auto"},
+		{"cmdb_ci_service_auto", "cmdb_ci_service"},
+		{"cmdb_ci_service_technical", "cmdb_ci_service"},
+		{"cmdb_ci_service_business", "cmdb_ci_service"},
+		{"service_offering", "cmdb_ci_service"},
+		{"cmdb_software_product_model", "cmdb_model"},
+		{"cmdb_application_product_model", "cmdb_model"},
+		{"cmdb_contract_product_model", "cmdb_model"},
+		{"cmdb_ci", "cmdb"},
+	};
+
+	for (int i = 0; i < (int) lengthof(parents); i++)
+	{
+		if (strcmp(class_name, parents[i][0]) == 0)
+			return parents[i][1];
+	}
+	return strncmp(class_name, "cmdb_ci_", strlen("cmdb_ci_")) == 0 ? "cmdb_ci" : NULL;
+}
+
+/* How far class_name is above the class of the look-up; -1 if it is no ancestor. */
+static int
+class_distance(const char *from, const char *class_name)
+{
+	int distance = 0;
+
+	for (const char *at = from; at != NULL; at = parent_class(at), distance++)
+	{
+		if (strcmp(at, class_name) == 0)
+			return distance;
+	}
+	return -1;
+}
+
+static bool
+is_ci_class(const char *class_name)
+{
+	return class_distance(class_name, "cmdb_ci") >= 0;
+}
+
+/* "column=class^ORcolumn=parent..." */
+static void
+append_chain(StringInfo query, const char *column, const char *class_name)
+{
+	const char *separator = "";
+
+	for (const char *at = class_name; at != NULL; at = parent_class(at))
+	{
+		appendStringInfo(query, "%s%s=%s", separator, column, at);
+		separator = "^OR";
+	}
+}
+
+/* ---------------------------------------------------------------- rows out */
+
+static AdapterLookupRow *
+add_row(Reading *reading)
+{
+	AdapterLookupResult *result = reading->result;
+	AdapterLookupRow	*row;
+
+	if (result->nrows == reading->room)
+	{
+		reading->room = Max(reading->room * 2, 64);
+		result->rows = result->rows == NULL ? palloc(sizeof(AdapterLookupRow) * reading->room)
+											: repalloc(result->rows, sizeof(AdapterLookupRow) * reading->room);
+	}
+	row = &result->rows[result->nrows++];
+	memset(row, 0, sizeof(*row));
+	row->lookup = reading->number;
+	return row;
+}
+
+static const char *
+server_text(const char *utf8)
+{
+	return utf8 == NULL || utf8[0] == '\0' ? NULL : json_to_server(utf8);
+}
+
+/* A record may come back from two GETs of one look-up, or for two columns of its key. */
+static bool
+is_known(const Reading *reading, const char *key, const char *external_id)
+{
+	for (int i = reading->result->nrows - 1; i >= reading->first_row; i--)
+	{
+		const AdapterLookupRow *row = &reading->result->rows[i];
+
+		if (row->external_id != NULL && external_id != NULL && strcmp(row->external_id, external_id) == 0 &&
+			strcmp(row->key, key) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+append_attr(StringInfo attrs, struct json_object *record, const char *name)
+{
+	const char *value = servicenow_answer_value(record, name);
+
+	if (value != NULL)
+		json_append_member(attrs, name, value);
+}
+
+/* The columns that a kind always shows, and those that were asked for, each once. */
+static const char *
+attrs_of(const Reading *reading, struct json_object *record)
+{
+	const LookupKind *kind = reading->kind;
+	StringInfoData	  attrs;
+
+	initStringInfo(&attrs);
+	appendStringInfoChar(&attrs, '{');
+	for (int i = 0; i < (int) lengthof(kind->attrs) && kind->attrs[i] != NULL; i++)
+		append_attr(&attrs, record, kind->attrs[i]);
+	for (int i = 0; i < reading->lookup->nfields; i++)
+	{
+		bool seen = false;
+
+		for (int j = 0; j < (int) lengthof(kind->attrs) && kind->attrs[j] != NULL; j++)
+			seen = seen || strcmp(kind->attrs[j], reading->lookup->fields[i]) == 0;
+		if (!seen)
+			append_attr(&attrs, record, reading->lookup->fields[i]);
+	}
+	if (attrs.len == 1)
+		return NULL;
+	appendStringInfoChar(&attrs, '}');
+	return json_to_server(attrs.data);
+}
+
+/* ------------------------------------------------------------- keyed kinds */
+
+static const char *
+table_of(const AdapterLookup *lookup, const LookupKind *kind)
+{
+	return kind->table != NULL ? kind->table : lookup->target;
+}
+
+static void
+append_field(StringInfo fields, const char *name)
+{
+	if (name != NULL && name[0] != '\0')
+		appendStringInfo(fields, "%s%s", fields->len > 0 ? "," : "", name);
+}
+
+static char *
+fields_of(const AdapterLookup *lookup, const LookupKind *kind)
+{
+	StringInfoData fields;
+
+	initStringInfo(&fields);
+	append_field(&fields, kind->id);
+	append_field(&fields, kind->keys[0]);
+	append_field(&fields, kind->keys[1]);
+	append_field(&fields, kind->class_column);
+	append_field(&fields, kind->label);
+	for (int i = 0; i < (int) lengthof(kind->attrs); i++)
+		append_field(&fields, kind->attrs[i]);
+	for (int i = 0; i < lookup->nfields; i++)
+		append_field(&fields, lookup->fields[i]);
+	return fields.data;
+}
+
+/* One GET: the kind's filter, the conditions on keys, and an order, for without one there is none. */
+static char *
+keyed_url(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind, const char *conditions)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	if (kind->filter != NULL)
+		appendStringInfo(&query, "%s^", kind->filter);
+	if (strcmp(kind->kind, "native_key") == 0)
+		appendStringInfo(&query, "name=%s^", conn->source_name);
+	appendStringInfo(&query, "%s^%s", conditions, kind->order != NULL ? kind->order : "ORDERBYsys_id");
+	return servicenow_query_list_url(table_of(lookup, kind), query.data, fields_of(lookup, kind), ROW_LIMIT);
+}
+
+/* Appends the alternatives that one key adds to a group; false if the key cannot be asked for. */
+static bool
+append_key(StringInfo conditions, const LookupKind *kind, const char *key)
+{
+	for (int i = 0; i < 2 && kind->keys[i] != NULL; i++)
+	{
+		int before = conditions->len;
+
+		if (before > 0)
+			appendStringInfoString(conditions, "^OR");
+		if (!servicenow_query_condition(conditions, kind->keys[i], key))
+		{
+			conditions->len = before;
+			conditions->data[before] = '\0';
+			return false;
+		}
+	}
+	return true;
+}
+
+static int
+encoded_length(const char *text)
+{
+	StringInfoData url;
+	int			   length;
+
+	initStringInfo(&url);
+	servicenow_query_encode(&url, text);
+	length = url.len;
+	pfree(url.data);
+	return length;
+}
+
+/*
+ * As many keys in a GET as its length allows.  A key that can only be asked
+ * for by a part of itself has a GET of its own, since it may bring many rows.
+ */
+static List *
+keyed_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	List		  *urls = NIL;
+	StringInfoData group;
+	StringInfoData alone;
+	int			   count = 0;
+	int			   bytes = 0;
+
+	initStringInfo(&group);
+	initStringInfo(&alone);
+	for (int i = 0; i < lookup->nkeys; i++)
+	{
+		const char *key = lookup->keys[i];
+		int			length = encoded_length(key) * (kind->keys[1] != NULL ? 2 : 1) + 40;
+
+		if (key[0] == '\0')
+			continue;
+		if (!servicenow_query_plain(key))
+		{
+			resetStringInfo(&alone);
+			if (append_key(&alone, kind, key))
+				urls = lappend(urls, keyed_url(conn, lookup, kind, alone.data));
+			continue;
+		}
+		if (count > 0 && (count >= KEYS_PER_GET || bytes + length > ENCODED_BYTES))
+		{
+			urls = lappend(urls, keyed_url(conn, lookup, kind, group.data));
+			resetStringInfo(&group);
+			count = bytes = 0;
+		}
+		append_key(&group, kind, key);
+		bytes += length;
+		count++;
+	}
+	if (count > 0)
+		urls = lappend(urls, keyed_url(conn, lookup, kind, group.data));
+	return urls;
+}
+
+static bool
+has_key(const LookupKind *kind, struct json_object *record, const char *key)
+{
+	for (int i = 0; i < 2 && kind->keys[i] != NULL; i++)
+	{
+		const char *value = servicenow_answer_value(record, kind->keys[i]);
+
+		if (key[0] != '\0' && value != NULL && servicenow_query_same(value, key))
+			return true;
+	}
+	return false;
+}
+
+static void
+keyed_row(Reading *reading, struct json_object *record, const char *key)
+{
+	const LookupKind *kind = reading->kind;
+	const char		 *external_id = server_text(servicenow_answer_value(record, kind->id));
+	const char *class_name = kind->class_column != NULL ? servicenow_answer_value(record, kind->class_column) : NULL;
+	AdapterLookupRow *row;
+
+	if (external_id == NULL || is_known(reading, json_to_server(key), external_id))
+		return;
+	row = add_row(reading);
+	row->key = json_to_server(key);
+	row->external_id = external_id;
+	row->external_table = server_text(class_name);
+	if (row->external_table == NULL)
+		row->external_table = server_text(table_of(reading->lookup, kind));
+	if (kind->label != NULL)
+		row->label = server_text(servicenow_answer_value(record, kind->label));
+	row->attrs = attrs_of(reading, record);
+}
+
+static void
+keyed_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+
+	for (int i = 0; i < json_count(records); i++)
+	{
+		struct json_object *record = json_item(records, i);
+
+		for (int k = 0; k < reading->lookup->nkeys; k++)
+		{
+			if (has_key(reading->kind, record, reading->lookup->keys[k]))
+				keyed_row(reading, record, reading->lookup->keys[k]);
+		}
+	}
+}
+
+/* ------------------------------------------------------- choice, life cycle */
+
+static List *
+one_url(const char *table, const char *query, const char *fields)
+{
+	return list_make1(servicenow_query_list_url(table, query, fields, ROW_LIMIT));
+}
+
+static List *
+choice_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	StringInfoData query;
+
+	if (lookup->nkeys == 0)
+		return NIL;
+	initStringInfo(&query);
+	append_chain(&query, "name", lookup->target);
+	for (int i = 0; i < lookup->nkeys; i++)
+		appendStringInfo(&query, "%selement=%s", i == 0 ? "^" : "^OR", lookup->keys[i]);
+	appendStringInfoString(&query, "^inactive=false^language=en^ORDERBYsequence^ORDERBYsys_id");
+	return one_url(kind->table, query.data, "name,element,value,label,sequence,dependent_value");
+}
+
+/* The nearest class that has choices of its own for a column hides its ancestors' (servicenow-api 10.11). */
+static int
+nearest_distance(const AdapterLookup *lookup, struct json_object *records, const char *column)
+{
+	int nearest = -1;
+
+	for (int i = 0; i < json_count(records); i++)
+	{
+		const char *element = servicenow_answer_value(json_item(records, i), "element");
+		const char *name = servicenow_answer_value(json_item(records, i), "name");
+		int			distance = name != NULL ? class_distance(lookup->target, name) : -1;
+
+		if (element != NULL && strcmp(element, column) == 0 && distance >= 0 && (nearest < 0 || distance < nearest))
+			nearest = distance;
+	}
+	return nearest;
+}
+
+static void
+choice_row(Reading *reading, struct json_object *record, const char *column)
+{
+	AdapterLookupRow *row = add_row(reading);
+
+	row->key = json_to_server(column);
+	row->external_id = json_to_server(servicenow_answer_value(record, "value"));
+	row->external_table = server_text(servicenow_answer_value(record, "name"));
+	row->label = server_text(servicenow_answer_value(record, "label"));
+	row->attrs = attrs_of(reading, record);
+}
+
+static void
+choice_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+
+	for (int k = 0; k < reading->lookup->nkeys; k++)
+	{
+		const char *column = reading->lookup->keys[k];
+		int			nearest = nearest_distance(reading->lookup, records, column);
+
+		for (int i = 0; i < json_count(records) && nearest >= 0; i++)
+		{
+			struct json_object *record = json_item(records, i);
+			const char		   *element = servicenow_answer_value(record, "element");
+			const char		   *name = servicenow_answer_value(record, "name");
+
+			if (element != NULL && strcmp(element, column) == 0 && name != NULL &&
+				servicenow_answer_value(record, "value") != NULL &&
+				class_distance(reading->lookup->target, name) == nearest)
+				choice_row(reading, record, column);
+		}
+	}
+}
+
+static List *
+control_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	append_chain(&query, "table", lookup->target);
+	appendStringInfoString(&query, "^active=true^ORDERBYsys_id");
+	return one_url(kind->table, query.data, "table,life_cycle_stage,life_cycle_stage_status");
+}
+
+/* A class has the pairs of its ancestors too (servicenow-api 10.13). */
+static void
+control_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+
+	for (int i = 0; i < json_count(records); i++)
+	{
+		struct json_object *record = json_item(records, i);
+		const char		   *table = servicenow_answer_value(record, "table");
+		const char		   *stage = servicenow_answer_value(record, "life_cycle_stage");
+		AdapterLookupRow   *row;
+
+		if (table == NULL || stage == NULL || class_distance(reading->lookup->target, table) < 0)
+			continue;
+		row = add_row(reading);
+		row->key = "";
+		row->external_id = json_to_server(stage);
+		row->external_table = json_to_server(table);
+		row->label = server_text(servicenow_answer_value(record, "life_cycle_stage_status"));
+	}
+}
+
+/* ------------------------------------------------------------------ columns */
+
+/* The Meta API needs no right on the dictionary, but knows CI classes only (servicenow-api 4, 12). */
+static List *
+column_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (is_ci_class(lookup->target))
+	{
+		appendStringInfoString(&text, "/api/now/cmdb/meta/");
+		servicenow_query_encode(&text, lookup->target);
+		return list_make1(text.data);
+	}
+	append_chain(&text, "name", lookup->target);
+	appendStringInfoString(&text, "^elementISNOTEMPTY^ORDERBYname^ORDERBYelement");
+	return one_url(kind->table, text.data, "name,element,internal_type,max_length,mandatory,read_only,reference");
+}
+
+typedef struct ColumnNames
+{
+	const char *type;
+	const char *mandatory;
+	const char *read_only;
+} ColumnNames;
+
+static void
+column_row(Reading *reading, struct json_object *column, const ColumnNames *names)
+{
+	const char		 *element = servicenow_answer_value(column, "element");
+	const char		 *mandatory = servicenow_answer_value(column, names->mandatory);
+	const char		 *read_only = servicenow_answer_value(column, names->read_only);
+	AdapterLookupRow *row;
+	StringInfoData	  attrs;
+
+	if (element == NULL || element[0] == '\0' || is_known(reading, "", json_to_server(element)))
+		return;
+	initStringInfo(&attrs);
+	appendStringInfoChar(&attrs, '{');
+	append_attr(&attrs, column, "max_length");
+	json_append_member(&attrs, "mandatory", mandatory != NULL ? mandatory : "false");
+	json_append_member(&attrs, "read_only", read_only != NULL ? read_only : "false");
+	append_attr(&attrs, column, "reference");
+	appendStringInfoChar(&attrs, '}');
+	row = add_row(reading);
+	row->key = "";
+	row->external_id = json_to_server(element);
+	row->external_table = json_to_server(reading->lookup->target);
+	row->label = server_text(servicenow_answer_value(column, names->type));
+	row->attrs = json_to_server(attrs.data);
+}
+
+/* Nearer classes first: what a class says of a column goes before its parent's word. */
+static void
+dictionary_rows(Reading *reading, struct json_object *records)
+{
+	static const ColumnNames names = {"internal_type", "mandatory", "read_only"};
+	int						 distance = 0;
+
+	for (const char *at = reading->lookup->target; at != NULL; at = parent_class(at), distance++)
+	{
+		for (int i = 0; i < json_count(records); i++)
+		{
+			const char *table = servicenow_answer_value(json_item(records, i), "name");
+
+			if (table != NULL && strcmp(table, at) == 0)
+				column_row(reading, json_item(records, i), &names);
+		}
+	}
+}
+
+static void
+column_rows(Reading *reading, struct json_object *answer)
+{
+	static const ColumnNames names = {"type", "is_mandatory", "is_read_only"};
+	struct json_object		*attributes = json_path(answer, "result.attributes");
+
+	if (!is_ci_class(reading->lookup->target))
+	{
+		dictionary_rows(reading, json_member(answer, "result"));
+		return;
+	}
+	for (int i = 0; i < json_count(attributes); i++)
+		column_row(reading, json_item(attributes, i), &names);
+}
+
+/* -------------------------------------------------- records, relationships */
+
+static List *
+id_url(List *urls, const AdapterLookup *lookup, const LookupKind *kind, const char *column, StringInfo ids)
+{
+	StringInfoData query;
+
+	if (ids->len == 0)
+		return urls;
+	initStringInfo(&query);
+	appendStringInfo(&query, "%sIN%s^ORDERBYsys_id", column, ids->data);
+	resetStringInfo(ids);
+	return lappend(urls,
+				   servicenow_query_list_url(table_of(lookup, kind), query.data, fields_of(lookup, kind), ROW_LIMIT));
+}
+
+/* Lists of ids; what is no id cannot be one there. */
+static List *
+record_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	List		  *urls = NIL;
+	StringInfoData ids;
+
+	initStringInfo(&ids);
+	for (int i = 0; i < lookup->nkeys; i++)
+	{
+		if (!servicenow_query_is_sys_id(lookup->keys[i]))
+			continue;
+		appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
+		if (ids.len > QUERY_BYTES - 100)
+			urls = id_url(urls, lookup, kind, "sys_id", &ids);
+	}
+	return id_url(urls, lookup, kind, "sys_id", &ids);
+}
+
+/* Splits parent/child/type; parts that are missing are "". False if one is no id. */
+static bool
+split_relation(const char *key, char part[3][33])
+{
+	memset(part, 0, 3 * 33);
+	for (int i = 0; i < 3; i++)
+	{
+		size_t length = strcspn(key, "/");
+
+		if (length != 32)
+			return false;
+		strlcpy(part[i], key, 33);
+		if (!servicenow_query_is_sys_id(part[i]))
+			return false;
+		key += length;
+		if (*key == '\0')
+			return i == 0 || i == 2;
+		key++;
+	}
+	return false;
+}
+
+/* Whole relationships as alternatives, parents alone as a list. */
+static List *
+relation_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	List		  *urls = NIL;
+	StringInfoData parents;
+	StringInfoData query;
+
+	initStringInfo(&parents);
+	initStringInfo(&query);
+	for (int i = 0; i < lookup->nkeys; i++)
+	{
+		char part[3][33];
+
+		if (!split_relation(lookup->keys[i], part))
+			continue;
+		if (part[1][0] == '\0')
+		{
+			appendStringInfo(&parents, "%s%s", parents.len > 0 ? "," : "", part[0]);
+			if (parents.len > QUERY_BYTES / 6)
+				urls = id_url(urls, lookup, kind, "parent", &parents);
+			continue;
+		}
+		appendStringInfo(&query, "%sparent=%s^child=%s^type=%s", query.len > 0 ? "^NQ" : "", part[0], part[1], part[2]);
+		if (query.len > QUERY_BYTES - 200)
+		{
+			urls = lappend(urls, keyed_url(conn, lookup, kind, query.data));
+			resetStringInfo(&query);
+		}
+	}
+	if (query.len > 0)
+		urls = lappend(urls, keyed_url(conn, lookup, kind, query.data));
+	return id_url(urls, lookup, kind, "parent", &parents);
+}
+
+static bool
+is_relation(struct json_object *record, char part[3][33])
+{
+	static const char *const columns[] = {"parent", "child", "type"};
+
+	for (int i = 0; i < 3; i++)
+	{
+		const char *value = servicenow_answer_value(record, columns[i]);
+
+		if (part[i][0] != '\0' && (value == NULL || pg_strcasecmp(value, part[i]) != 0))
+			return false;
+	}
+	return true;
+}
+
+static void
+relation_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+
+	for (int k = 0; k < reading->lookup->nkeys; k++)
+	{
+		char part[3][33];
+
+		if (!split_relation(reading->lookup->keys[k], part))
+			continue;
+		for (int i = 0; i < json_count(records); i++)
+		{
+			if (is_relation(json_item(records, i), part))
+				keyed_row(reading, json_item(records, i), reading->lookup->keys[k]);
+		}
+	}
+}
+
+/* ----------------------------------------------------------------- instance */
+
+static List *
+instance_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	return one_url(kind->table,
+				   "nameINinstance_name,glide.war,glide.buildtag.last,glide.rest.choice.allow_non_existing_value,"
+				   "glide.invalid_query.returns_no_rows,glide.required.attribute.enabled,"
+				   "glide.identification_engine.skip_sys_object_source_matching^ORDERBYname",
+				   "name,value");
+}
+
+/* One row whatever was read: the instance's name as label, all as attributes. */
+static void
+instance_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+	AdapterLookupRow   *row;
+	StringInfoData		attrs;
+
+	if (json_count(records) == 0)
+		return;
+	row = add_row(reading);
+	row->key = "";
+	initStringInfo(&attrs);
+	appendStringInfoChar(&attrs, '{');
+	for (int i = 0; i < json_count(records); i++)
+	{
+		const char *name = servicenow_answer_value(json_item(records, i), "name");
+		const char *value = servicenow_answer_value(json_item(records, i), "value");
+
+		if (name == NULL || value == NULL)
+			continue;
+		json_append_member(&attrs, name, value);
+		if (strcmp(name, "instance_name") == 0)
+			row->label = server_text(value);
+	}
+	appendStringInfoChar(&attrs, '}');
+	row->attrs = json_to_server(attrs.data);
+}
+
+/* -------------------------------------------------------------------- kinds */
+
+static const LookupKind kinds[] = {
+	{.kind = "user",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "sys_user",
+	 .keys = {"email", "user_name"},
+	 .filter = "active=true",
+	 .id = "sys_id",
+	 .label = "name",
+	 .attrs = {"email", "user_name"}},
+	{.kind = "group",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "sys_user_group",
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "company",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "core_company",
+	 .keys = {"name"},
+	 .order = "ORDERBYsys_created_on^ORDERBYsys_id",
+	 .id = "sys_id",
+	 .label = "name",
+	 .attrs = {"vendor", "manufacturer"}},
+	{.kind = "contract_model",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_contract_product_model",
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "relation_type",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_rel_type",
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "choice",
+	 .optional = true,
+	 .urls = choice_urls,
+	 .rows = choice_rows,
+	 .table = "sys_choice",
+	 .attrs = {"sequence", "dependent_value"}},
+	{.kind = "life_cycle",
+	 .optional = true,
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "life_cycle_control",
+	 .optional = true,
+	 .urls = control_urls,
+	 .rows = control_rows,
+	 .table = "life_cycle_control"},
+	{.kind = "column", .optional = true, .urls = column_urls, .rows = column_rows, .table = "sys_dictionary"},
+	{.kind = "native_key",
+	 .optional = true,
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "sys_object_source",
+	 .keys = {"id"},
+	 .id = "target_sys_id",
+	 .class_column = "target_table"},
+	{.kind = "correlation",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .keys = {"correlation_id"},
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "name",
+	 .attrs = {"correlation_id"}},
+	{.kind = "name",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "name",
+	 .attrs = {"correlation_id"}},
+	{.kind = "model",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .keys = {"name"},
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "name",
+	 .attrs = {"version", "manufacturer"}},
+	{.kind = "contract",
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "ast_contract",
+	 .keys = {"vendor_contract"},
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "short_description",
+	 .attrs = {"vendor", "starts", "ends", "short_description"}},
+	{.kind = "record",
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .keys = {"sys_id"},
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "name"},
+	{.kind = "relation",
+	 .urls = relation_urls,
+	 .rows = relation_rows,
+	 .table = "cmdb_rel_ci",
+	 .id = "sys_id",
+	 .attrs = {"parent", "child", "type"}},
+	{.kind = "data_source",
+	 .optional = true,
+	 .urls = keyed_urls,
+	 .rows = keyed_rows,
+	 .table = "sys_choice",
+	 .keys = {"value"},
+	 .filter = "name=cmdb_ci^element=discovery_source^inactive=false",
+	 .id = "sys_id",
+	 .label = "label"},
+	{.kind = "instance", .optional = true, .urls = instance_urls, .rows = instance_rows, .table = "sys_properties"},
+};
+
+static const LookupKind *
+find_kind(const char *kind)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(kinds[i].kind, kind) == 0)
+			return &kinds[i];
+	}
+	return NULL;
+}
+
+static List *
+lookup_urls(const AdapterConnection *conn, const AdapterLookup *lookup)
+{
+	const LookupKind *kind = find_kind(lookup->kind);
+
+	if (kind == NULL || table_of(lookup, kind) == NULL || table_of(lookup, kind)[0] == '\0')
+		return NIL;
+	return kind->urls(conn, lookup, kind);
+}
+
+/* Fills the request with as many look-ups as one Batch should hold, at least one. */
+void
+servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
+						AdapterRequest *request)
+{
+	ServicenowBatch batch;
+
+	servicenow_batch_begin(&batch);
+	for (request->nused = 0; request->nused < nlookups; request->nused++)
+	{
+		List	 *urls = lookup_urls(conn, &lookups[request->nused]);
+		ListCell *cell;
+
+		if (batch.subs > 0 && batch.subs + list_length(urls) > SERVICENOW_BATCH_SUBS)
+			break;
+		foreach (cell, urls)
+			servicenow_batch_add(&batch, "GET", lfirst(cell), NULL);
+	}
+	if (batch.subs == 0)
+		servicenow_request_nothing(request);
+	else
+		servicenow_batch_end(&batch, request);
+	request->writes = false;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void
+set_outcome(Reading *reading, OutcomeKind kind, const char *error_class, const char *message)
+{
+	reading->result->kinds[reading->number] = kind;
+	reading->result->error_classes[reading->number] = error_class;
+	reading->result->messages[reading->number] = message;
+	if (kind != OUTCOME_DONE)
+		reading->result->nrows = reading->first_row;
+}
+
+/* A refusal; an empty list may come as 404 (servicenow-api 2.3). */
+static void
+read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
+{
+	const char *envelope = servicenow_answer_envelope(answer->root);
+
+	if (status == 404 && envelope != NULL && strstr(envelope, "Records matching query not found") != NULL)
+		return;
+	set_outcome(reading, reading->kind->optional ? OUTCOME_DONE : OUTCOME_DEAD, answer->error_class,
+				servicenow_answer_text("look-up of %s %s: %s", reading->lookup->kind,
+									   table_of(reading->lookup, reading->kind), answer->message));
+}
+
+/* Rows that are counted and not shown are there all the same: absence is not proved then. */
+static void
+check_count(Reading *reading, const ServicenowSub *sub, int rows)
+{
+	if (rows >= ROW_LIMIT || sub->total > ROW_LIMIT)
+		set_outcome(
+			reading, OUTCOME_DEAD, "TOO_MANY_ROWS",
+			servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
+	else if (sub->total > rows)
+		reading->result->messages[reading->number] = servicenow_answer_text(
+			"%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows), (int) sub->total,
+			table_of(reading->lookup, reading->kind));
+}
+
+/* Returns whether the look-up can go on with its next part. */
+static bool
+read_part(Reading *reading, const ServicenowSub *sub)
+{
+	ServicenowAnswer	answer;
+	struct json_object *rows;
+
+	servicenow_answer_open(&sub->reply, &answer);
+	if (answer.verdict != RESPONSE_READABLE)
+		set_outcome(reading, OUTCOME_RETRY, answer.error_class, answer.message);
+	else if (answer.error_class != NULL)
+		read_refusal(reading, &answer, sub->reply.status);
+	else if (json_member(answer.root, "result") == NULL)
+		set_outcome(reading, OUTCOME_RETRY, "BAD_RESPONSE", "the answer has no result");
+	else
+	{
+		rows = json_member(answer.root, "result");
+		reading->kind->rows(reading, answer.root);
+		if (json_is_array(rows))
+			check_count(reading, sub, json_count(rows));
+	}
+	return reading->result->kinds[reading->number] == OUTCOME_DONE;
+}
+
+/*
+ * A look-up is answered whole or not at all.  One that comes first and is not
+ * finished in the time of a Batch will not be next time either: that counts as
+ * an attempt.
+ */
+static bool
+is_served(Reading *reading, const ServicenowSub *subs, int nsubs)
+{
+	for (int i = 0; i < nsubs; i++)
+	{
+		if (subs[i].state == SUB_SERVICED)
+			continue;
+		if (subs[i].state == SUB_MISSING)
+			set_outcome(reading, OUTCOME_RETRY, "NO_ANSWER", "the answer does not mention it");
+		else if (reading->number == 0)
+			set_outcome(reading, OUTCOME_RETRY, "UNSERVICED", "the platform's time for a batch was not enough");
+		else
+			set_outcome(reading, OUTCOME_RELEASE, NULL, NULL);
+		return false;
+	}
+	return true;
+}
+
+static void
+read_one(Reading *reading, const ServicenowSub *subs, int nsubs)
+{
+	set_outcome(reading, OUTCOME_DONE, NULL, NULL);
+	reading->kind = find_kind(reading->lookup->kind);
+	if (reading->kind == NULL)
+		set_outcome(reading, OUTCOME_DEAD, "UNKNOWN_KIND",
+					servicenow_answer_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
+	else if (is_served(reading, subs, nsubs))
+	{
+		for (int i = 0; i < nsubs && read_part(reading, &subs[i]); i++)
+			;
+	}
+}
+
+static void
+read_all(const AdapterConnection *conn, const AdapterLookup *lookups, const int *parts, int nlookups,
+		 const ServicenowSub *subs, AdapterLookupResult *result)
+{
+	Reading reading = {.conn = conn, .result = result};
+	int		first = 0;
+
+	for (int i = 0; i < nlookups; i++)
+	{
+		reading.lookup = &lookups[i];
+		reading.number = i;
+		reading.first_row = result->nrows;
+		read_one(&reading, subs + first, parts[i]);
+		first += parts[i];
+	}
+}
+
+/* Outcomes and rows of all look-ups that travelled; the verdict is about the Batch. */
+ResponseVerdict
+servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups, const AdapterRequest *request,
+					   const AdapterResponse *response, AdapterLookupResult *result, const char **error_class,
+					   const char **message)
+{
+	int				 n = request->nused;
+	int				*parts = palloc(sizeof(int) * n);
+	int				 total = 0;
+	int				 serviced;
+	ServicenowAnswer answer = {.verdict = RESPONSE_READABLE};
+
+	memset(result, 0, sizeof(*result));
+	result->kinds = palloc0(sizeof(OutcomeKind) * n);
+	result->error_classes = palloc0(sizeof(char *) * n);
+	result->messages = palloc0(sizeof(char *) * n);
+	for (int i = 0; i < n; i++)
+	{
+		parts[i] = list_length(lookup_urls(conn, &lookups[i]));
+		total += parts[i];
+	}
+	if (total > 0)
+		servicenow_answer_whole(response, "the Batch API", &answer);
+	*error_class = answer.error_class;
+	*message = answer.message;
+	if (answer.verdict == RESPONSE_READABLE)
+		read_all(conn, lookups, parts, n, servicenow_batch_open(answer.root, total, &serviced), result);
+	return answer.verdict;
+}
