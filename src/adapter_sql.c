@@ -1,0 +1,409 @@
+/*
+ * adapter_sql.c
+ *	  The adapters' pure functions as SQL functions, for tests and for looking
+ *	  at what would be sent.
+ *
+ * Sends nothing and reads no table: settings, items and answers are arguments.
+ *
+ * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+
+#include "adapter.h"
+#include "json.h"
+
+PG_FUNCTION_INFO_V1(adapter_build);
+PG_FUNCTION_INFO_V1(adapter_read);
+PG_FUNCTION_INFO_V1(adapter_build_lookup);
+PG_FUNCTION_INFO_V1(adapter_read_lookup);
+PG_FUNCTION_INFO_V1(adapter_limits);
+
+/* ---------------------------------------------------------------- arguments */
+
+static struct json_object *
+json_argument(FunctionCallInfo fcinfo, int number, const char *what)
+{
+	const char *reason = NULL;
+	char	   *utf8;
+	JsonDoc	   *doc;
+
+	if (PG_ARGISNULL(number))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what)));
+	utf8 = json_to_utf8(text_to_cstring(PG_GETARG_TEXT_PP(number)));
+	doc = json_doc_parse(utf8, strlen(utf8), &reason);
+	if (doc == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s cannot be read: %s", what, reason)));
+	return doc->root;
+}
+
+static const Adapter *
+open_connection(FunctionCallInfo fcinfo, AdapterConnection *conn)
+{
+	char		  *platform = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const Adapter *adapter = adapter_for(platform);
+
+	if (adapter == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("platform \"%s\" has no adapter", platform)));
+	conn->settings = json_argument(fcinfo, 1, "settings");
+	conn->source_name = adapter_setting(conn, "source_name");
+	conn->write_api = adapter_setting(conn, "write_api");
+	if (conn->source_name == NULL)
+		conn->source_name = "GetInSync";
+	if (conn->write_api == NULL)
+		conn->write_api = "ire";
+	return adapter;
+}
+
+/* An object given where a text belongs is its JSON text, as a payload is. */
+static const char *
+text_of(struct json_object *object, const char *name)
+{
+	struct json_object *value = json_member(object, name);
+
+	return json_is_object(value) || json_is_array(value) ? json_print(value) : json_value_text(value);
+}
+
+static void
+fill_item(AdapterItem *item, struct json_object *from)
+{
+	memset(item, 0, sizeof(*item));
+	item->item_id = json_int(from, "item_id", 0);
+	item->generation = (int) json_int(from, "generation", 0);
+	item->entity_type = text_of(from, "entity_type");
+	item->action = text_of(from, "action");
+	item->native_key = text_of(from, "native_key");
+	item->external_id = text_of(from, "external_id");
+	item->external_table = text_of(from, "external_table");
+	item->payload = text_of(from, "payload");
+	item->parent_external_id = text_of(from, "parent_external_id");
+	item->parent_table = text_of(from, "parent_table");
+	item->child_external_id = text_of(from, "child_external_id");
+	item->child_table = text_of(from, "child_table");
+	item->rel_type = text_of(from, "rel_type");
+	item->rel_type_id = text_of(from, "rel_type_id");
+	item->attempts = (int) json_int(from, "attempts", 1);
+	item->in_doubt = json_boolean(from, "in_doubt", false);
+	if (item->entity_type == NULL || item->action == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("an item needs entity_type and action")));
+}
+
+static AdapterItem *
+items_argument(FunctionCallInfo fcinfo, int *n)
+{
+	struct json_object *list = json_argument(fcinfo, 2, "items");
+	AdapterItem		   *items;
+
+	*n = json_count(list);
+	if (*n == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("items must be an array that is not empty")));
+	items = palloc(sizeof(AdapterItem) * *n);
+	for (int i = 0; i < *n; i++)
+		fill_item(&items[i], json_item(list, i));
+	return items;
+}
+
+static const char **
+texts_of(struct json_object *object, const char *name, int *n)
+{
+	struct json_object *list = json_member(object, name);
+	const char		  **texts;
+
+	*n = json_count(list);
+	texts = palloc(sizeof(char *) * (*n + 1));
+	for (int i = 0; i < *n; i++)
+	{
+		texts[i] = json_value_text(json_item(list, i));
+		if (texts[i] == NULL)
+			texts[i] = "";
+	}
+	return texts;
+}
+
+static AdapterLookup *
+lookups_argument(FunctionCallInfo fcinfo, int *n)
+{
+	struct json_object *list = json_argument(fcinfo, 2, "lookups");
+	AdapterLookup	   *lookups;
+
+	*n = json_count(list);
+	if (*n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lookups must be an array that is not empty")));
+	lookups = palloc0(sizeof(AdapterLookup) * *n);
+	for (int i = 0; i < *n; i++)
+	{
+		struct json_object *from = json_item(list, i);
+
+		lookups[i].lookup_id = json_int(from, "lookup_id", i + 1);
+		lookups[i].kind = json_text(from, "kind") ? json_text(from, "kind") : "";
+		lookups[i].target = json_text(from, "target") ? json_text(from, "target") : "";
+		lookups[i].keys = texts_of(from, "keys", &lookups[i].nkeys);
+		lookups[i].fields = texts_of(from, "fields", &lookups[i].nfields);
+	}
+	return lookups;
+}
+
+/* Arguments 3 to 5: status, content type, body; status 0 is a transfer that broke. */
+static void
+response_argument(FunctionCallInfo fcinfo, AdapterResponse *response)
+{
+	memset(response, 0, sizeof(*response));
+	response->status = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	response->content_type = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	response->body = "";
+	response->retry_after_s = -1;
+	if (!PG_ARGISNULL(5))
+	{
+		bytea *body = PG_GETARG_BYTEA_PP(5);
+		char  *copy = palloc(VARSIZE_ANY_EXHDR(body) + 1);
+
+		memcpy(copy, VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
+		copy[VARSIZE_ANY_EXHDR(body)] = '\0';
+		response->body = copy;
+		response->body_len = VARSIZE_ANY_EXHDR(body);
+	}
+	if (response->status == 0)
+	{
+		response->transport_class = "BROKEN";
+		response->transport_message = "the connection was closed";
+	}
+}
+
+/* ------------------------------------------------------------------ results */
+
+static void
+put_text(Datum *values, bool *nulls, int column, const char *server)
+{
+	nulls[column] = server == NULL;
+	if (server != NULL)
+		values[column] = CStringGetTextDatum(server);
+}
+
+/* The same for JSON, which must be such. */
+static void
+put_json(Datum *values, bool *nulls, int column, const char *server)
+{
+	put_text(values, nulls, column, server);
+	if (server != NULL)
+		(void) DirectFunctionCall1(json_in, CStringGetDatum(server));
+}
+
+static void
+put_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static const char *
+verdict_word(ResponseVerdict verdict)
+{
+	static const char *const words[] = {"readable", "retry", "reauthenticate", "pause", "dead"};
+
+	return words[verdict];
+}
+
+static const char *
+outcome_word(OutcomeKind kind)
+{
+	static const char *const words[] = {"done", "unchanged", "retry", "dead", "rechecked", "release"};
+
+	return words[kind];
+}
+
+static void
+put_request(FunctionCallInfo fcinfo, const AdapterRequest *request)
+{
+	Datum values[6];
+	bool  nulls[6] = {false};
+
+	put_text(values, nulls, 0, request->method);
+	put_text(values, nulls, 1, json_to_server(request->path));
+	put_json(values, nulls, 2, json_to_server(request->body));
+	values[3] = Int32GetDatum(request->nused);
+	values[4] = BoolGetDatum(request->writes);
+	values[5] = Int32GetDatum(request->subrequests);
+	put_row(fcinfo, values, nulls);
+}
+
+static void
+put_outcome(FunctionCallInfo fcinfo, const AdapterItem *item, const AdapterOutcome *outcome)
+{
+	Datum values[11];
+	bool  nulls[11] = {false};
+
+	values[0] = Int64GetDatum(item->item_id);
+	put_text(values, nulls, 1, verdict_word(RESPONSE_READABLE));
+	put_text(values, nulls, 2, outcome_word(outcome->kind));
+	put_text(values, nulls, 3, outcome->operation);
+	put_text(values, nulls, 4, outcome->external_id);
+	put_text(values, nulls, 5, outcome->error_class);
+	put_text(values, nulls, 6, outcome->message);
+	put_json(values, nulls, 7, outcome->not_taken);
+	put_text(values, nulls, 8, outcome->external_table);
+	put_text(values, nulls, 9, outcome->external_number);
+	put_json(values, nulls, 10, outcome->excerpt);
+	put_row(fcinfo, values, nulls);
+}
+
+/* The whole answer was no use: one row without an item. */
+static void
+put_verdict(FunctionCallInfo fcinfo, int ncolumns, ResponseVerdict verdict, int class_column, const char *error_class,
+			const char *message)
+{
+	Datum *values = palloc0(sizeof(Datum) * ncolumns);
+	bool  *nulls = palloc(sizeof(bool) * ncolumns);
+
+	memset(nulls, true, ncolumns);
+	put_text(values, nulls, 1, verdict_word(verdict));
+	put_text(values, nulls, class_column, error_class);
+	put_text(values, nulls, class_column + 1, message);
+	put_row(fcinfo, values, nulls);
+}
+
+static void
+put_lookup(FunctionCallInfo fcinfo, const AdapterLookup *lookup, const AdapterLookupResult *result, int number,
+		   const AdapterLookupRow *row)
+{
+	Datum values[10];
+	bool  nulls[10] = {false};
+
+	values[0] = Int64GetDatum(lookup->lookup_id);
+	put_text(values, nulls, 1, verdict_word(RESPONSE_READABLE));
+	put_text(values, nulls, 2, outcome_word(result->kinds[number]));
+	put_text(values, nulls, 3, result->error_classes[number]);
+	put_text(values, nulls, 4, result->messages[number]);
+	put_text(values, nulls, 5, row ? row->key : NULL);
+	put_text(values, nulls, 6, row ? row->external_id : NULL);
+	put_text(values, nulls, 7, row ? row->external_table : NULL);
+	put_text(values, nulls, 8, row ? row->label : NULL);
+	put_json(values, nulls, 9, row ? row->attrs : NULL);
+	put_row(fcinfo, values, nulls);
+}
+
+/* ---------------------------------------------------------------- functions */
+
+/* adapter_build(platform, settings, items): the request that the first items would make. */
+Datum
+adapter_build(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterItem		 *items = items_argument(fcinfo, &n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	adapter->build(&conn, items, n, &request);
+	put_request(fcinfo, &request);
+	return (Datum) 0;
+}
+
+/* adapter_read(platform, settings, items, status, content type, body): what an answer to that request means. */
+Datum
+adapter_read(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	AdapterResponse	  response;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterItem		 *items = items_argument(fcinfo, &n);
+	AdapterOutcome	 *outcomes = palloc0(sizeof(AdapterOutcome) * n);
+	ResponseVerdict	  verdict;
+	const char		 *error_class = NULL;
+	const char		 *message = NULL;
+
+	InitMaterializedSRF(fcinfo, 0);
+	response_argument(fcinfo, &response);
+	adapter->build(&conn, items, n, &request);
+	verdict = adapter->read(&conn, items, &request, &response, outcomes, &error_class, &message);
+	if (verdict != RESPONSE_READABLE)
+		put_verdict(fcinfo, 11, verdict, 5, error_class, message);
+	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
+		put_outcome(fcinfo, &items[i], &outcomes[i]);
+	return (Datum) 0;
+}
+
+/* adapter_build_lookup(platform, settings, lookups): the same for look-ups. */
+Datum
+adapter_build_lookup(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterLookup	 *lookups = lookups_argument(fcinfo, &n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	adapter->build_lookup(&conn, lookups, n, &request);
+	put_request(fcinfo, &request);
+	return (Datum) 0;
+}
+
+static void
+put_lookup_rows(FunctionCallInfo fcinfo, const AdapterLookup *lookups, int number, const AdapterLookupResult *result)
+{
+	bool any = false;
+
+	for (int i = 0; i < result->nrows; i++)
+	{
+		if (result->rows[i].lookup != number)
+			continue;
+		put_lookup(fcinfo, &lookups[number], result, number, &result->rows[i]);
+		any = true;
+	}
+	if (!any)
+		put_lookup(fcinfo, &lookups[number], result, number, NULL);
+}
+
+/* adapter_read_lookup(platform, settings, lookups, status, content type, body): one row an answer, at least one a look-up. */
+Datum
+adapter_read_lookup(PG_FUNCTION_ARGS)
+{
+	AdapterConnection	conn;
+	AdapterRequest		request;
+	AdapterResponse		response;
+	AdapterLookupResult result;
+	const Adapter	   *adapter = open_connection(fcinfo, &conn);
+	int					n;
+	AdapterLookup	   *lookups = lookups_argument(fcinfo, &n);
+	ResponseVerdict		verdict;
+	const char		   *error_class = NULL;
+	const char		   *message = NULL;
+
+	InitMaterializedSRF(fcinfo, 0);
+	response_argument(fcinfo, &response);
+	adapter->build_lookup(&conn, lookups, n, &request);
+	verdict = adapter->read_lookup(&conn, lookups, &request, &response, &result, &error_class, &message);
+	if (verdict != RESPONSE_READABLE)
+		put_verdict(fcinfo, 10, verdict, 3, error_class, message);
+	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
+		put_lookup_rows(fcinfo, lookups, i, &result);
+	return (Datum) 0;
+}
+
+/* adapter_limits(platform, settings, entity_type, action, in_doubt): how much fits, and may it be repeated? */
+Datum
+adapter_limits(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	char			 *entity_type = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char			 *action = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	Datum			  values[3];
+	bool			  nulls[3] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	values[0] = Int32GetDatum(adapter->max_items(&conn, entity_type, action, PG_GETARG_BOOL(4)));
+	values[1] = BoolGetDatum(adapter->idempotent(&conn, entity_type, action));
+	values[2] = Int32GetDatum(adapter->max_lookups(&conn));
+	put_row(fcinfo, values, nulls);
+	return (Datum) 0;
+}
