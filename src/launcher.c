@@ -54,6 +54,7 @@
 #define ABSENT_MS			300000	/* looks for an extension that was absent */
 #define START_MS			10000	/* a worker that has not begun by then never will */
 #define MIN_DELAY_MS		1000	/* between two starts of one worker */
+#define PAUSE_MS			500	/* between an exit and the next start; time for a DROP DATABASE */
 #define MAX_DELAY_MS		60000
 #define STEADY_MS			60000	/* a worker that lived so long was well */
 #define PLANNER_PAUSE_MS	5000	/* after a planner that failed */
@@ -205,6 +206,15 @@ poke_launcher(void)
 		SetLatch(&shared->launcher->procLatch);
 }
 
+/* Caller holds the lock. */
+static void
+wake_slot(Slot *slot)
+{
+	pg_atomic_write_u32(&slot->wake, 1);
+	if (slot->worker)
+		SetLatch(&slot->worker->procLatch);
+}
+
 /* ----------------------------------------------------------------
  * Waking at commit
  * ----------------------------------------------------------------
@@ -218,12 +228,8 @@ send_wakeups(void)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = find_slot(MyDatabaseId);
-	if (slot && wake_worker_at_commit)
-	{
-		pg_atomic_write_u32(&slot->wake, 1);
-		if (slot->worker)
-			SetLatch(&slot->worker->procLatch);
-	}
+	if (slot)
+		wake_slot(slot);		/* also a worker whose extension is another now */
 	if (wake_launcher_at_commit)
 	{
 		if (slot)
@@ -306,12 +312,8 @@ detach_planner(int code, Datum arg)
 		my_slot->planner_pid = 0;
 		my_slot->planner_run = 0;
 		my_slot->planner_failed_at = code != 0 ? GetCurrentTimestamp() : 0;
-		if (my_slot->worker)
-		{
-			pg_atomic_write_u32(&my_slot->wake, 1);
-			SetLatch(&my_slot->worker->procLatch);
-		}
-		else
+		wake_slot(my_slot);
+		if (my_slot->worker == NULL)
 			poke_launcher();
 	}
 	LWLockRelease(shared->lock);
@@ -388,9 +390,7 @@ void
 launcher_wake_worker(void)
 {
 	LWLockAcquire(shared->lock, LW_SHARED);
-	pg_atomic_write_u32(&my_slot->wake, 1);
-	if (my_slot->worker)
-		SetLatch(&my_slot->worker->procLatch);
+	wake_slot(my_slot);
 	LWLockRelease(shared->lock);
 }
 
@@ -437,6 +437,15 @@ launcher_set_planner_run(int64 run_id)
 	LWLockRelease(shared->lock);
 }
 
+/* Caller holds the lock. */
+static bool
+cancel_planner(Slot *slot, int64 run_id)
+{
+	if (slot->planner == NULL || run_id == 0 || slot->planner_run != run_id)
+		return false;
+	return kill(slot->planner_pid, SIGINT) == 0;
+}
+
 long
 launcher_planner_pause_ms(void)
 {
@@ -455,8 +464,7 @@ void
 launcher_cancel_planner(int64 run_id)
 {
 	LWLockAcquire(shared->lock, LW_SHARED);
-	if (my_slot->planner && my_slot->planner_run == run_id)
-		kill(my_slot->planner_pid, SIGINT);
+	(void) cancel_planner(my_slot, run_id);
 	LWLockRelease(shared->lock);
 }
 
@@ -718,7 +726,8 @@ schedule_restart(Slot *slot, TimestampTz now)
 	for (int n = 0; n < slot->failures && delay < MAX_DELAY_MS; n++)
 		delay *= 2;
 	slot->failures++;
-	slot->restart_at = slot->started_at + Min(delay, MAX_DELAY_MS) * 1000;
+	slot->restart_at = Max(slot->started_at + Min(delay, MAX_DELAY_MS) * 1000,
+						   now + PAUSE_MS * INT64CONST(1000));
 	set_slot_state(slot, LAUNCHER_WAITING);
 }
 
@@ -908,6 +917,13 @@ put_time(TimestampTz at, Datum *value, bool *isnull)
 }
 
 static void
+put_pid(pid_t pid, Datum *value, bool *isnull)
+{
+	*value = Int32GetDatum(pid);
+	*isnull = pid == 0;
+}
+
+static void
 put_number(int64 number, Datum *value, bool *isnull)
 {
 	*value = Int64GetDatum(number);
@@ -920,8 +936,8 @@ put_slot(const Slot *slot, Datum *values, bool *nulls)
 {
 	memset(nulls, 0, STATE_COLUMNS * sizeof(bool));
 	values[0] = ObjectIdGetDatum(slot->dboid);
-	put_number(slot->worker_pid, &values[1], &nulls[1]);
-	put_number(slot->planner_pid, &values[2], &nulls[2]);
+	put_pid(slot->worker_pid, &values[1], &nulls[1]);
+	put_pid(slot->planner_pid, &values[2], &nulls[2]);
 	put_number(slot->planner_run, &values[3], &nulls[3]);
 	values[4] = CStringGetTextDatum(state_names[slot->state]);
 	put_time(slot->since, &values[5], &nulls[5]);
@@ -935,7 +951,7 @@ put_slot(const Slot *slot, Datum *values, bool *nulls)
 		nulls[9] = !superuser();
 	}
 	values[10] = Int64GetDatum(slot->restarts);
-	values[11] = Int64GetDatum(slot->in_flight);
+	values[11] = Int32GetDatum(slot->in_flight);
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_worker_state);
@@ -977,6 +993,26 @@ pgsync_itsm_launcher_pid(PG_FUNCTION_ARGS)
 	if (pid == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(pid);
+}
+
+/* For a backend: cancels this database's plan if it is this run's; true if so. */
+PG_FUNCTION_INFO_V1(pgsync_itsm_cancel_planner);
+Datum
+pgsync_itsm_cancel_planner(PG_FUNCTION_ARGS)
+{
+	int64		run_id = PG_GETARG_INT64(0);
+	bool		cancelled = false;
+
+	if (shared)
+	{
+		Slot	   *slot;
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		slot = find_slot(MyDatabaseId);
+		cancelled = slot && cancel_planner(slot, run_id);
+		LWLockRelease(shared->lock);
+	}
+	PG_RETURN_BOOL(cancelled);
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_preloaded);

@@ -210,6 +210,8 @@ wait_turn(Worker *worker)
 	bool		readable = false;
 	int			n;
 
+	if (timeout > 0)
+		launcher_set_idle();
 	if (timeout > 1000)
 		queue_flush_statistics();
 	n = WaitEventSetWait(worker->events, timeout, events, lengthof(events), worker->wait_event);
@@ -246,11 +248,7 @@ work(Worker *worker)
 		MemoryContextReset(worker->cycle_context);
 		MemoryContextSwitchTo(worker->cycle_context);
 		if (is_due(worker))
-		{
 			take_turn(worker);
-			continue;
-		}
-		launcher_set_idle();
 		wait_turn(worker);
 	}
 }

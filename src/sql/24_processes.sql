@@ -23,10 +23,16 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgsync_itsm_launcher_pid';
 COMMENT ON FUNCTION pgsync_itsm.launcher_pid() IS 'Process id of the launcher; NULL if it does not run';
 
+CREATE FUNCTION pgsync_itsm.cancel_planner(run_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgsync_itsm_cancel_planner';
+COMMENT ON FUNCTION pgsync_itsm.cancel_planner(bigint) IS
+'Cancels at once what the planner does for this run; false if it does nothing for it. A plan in progress locks its run''s row: call this before touching that';
+
 CREATE FUNCTION pgsync_itsm.worker_state(
-    OUT database_oid oid, OUT worker_pid bigint, OUT planner_pid bigint, OUT planner_run bigint,
+    OUT database_oid oid, OUT worker_pid integer, OUT planner_pid integer, OUT planner_run bigint,
     OUT state text, OUT since timestamptz, OUT last_cycle timestamptz, OUT last_error_at timestamptz,
-    OUT last_error_code text, OUT last_error text, OUT restarts bigint, OUT in_flight bigint)
+    OUT last_error_code text, OUT last_error text, OUT restarts bigint, OUT in_flight integer)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgsync_itsm_worker_state';
