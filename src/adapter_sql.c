@@ -44,7 +44,7 @@ json_argument(FunctionCallInfo fcinfo, int number, const char *what)
 static const Adapter *
 open_connection(FunctionCallInfo fcinfo, AdapterConnection *conn)
 {
-	char		  *platform = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char		  *platform = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const Adapter *adapter = adapter_for(platform);
 
 	if (adapter == NULL)
