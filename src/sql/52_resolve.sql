@@ -41,11 +41,12 @@ AS $$
           LEFT JOIN refs AS r ON r.kind = CASE WHEN w.kind LIKE 'life_cycle%' THEN 'life_cycle' ELSE w.kind END
                              AND r.target = CASE WHEN w.kind LIKE 'life_cycle%' THEN w.kind ELSE '' END
                              AND r.key = lower(w.value) AND w.kind NOT IN ('text', 'date', 'choice', 'reference')
-          LEFT JOIN LATERAL (SELECT x.external_id FROM refs AS x
-                              WHERE w.kind = 'choice' AND x.kind = 'choice' AND x.target = w.class
-                                AND split_part(x.key, '/', 1) = w.field
-                                AND (lower(x.label) = lower(w.value) OR x.external_id = w.value)
-                              ORDER BY lower(x.label) = lower(w.value) DESC LIMIT 1) AS ch ON true
+          -- A label may name alternatives, best first: instances differ in what their lists hold.
+          LEFT JOIN LATERAL (SELECT x.external_id FROM unnest(string_to_array(w.value, '|')) WITH ORDINALITY AS o(label, n)
+                               JOIN refs AS x ON x.kind = 'choice' AND x.target = w.class AND split_part(x.key, '/', 1) = w.field
+                                AND (lower(x.label) = lower(o.label) OR x.external_id = o.label)
+                              WHERE w.kind = 'choice'
+                              ORDER BY o.n, lower(x.label) = lower(o.label) DESC LIMIT 1) AS ch ON true
           LEFT JOIN companies AS co ON w.kind = 'company' AND co.key = lower(w.value)
     ), judged AS (
         SELECT f.*,
@@ -66,7 +67,7 @@ AS $$
                 WHEN j.kind IN ('user', 'group', 'company', 'contract_model', 'life_cycle_stage', 'life_cycle_stage_status')
                      AND (j.result IS NULL OR j.kind = 'user' AND coalesce(j.matches, 0) <> 1)
                      THEN format('%s: no %s there is called %s', j.field, replace(j.kind, '_', ' '), j.value)
-                WHEN j.kind = 'choice' AND j.result IS NULL THEN format('%s: %s is not among the choices there', j.field, j.value)
+                WHEN j.kind = 'choice' AND j.result IS NULL THEN format('%s: %s is not among the choices there', j.field, replace(j.value, '|', ' or '))
                 WHEN j.kind = 'text' AND j.max_length > 0 AND length(j.answer) > j.max_length
                      THEN format('%s: cut to %s characters', j.field, j.max_length) END,
            CASE WHEN j.field IN ('name', 'vendor_contract') AND j.max_length > 0 AND length(j.answer) > j.max_length

@@ -96,7 +96,8 @@ SELECT 'servicenow', true, v.entity_type, v.ord * 10, v.target_class, v.target_f
     ('software_package', 1, '*', 'name', 'text',
      'CASE WHEN version IS NULL OR btrim(version) = '''' OR strpos(name, version) > 0 THEN name ELSE name || '' '' || version END',
      NULL, NULL, NULL, NULL),
-    ('software_package', 2, '*', 'version', 'text', 'version', NULL, NULL, NULL, NULL),
+    -- Packages are identified by name and version there: one without a version could not be made at all.
+    ('software_package', 2, '*', 'version', 'text', 'coalesce(nullif(version, ''''), ''unspecified'')', NULL, NULL, NULL, NULL),
     ('software_package', 3, '*', 'manufacturer', 'company', 'CASE WHEN manufacturer_is_internal IS NOT TRUE THEN manufacturer_name END',
      NULL, NULL, NULL, NULL),
     ('software_package', 4, '*', 'operational_status', 'choice', '''Operational''', NULL, 'life_cycle_write=legacy|both', NULL, NULL),

@@ -113,8 +113,8 @@ for my $strategy (qw(ire instance))
 	is(scalar(grep { /orphan|unknown/ } @{ relations_there($sim) }), 0, "$strategy: no relationship without its ends");
 
 	my $stats = $sim->stats;
-	is_deeply($stats->{duplicates}{correlation_id} // {}, {}, "$strategy: no correlation id twice")
-	  if exists $stats->{duplicates};
+	is($stats->{duplicates}{$_}{count}, 0, "$strategy: no duplicates by $_") for qw(correlation_id native_key relations);
+	is($stats->{orphans}{relations}{count}, 0, "$strategy: no orphaned relationship");
 
 	# what was there before and is not ours is as it was
 	for my $table (sort keys %$before)
