@@ -1040,6 +1040,16 @@ time_of(CURL *easy, CURLINFO info)
 	return us;
 }
 
+/* CONNECT_TIME waits for TLS in some versions; a local port exists as soon as TCP is through. */
+static bool
+is_connected(CURL *easy)
+{
+	long		port = 0;
+
+	(void) curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port);
+	return port > 0 || time_of(easy, CURLINFO_CONNECT_TIME_T) > 0;
+}
+
 /* Which phase a timeout hit; before TIMEOUT nothing of the request was sent. */
 static const char *
 timeout_phase(HttpTransfer *transfer, const char **class)
@@ -1056,7 +1066,7 @@ timeout_phase(HttpTransfer *transfer, const char **class)
 		*class = "RESOLVE";
 		return "resolving the name";
 	}
-	if (time_of(easy, CURLINFO_CONNECT_TIME_T) == 0)
+	if (!is_connected(easy))
 	{
 		*class = "CONNECT";
 		return "connecting";
@@ -1095,7 +1105,6 @@ class_of(CURLcode code)
 		case CURLE_FILESIZE_EXCEEDED:
 			return "TOO_LARGE";
 		case CURLE_URL_MALFORMAT:
-		case CURLE_UNSUPPORTED_PROTOCOL:
 			return "NOT_ALLOWED";
 		default:
 			return "BROKEN";

@@ -123,6 +123,68 @@ parse_tree(JsonDoc *doc, const char *text, size_t len)
 	}
 }
 
+/*
+ * json-c keeps a fraction as it was written, and takes NaN, Infinity, "1." and
+ * the like, which would be no JSON any more when printed.  RFC 8259 section 6.
+ */
+static bool
+is_json_number(const char *text)
+{
+	size_t		digits;
+
+	text += *text == '-';
+	digits = strspn(text, "0123456789");
+	if (digits == 0 || (digits > 1 && *text == '0'))
+		return false;
+	text += digits;
+	if (*text == '.')
+	{
+		text++;
+		digits = strspn(text, "0123456789");
+		if (digits == 0)
+			return false;
+		text += digits;
+	}
+	if (*text == 'e' || *text == 'E')
+	{
+		text++;
+		text += *text == '+' || *text == '-';
+		digits = strspn(text, "0123456789");
+		if (digits == 0)
+			return false;
+		text += digits;
+	}
+	return *text == '\0';
+}
+
+/* Recursion is bounded by JSON_MAX_DEPTH. */
+static bool
+numbers_are_valid(struct json_object *value)
+{
+	if (json_is_array(value))
+	{
+		for (int i = 0; i < json_count(value); i++)
+		{
+			if (!numbers_are_valid(json_item(value, i)))
+				return false;
+		}
+	}
+	else if (json_is_object(value))
+	{
+		struct json_object_iterator at = json_object_iter_begin(value);
+		struct json_object_iterator end = json_object_iter_end(value);
+
+		for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		{
+			if (!numbers_are_valid(json_object_iter_peek_value(&at)))
+				return false;
+		}
+	}
+	else if (value != NULL && json_object_get_type(value) == json_type_double)
+		return is_json_number(json_object_get_string(value));
+	return true;
+}
+
 JsonDoc *
 json_doc_parse(const char *text, size_t len, const char **reason)
 {
@@ -147,6 +209,8 @@ json_doc_parse(const char *text, size_t len, const char **reason)
 	*reason = parse_tree(doc, copy ? copy : text, len);
 	if (copy)
 		pfree(copy);
+	if (*reason == NULL && !numbers_are_valid(doc->root))
+		*reason = "it is not valid JSON";
 	if (*reason == NULL)
 		return doc;
 	json_doc_free(doc);
