@@ -19,7 +19,7 @@ def reply(request, status, value, headers=None):
     if not wants_xml(request):
         return json_reply(status, value, headers)
     text = '<?xml version="1.0" encoding="UTF-8"?>' + _xml("response", value)
-    answer = Reply(status, text.encode(),
+    answer = Reply(status, text.encode("utf-8", "replace"),
                    {"Content-Type": "application/xml;charset=UTF-8"})
     answer.headers.update(headers or {})
     return answer

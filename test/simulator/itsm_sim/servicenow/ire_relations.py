@@ -80,11 +80,12 @@ class Relations:
         seen, kept = {}, []
         for relation in self.all:
             kind = self._type(relation)
-            source = relation.spec.get("sys_rel_source_info")
-            if isinstance(source, dict) and not self.run.source_known(
-                    source.get("source_name")):
-                relation.error("INVALID_INPUT_DATA",
-                               self.run.bad_source(source.get("source_name")))
+            info = relation.spec.get("sys_rel_source_info")
+            if isinstance(info, dict):
+                source = str(info.get("source_name") or "")
+                if not self.run.source_known(source):
+                    relation.error("INVALID_INPUT_DATA",
+                                   self.run.bad_source(source))
             if relation.errors:
                 self._park_failed(relation)
                 kept.append(relation)
