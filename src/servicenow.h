@@ -69,6 +69,8 @@ extern bool servicenow_payload_refused(const AdapterConnection *conn, const Adap
 extern void	 servicenow_query_encode(StringInfo url, const char *utf8);
 extern bool	 servicenow_query_plain(const char *value);
 extern bool	 servicenow_query_condition(StringInfo query, const char *field, const char *value);
+extern bool	 servicenow_query_beginning(StringInfo query, const char *field, const char *value);
+extern bool	 servicenow_query_was_cut(const char *got, const char *sent);
 extern bool	 servicenow_query_same(const char *a, const char *b);
 extern char *servicenow_query_table_url(const char *table, const char *sys_id);
 extern char *servicenow_query_list_url(const char *table, const char *query, const char *fields, int limit);

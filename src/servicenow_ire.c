@@ -205,6 +205,37 @@ servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome)
 	return true;
 }
 
+/* Was it found by our own native key? */
+static bool
+found_by_native_key(struct json_object *result)
+{
+	struct json_object *attempts = json_member(result, "identificationAttempts");
+
+	for (int i = 0; i < json_count(attempts); i++)
+	{
+		const char *info = json_scalar(json_item(attempts, i), "info");
+		const char *outcome = json_scalar(json_item(attempts, i), "attemptResult");
+
+		if (info != NULL && strncmp(info, "sys_object_source", strlen("sys_object_source")) == 0)
+			return outcome != NULL && strcmp(outcome, "MATCHED") == 0;
+	}
+	return false;
+}
+
+/*
+ * A repeated creation that finds its own native key there: the plan did not,
+ * so an earlier attempt made the CI and its answer was lost.
+ */
+static void
+read_repetition(const AdapterItem *item, struct json_object *result, AdapterOutcome *outcome)
+{
+	if (!servicenow_is_creation(item) || item->attempts < 2 || !found_by_native_key(result))
+		return;
+	outcome->kind = OUTCOME_DONE;
+	outcome->operation = "create";
+	outcome->message = "an earlier attempt had arrived";
+}
+
 static const char *
 operation_word(const char *operation)
 {
@@ -285,6 +316,7 @@ read_success(const AdapterItem *item, const ServicenowPayload *payload, struct j
 		outcome->operation = operation_word(operation);
 		outcome->external_id = json_to_server(sys_id);
 		outcome->external_table = json_to_server(class_name != NULL ? class_name : item->external_table);
+		read_repetition(item, result, outcome);
 		read_remarks(payload, result, outcome);
 	}
 }

@@ -17,6 +17,9 @@
 /* What a condition holds of a value at the most, in bytes; longer ones are compared by their beginning. */
 #define MAX_CONDITION_VALUE 500
 
+/* Bytes of the shortest text that a column of the ones we look in may have been cut to. */
+#define SHORTEST_CUT 40
+
 #define SCRIPT_PREFIX "javascript:"
 
 /* Appends utf8 percent-encoded, all but the unreserved characters of RFC 3986. */
@@ -94,6 +97,20 @@ longest_segment(const char *value, size_t *start)
 	}
 }
 
+/* Appends a condition on the longest harmless piece of the first bytes of a value; false if there is none. */
+static bool
+append_piece(StringInfo query, const char *field, const char *value, int bytes)
+{
+	char  *beginning = json_excerpt(value, strlen(value), bytes);
+	size_t start = 0;
+	size_t length = longest_segment(beginning, &start);
+
+	if (length == 0)
+		return false;
+	appendStringInfo(query, "%s%s%.*s", field, start == 0 ? "STARTSWITH" : "LIKE", (int) length, beginning + start);
+	return true;
+}
+
 /*
  * Appends a condition that every record with this value fulfils; others may
  * fulfil it too, so the caller compares what comes back.  Returns false, with
@@ -102,9 +119,6 @@ longest_segment(const char *value, size_t *start)
 bool
 servicenow_query_condition(StringInfo query, const char *field, const char *value)
 {
-	size_t start = 0;
-	size_t length;
-
 	if (value[0] == '\0')
 	{
 		appendStringInfo(query, "%sISEMPTY", field);
@@ -115,12 +129,47 @@ servicenow_query_condition(StringInfo query, const char *field, const char *valu
 		appendStringInfo(query, "%s=%s", field, value);
 		return true;
 	}
-	length = longest_segment(value, &start);
-	length = pg_encoding_mbcliplen(PG_UTF8, value + start, (int) length, MAX_CONDITION_VALUE);
-	if (length == 0)
+	return append_piece(query, field, value, MAX_CONDITION_VALUE);
+}
+
+/* The same for a value that the platform may have cut to the length of its column (servicenow-api 2.8). */
+bool
+servicenow_query_beginning(StringInfo query, const char *field, const char *value)
+{
+	if (strlen(value) <= SHORTEST_CUT)
+		return servicenow_query_condition(query, field, value);
+	return append_piece(query, field, value, SHORTEST_CUT);
+}
+
+static int
+characters(const char *utf8, size_t bytes)
+{
+	int count = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+	{
+		if (((unsigned char) utf8[i] & 0xC0) != 0x80)
+			count++;
+	}
+	return count;
+}
+
+/* Is got what a column of a usual length keeps of sent? */
+bool
+servicenow_query_was_cut(const char *got, const char *sent)
+{
+	static const int lengths[] = {40, 80, 100, 255};
+	size_t			 bytes = strlen(got);
+	int				 length = characters(got, bytes);
+
+	if (bytes >= strlen(sent) || strncmp(got, sent, bytes) != 0)
 		return false;
-	appendStringInfo(query, "%s%s%.*s", field, start == 0 ? "STARTSWITH" : "LIKE", (int) length, value + start);
-	return true;
+	for (int i = 0; i < (int) lengthof(lengths); i++)
+	{
+		if (length == lengths[i])
+			return true;
+	}
+	return false;
 }
 
 /* Simple case folding of the Latin, Greek and Cyrillic letters. */

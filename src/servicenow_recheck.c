@@ -107,7 +107,7 @@ servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item)
 
 		if (before > 0)
 			appendStringInfoChar(&query, '^');
-		if (!servicenow_query_condition(&query, identity.fields[i], identity.values[i]))
+		if (!servicenow_query_beginning(&query, identity.fields[i], identity.values[i]))
 			query.len = before;
 		appendStringInfo(&fields, ",%s", identity.fields[i]);
 	}
@@ -129,7 +129,8 @@ is_the_one(const RecordIdentity *identity, struct json_object *row)
 	{
 		const char *got = servicenow_answer_value(row, identity->fields[i]);
 
-		if (got == NULL || !servicenow_query_same(got, identity->values[i]))
+		if (got == NULL ||
+			(!servicenow_query_same(got, identity->values[i]) && !servicenow_query_was_cut(got, identity->values[i])))
 			return false;
 	}
 	return true;
