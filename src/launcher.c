@@ -851,6 +851,7 @@ launcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	attach_launcher();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	forget_reports();
 
 	for (;;)
 	{

@@ -177,9 +177,12 @@ take_turn(Worker *worker)
  * ----------------------------------------------------------------
  */
 
-/* A cancel request has nothing to cancel between transactions. */
+/*
+ * A cancel request has nothing to cancel between transactions.  A reload may
+ * have changed what a turn does, or how long it waits for the next one.
+ */
 static void
-handle_interrupts(void)
+handle_interrupts(Worker *worker)
 {
 	if (!IsTransactionState())
 		QueryCancelPending = false;
@@ -189,6 +192,7 @@ handle_interrupts(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		planner_pin_settings();
+		turn_in(worker, 0);
 	}
 }
 
@@ -244,7 +248,7 @@ work(Worker *worker)
 {
 	for (;;)
 	{
-		handle_interrupts();
+		handle_interrupts(worker);
 		MemoryContextReset(worker->cycle_context);
 		MemoryContextSwitchTo(worker->cycle_context);
 		if (is_due(worker))
