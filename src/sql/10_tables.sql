@@ -210,6 +210,8 @@ CREATE TABLE @extschema@.integration_run_items (
     UNIQUE (run_id, entity_type, entity_id, action)
 );
 CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, ord, id) WHERE state IN ('pending', 'sent');
+CREATE INDEX integration_run_items_lease ON @extschema@.integration_run_items (lease_until) WHERE state = 'sent';
+CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX integration_run_items_record ON @extschema@.integration_run_items (entity_id);
 
 CREATE TABLE @extschema@.integration_sources (

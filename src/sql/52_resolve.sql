@@ -134,7 +134,7 @@ BEGIN
        AND m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id;
     -- A company that is there by name is a reference and not a record of ours.
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'DROP'
-     WHERE p.run_id = run.id AND p.entity_type = 'company' AND p.verdict IS NULL
+     WHERE p.run_id = run.id AND p.entity_type = 'company' AND (p.verdict IS NULL OR p.verdict = 'ERROR' AND run.partial)
        AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS o, LATERAL json_each_text(o.payload) AS v(field, value)
                         WHERE o.run_id = run.id AND o.parent_type IS NULL AND (o.verdict IS NULL OR o.verdict = 'UPDATE')
                           AND v.value = '@company/' || p.entity_id);

@@ -231,18 +231,24 @@ CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid)
 RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt
+    SELECT n.run_id, n.step, n.entity_type, n.action, n.in_doubt
       FROM @extschema@.integration_runs AS r
-      JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state = 'pending'
+      JOIN @extschema@.integration_run_steps AS s ON s.run_id = r.id AND s.status <> 'done'
+     CROSS JOIN LATERAL (
+           SELECT i.*
+             FROM @extschema@.integration_run_items AS i
+            WHERE i.run_id = s.run_id AND i.ord = s.ord AND i.state = 'pending'
+              AND coalesce(i.not_before, '-infinity') <= now()
+              AND (i.parent_id IS NULL OR i.action = 'DELETE'
+                   OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+                  AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = i.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
+              AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
+                                                         AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+            ORDER BY i.ord, i.id
+            LIMIT 1) AS n
      WHERE r.connection_id = next_batch.connection_id AND r.status = 'running'
-       AND coalesce(i.not_before, '-infinity') <= now()
-       AND (i.parent_id IS NULL OR i.action = 'DELETE'
-            OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-           AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = i.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
-       AND (i.ord <= 10 OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.ord <= 10 AND o.state IN ('pending', 'sent')))
-       AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                  AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
-     ORDER BY i.ord, i.id
+       AND (s.ord <= 10 OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = r.id AND o.ord <= 10 AND o.state IN ('pending', 'sent')))
+     ORDER BY s.ord
      LIMIT 1;
 END;
 COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid) IS 'Which kind of items of a connection can be claimed next';
@@ -264,8 +270,6 @@ RETURNS TABLE (item_id bigint, generation integer, entity_type text, action text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    version text := pgsync_itsm.mapping_version($1, $4);
 BEGIN
     UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
      WHERE s.run_id = $2 AND s.step = $3 AND s.status = 'waiting';
@@ -288,7 +292,7 @@ BEGIN
            SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $8),
                in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT $9), payload = f.payload,
                payload_hash = CASE WHEN i.payload::text LIKE '%"@company/%'
-                                   THEN pgsync_itsm.content_hash(f.payload::text || '|' || coalesce(i.external_table, '') || '|' || version)
+                                   THEN pgsync_itsm.content_hash(f.payload::text || '|' || coalesce(i.external_table, '') || '|' || (SELECT pgsync_itsm.mapping_version($1, $4)))
                                    ELSE i.payload_hash END,
                updated_at = now()
           FROM picked AS k
@@ -352,8 +356,17 @@ BEGIN
            warnings = CASE WHEN a.not_taken IS NULL THEN i.warnings
                            ELSE coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(a.not_taken) AS f) END
       FROM unnest(answers) AS a WHERE i.id = a.item_id;
-    PERFORM pgsync_itsm.settle_blocked($2) WHERE EXISTS (SELECT FROM unnest(answers) AS a WHERE a.outcome = 'dead');
-    PERFORM pgsync_itsm.settle_steps($2);
+    UPDATE @extschema@.integration_run_steps AS s
+       SET done = s.done + d.done, failed = s.failed + d.failed,
+           status = CASE WHEN s.done + s.failed + s.skipped + d.done + d.failed >= s.total THEN 'done' ELSE s.status END,
+           finished_at = CASE WHEN s.done + s.failed + s.skipped + d.done + d.failed >= s.total THEN now() END
+      FROM (SELECT i.step, count(*) FILTER (WHERE a.outcome IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE a.outcome = 'dead') AS failed
+              FROM unnest(answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id GROUP BY i.step) AS d
+     WHERE s.run_id = $2 AND s.step = d.step;
+    IF EXISTS (SELECT FROM unnest(answers) AS a WHERE a.outcome = 'dead') THEN
+        PERFORM pgsync_itsm.settle_blocked($2);
+        PERFORM pgsync_itsm.settle_steps($2);
+    END IF;
 END
 $$;
 
@@ -437,15 +450,15 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE @extschema@.integration_run_steps AS s
        SET done = c.done, failed = c.failed, skipped = c.skipped,
-           status = CASE WHEN c.open = 0 THEN 'done' ELSE s.status END,
+           status = CASE WHEN c.open = 0 THEN 'done' WHEN s.status = 'done' THEN 'running' ELSE s.status END,
            finished_at = CASE WHEN c.open = 0 THEN now() END
       FROM (SELECT i.step, count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE i.state = 'dead') AS failed,
                    count(*) FILTER (WHERE i.state = 'skipped') AS skipped, count(*) FILTER (WHERE i.state IN ('pending', 'sent')) AS open
               FROM @extschema@.integration_run_items AS i
              WHERE i.run_id = settle_steps.run_id AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE') GROUP BY i.step) AS c
-     WHERE s.run_id = settle_steps.run_id AND s.step = c.step AND s.status <> 'done';
+     WHERE s.run_id = settle_steps.run_id AND s.step = c.step;
 END;
-COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Progress of the steps of a run';
+COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Counts the steps of a run anew';
 
 CREATE FUNCTION pgsync_itsm.count_request(connection_id uuid, run_id bigint, step text, writes boolean, subrequests integer, bytes_sent bigint, bytes_received bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp

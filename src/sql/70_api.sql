@@ -216,8 +216,7 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
         UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = r.id AND x.status = 'done';
-        UPDATE @extschema@.integration_run_steps AS s SET status = 'waiting', finished_at = NULL
-         WHERE s.run_id = r.id AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.step = s.step AND i.state = 'pending');
+        PERFORM pgsync_itsm.settle_steps(r.id);
         PERFORM pgsync_itsm.wake();
     END IF;
     RETURN n;

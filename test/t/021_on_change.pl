@@ -17,6 +17,8 @@ load_platform($sim);
 load_getinsync($node, 'postgres');
 my $conn = connect_and_activate($node, 'postgres', $sim, namespace => $city, args => { sync_schedule => "'on_change'" });
 
+$sim->reset_counters;
+
 # the first publish waits, sends nothing, and goes on when it is approved
 my $first = publish_and_wait($node, 'postgres', $city, confirm => 0);
 is($first->{status}, 'needs_approval', 'the first publish waits');
