@@ -70,7 +70,7 @@ check_databases(char **newval, void **extra, GucSource source)
 	if (!split_names(raw, &names))
 	{
 		GUC_check_errdetail("It is not a list of names separated by commas.");
-		GUC_check_errhint("Name the databases as in \"app, \"\"Odd, Name\"\"\".");
+		GUC_check_errhint("Name the databases as in: app, \"Odd, Name\".");
 		return false;
 	}
 	foreach(lc, names)

@@ -34,13 +34,13 @@ RETURN namespace_id = ANY (ARRAY(SELECT pgsync_itsm.visible_namespaces()));
 COMMENT ON FUNCTION pgsync_itsm.sees_namespace(uuid) IS 'Do the policies show this namespace to the caller?';
 
 CREATE FUNCTION pgsync_itsm.store_secret(namespace_id uuid, purpose text, secret text) RETURNS uuid
-LANGUAGE c VOLATILE
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'secrets_store';
 COMMENT ON FUNCTION pgsync_itsm.store_secret(uuid, text, text) IS
 'Seals a credential, or what is in a file if it is given as file:/path (needs pg_read_server_files), and returns its id; with Supabase Vault, the id of a Vault secret; NULL for NULL';
 
 CREATE FUNCTION pgsync_itsm.drop_secret(secret_id uuid) RETURNS void
-LANGUAGE c VOLATILE STRICT
+LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'secrets_drop';
 COMMENT ON FUNCTION pgsync_itsm.drop_secret(uuid) IS
 'Destroys a stored credential of a namespace that the caller sees; harmless if it is not there';
