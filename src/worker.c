@@ -287,6 +287,13 @@ connect_database(Oid dboid)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	planner_pin_settings();
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+
+	/*
+	 * The worker only ever asks by key. Its plans live as long as it does, and
+	 * one made while the tables were empty would scan them whole when they are
+	 * not.
+	 */
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION pgsync_itsm.known_settings()
 RETURNS TABLE (name text, default_value text, allowed text[], description text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT v.name, v.default_value, v.allowed, v.description
       FROM (VALUES
@@ -134,6 +134,7 @@ COMMENT ON FUNCTION pgsync_itsm.own_connection(uuid) IS
 CREATE FUNCTION @extschema@.itsm_set(connection_id uuid, name text, value text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
 BEGIN
     PERFORM pgsync_itsm.own_connection(connection_id);
     IF name LIKE 'filter.%' AND value IS NOT NULL THEN

@@ -97,6 +97,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     n bigint;
+    software text := CASE pgsync_itsm.setting(connection_id, 'runs_on_as') WHEN 'relation' THEN 'software_product' ELSE 'software_package' END;
 BEGIN
     INSERT INTO pgsync_itsm.plan_records AS p
         (run_id, entity_type, entity_id, native_key, name, class, parent_key, child_key, parent_type, child_type,
@@ -111,8 +112,7 @@ BEGIN
            pgsync_itsm.read_source(read_keys.connection_id, read_keys.entity_type, read_keys.keys, read_keys.match_by) AS s,
            LATERAL (SELECT CASE
                WHEN t.entity_type = 'covers' THEN coalesce(s.attrs ->> 'child_type', 'deployment_profile')
-               WHEN t.entity_type = 'runs_on' AND pgsync_itsm.setting(read_keys.connection_id, 'runs_on_as') = 'relation'
-                    THEN 'software_product'
+               WHEN t.entity_type = 'runs_on' THEN software
                ELSE t.child_type END) AS ends(child_type)
      WHERE t.entity_type = read_keys.entity_type AND s.key IS NOT NULL
     ON CONFLICT DO NOTHING;

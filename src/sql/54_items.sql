@@ -33,23 +33,30 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         payload, old_values, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
+         payload, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
          rel_type, rel_type_id, reason, warnings)
     SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
            left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key), 300), p.verdict,
            CASE WHEN p.verdict IN ('CREATE', 'UPDATE') THEN 'planned' WHEN p.verdict = 'MISMATCH' THEN 'held'
                 WHEN p.verdict = 'MATCH' THEN 'planned' WHEN p.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
-           CASE WHEN p.parent_type IS NULL OR p.entity_type = 'covers' THEN o.payload END, o.old_values,
+           CASE WHEN p.parent_type IS NULL THEN p.payload END,
            CASE WHEN p.parent_type IS NULL THEN p.payload_hash END, p.source_hash,
            p.external_id, coalesce(p.external_table, p.class), p.parent_type, p.parent_id, p.child_type, p.child_id,
-           p.rel_type, r.external_id, p.reason, o.warnings
+           p.rel_type, r.external_id, p.reason, p.warnings
       FROM pgsync_itsm.plan_records AS p
       LEFT JOIN @extschema@.integration_references AS r
         ON r.connection_id = (run).connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
-     CROSS JOIN LATERAL pgsync_itsm.step_of(p.entity_type, p.class) AS s
-     CROSS JOIN LATERAL pgsync_itsm.guarded_payload(run, p) AS o
+      JOIN (SELECT k.entity_type, k.class, f.* FROM (SELECT DISTINCT q.entity_type, q.class FROM pgsync_itsm.plan_records AS q WHERE q.run_id = (run).id) AS k
+             CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS f) AS s
+        ON s.entity_type = p.entity_type AND s.class IS NOT DISTINCT FROM p.class
      WHERE p.run_id = (run).id AND p.verdict IN ('CREATE', 'UPDATE', 'MATCH', 'MISMATCH', 'SKIP', 'ERROR')
      ORDER BY s.ord, p.parent_id NULLS FIRST, p.entity_id;
+    UPDATE @extschema@.integration_run_items AS i
+       SET payload = g.payload, old_values = g.old_values, warnings = g.warnings
+      FROM pgsync_itsm.plan_records AS p
+     CROSS JOIN LATERAL pgsync_itsm.guarded_payload(run, p) AS g
+     WHERE i.run_id = (run).id AND i.action = 'UPDATE'
+       AND p.run_id = i.run_id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id AND p.verdict = 'UPDATE';
 END;
 
 COMMENT ON FUNCTION pgsync_itsm.plan_item_rows(@extschema@.integration_runs) IS 'One item a record that is not unchanged';
@@ -143,11 +150,13 @@ CREATE FUNCTION pgsync_itsm.plan_steps(run @extschema@.integration_runs) RETURNS
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO @extschema@.integration_run_steps AS s (run_id, namespace_id, step, ord, title, total)
-    SELECT (run).id, (run).namespace_id, i.step, i.ord, min(t.title), count(*)
-      FROM @extschema@.integration_run_items AS i
-     CROSS JOIN LATERAL pgsync_itsm.step_of(i.entity_type, i.external_table) AS t
-     WHERE i.run_id = (run).id AND i.state = 'planned' AND i.action <> 'MATCH'
-     GROUP BY i.step, i.ord
+    SELECT (run).id, (run).namespace_id, k.step, k.ord, min(t.title), sum(k.n)
+      FROM (SELECT i.step, i.ord, i.entity_type, min(i.external_table) AS class, count(*) AS n
+              FROM @extschema@.integration_run_items AS i
+             WHERE i.run_id = (run).id AND i.state = 'planned' AND i.action <> 'MATCH'
+             GROUP BY i.step, i.ord, i.entity_type) AS k
+     CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS t
+     GROUP BY k.step, k.ord
     ON CONFLICT (run_id, step) DO UPDATE SET total = excluded.total;
     UPDATE @extschema@.integration_runs AS r
        SET to_create = c.creates, to_update = c.updates, to_delete = c.deletes, held = c.held, skipped = c.skipped,
@@ -239,6 +248,9 @@ BEGIN
     PERFORM pgsync_itsm.plan_unlink_rows(run);
     PERFORM pgsync_itsm.plan_retire_rows(run);
     PERFORM pgsync_itsm.plan_steps(run);
+    IF NOT run.partial THEN
+        ANALYZE @extschema@.integration_run_items;
+    END IF;
     why := pgsync_itsm.approval_needed(run);
     advice := pgsync_itsm.scope_words(run);
     UPDATE @extschema@.integration_runs AS r
