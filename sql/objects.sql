@@ -22,7 +22,8 @@ SELECT a.attrelid::regclass || '.' || a.attname AS "column without a comment"
    AND col_description(a.attrelid, a.attnum) IS NULL
  ORDER BY 1;
 
--- Every function pins its search_path, except procedures, which commit.
+-- Every function pins its search_path, except procedures, which commit, and bodies that are bound when they
+-- are made, which can so be inlined.
 SELECT p.oid::regprocedure AS "function without a search_path"
   FROM pg_depend AS d
   JOIN pg_proc AS p ON p.oid = d.objid
@@ -31,6 +32,7 @@ SELECT p.oid::regprocedure AS "function without a search_path"
    AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgsync_itsm')
    AND d.deptype = 'e'
    AND p.prokind <> 'p'
+   AND p.prosqlbody IS NULL
    AND p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')
    AND NOT coalesce(p.proconfig::text LIKE '%search_path=%', false)
  ORDER BY 1;

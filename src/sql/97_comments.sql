@@ -161,6 +161,7 @@ COMMENT ON COLUMN @extschema@.integration_run_items.state IS 'planned, pending, 
 COMMENT ON COLUMN @extschema@.integration_run_items.payload IS 'Fields and values to send; null for relationships';
 COMMENT ON COLUMN @extschema@.integration_run_items.old_values IS 'Values of those fields there, read before the update';
 COMMENT ON COLUMN @extschema@.integration_run_items.payload_hash IS 'Hash of the mapped values, to be agreed if all are taken';
+COMMENT ON COLUMN @extschema@.integration_run_items.source_hash IS 'Hash of what the source gave when it was planned: other by the time of itsm_apply(), the item is refused';
 COMMENT ON COLUMN @extschema@.integration_run_items.external_id IS 'Key there, once known';
 COMMENT ON COLUMN @extschema@.integration_run_items.external_table IS 'Class or table there to write to';
 COMMENT ON COLUMN @extschema@.integration_run_items.parent_type IS 'Of a relationship: entity_type of its parent end';

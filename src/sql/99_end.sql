@@ -64,10 +64,15 @@ END
 $do$;
 
 GRANT SELECT ON @extschema@.itsm_stat_progress, @extschema@.itsm_stat_connection, @extschema@.itsm_stat_worker TO pg_monitor;
+-- the caller of a view must be allowed to call the functions in it
+GRANT EXECUTE ON FUNCTION pgsync_itsm.worker_state() TO pg_monitor;
 
+-- CREATE EXTENSION shows warnings and no notices; what needs a restart deserves one.
 DO $do$
 BEGIN
-    IF pgsync_itsm.missing_worker() IS NOT NULL THEN
+    IF NOT pgsync_itsm.preloaded() THEN
+        RAISE WARNING 'no worker can run: the library is not preloaded' USING HINT = pgsync_itsm.missing_worker();
+    ELSIF pgsync_itsm.missing_worker() IS NOT NULL THEN
         RAISE NOTICE 'SQL is ready; a worker is not: %', pgsync_itsm.missing_worker();
     END IF;
 END
