@@ -20,6 +20,7 @@
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -81,11 +82,43 @@ static const char *const fixed_settings[][2] = {
 	{"jit", "off"},
 };
 
+/*
+ * An error that points into the composed query, which nobody wrote, points
+ * into the line instead: that is the source's own line, or an expression.
+ */
+static void
+point_into_line(const char *query)
+{
+	int			position = getinternalerrposition();
+	const char *line = query;
+	const char *end;
+	int			column = position;
+	int			i;
+
+	if (query == NULL || position <= 0)
+		return;
+	for (i = 1; *query != '\0' && i < position; i++)
+	{
+		bool		newline = *query == '\n';
+
+		query += pg_mblen(query);
+		if (newline)
+		{
+			line = query;
+			column = position - i;
+		}
+	}
+	end = strchr(line, '\n');
+	internalerrquery(end ? pnstrdup(line, end - line) : line);
+	internalerrposition(column);
+}
+
 static void
 error_context(void *arg)
 {
 	SourceTask *task = arg;
 
+	point_into_line(task->query);
 	if (task->connection)
 		errcontext("source of entity type \"%s\" of connection %s", task->entity_type, task->connection);
 	else
@@ -237,11 +270,47 @@ switch_back(SourceSwitch *back)
 	SetUserIdAndSecContext(back->user, back->sec_context);
 }
 
+/* What a user wrote, perhaps with something put before it. */
+typedef struct UserText
+{
+	const char *text;
+	int			prefix;			/* characters before it in what is parsed */
+} UserText;
+
+/* Makes a syntax error point into the user's text, and not into the statement that is running. */
+static void
+point_into_text(void *arg)
+{
+	UserText   *user = arg;
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position - user->prefix);
+		internalerrquery(user->text);
+	}
+}
+
+/* The parse tree of prefix and text and a newline; nothing in it has been looked up. */
+static List *
+parse(const char *prefix, const char *text)
+{
+	UserText	user = {.text = text,.prefix = (int) strlen(prefix)};
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = point_into_text,.arg = &user};
+	List	   *statements;
+
+	error_context_stack = &callback;
+	statements = raw_parser(psprintf("%s%s\n", prefix, text), RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	return statements;
+}
+
 /* Throws unless the text is exactly one plain SELECT, which stays inside its parentheses. */
 static void
 check_one_select(const char *query)
 {
-	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	List	   *statements = parse("", query);
 	SelectStmt *select;
 
 	if (list_length(statements) != 1)
@@ -361,17 +430,47 @@ start_task(SourceTask *task, FunctionCallInfo fcinfo)
 		task->connection = DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0)));
 }
 
+/* One row for each column that the query would give. */
 static void
-read_rows(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
+report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
 {
+	TupleDesc	columns = plan_columns(plan);
+	int			i;
+
+	if (columns == NULL)
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be a SELECT")));
+	for (i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = CStringGetTextDatum(NameStr(column->attname));
+		values[1] = CStringGetTextDatum(format_type_be(column->atttypid));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/*
+ * Runs the task's query into the result set or, unless it is to be run, only
+ * reports its columns; all of it with the owner's rights.
+ */
+static void
+as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *result)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = error_context,.arg = task};
 	SourceSwitch back;
 
+	error_context_stack = &callback;
 	SPI_connect();
 	switch_to_owner(&back, task);
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		run_into(task, keys, no_keys, result);
+		if (run)
+			run_into(task, keys, no_keys, result);
+		else
+			report_columns(prepare(task), result);
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();
@@ -381,6 +480,7 @@ read_rows(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *resul
 	PG_END_TRY();
 	switch_back(&back);
 	SPI_finish();
+	error_context_stack = callback.previous;
 }
 
 /*
@@ -392,7 +492,6 @@ Datum
 source_read(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ErrorContextCallback callback;
 	SourceTask	task;
 	bool		no_keys = PG_ARGISNULL(2);
 	Datum		keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
@@ -407,60 +506,9 @@ source_read(PG_FUNCTION_ARGS)
 	if (!no_keys && names_everything(keys))
 		no_keys = true;
 	read_task(&task, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys);
-	if (task.query == NULL)
-		return (Datum) 0;
-
-	callback.callback = error_context;
-	callback.arg = &task;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	read_rows(&task, keys, no_keys, result);
-	error_context_stack = callback.previous;
+	if (task.query != NULL)
+		as_owner(&task, true, keys, no_keys, result);
 	return (Datum) 0;
-}
-
-static void
-report_columns(TupleDesc columns, ReturnSetInfo *result)
-{
-	int			i;
-
-	for (i = 0; i < columns->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(columns, i);
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
-
-		values[0] = CStringGetTextDatum(NameStr(column->attname));
-		values[1] = CStringGetTextDatum(format_type_be(column->atttypid));
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-}
-
-static void
-prepare_and_report(const SourceTask *task, ReturnSetInfo *result)
-{
-	SourceSwitch back;
-
-	SPI_connect();
-	switch_to_owner(&back, task);
-	PG_TRY();
-	{
-		TupleDesc	columns;
-
-		PushActiveSnapshot(GetTransactionSnapshot());
-		columns = plan_columns(prepare(task));
-		if (columns == NULL)
-			ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be a SELECT")));
-		report_columns(columns, result);
-		PopActiveSnapshot();
-	}
-	PG_FINALLY();
-	{
-		stop_timer(&back);
-	}
-	PG_END_TRY();
-	switch_back(&back);
-	SPI_finish();
 }
 
 /*
@@ -488,7 +536,7 @@ source_check_sql(PG_FUNCTION_ARGS)
 		task.query = psprintf("SELECT q.* FROM (\n%s\n) AS q", query);
 	}
 	if (task.query != NULL)
-		prepare_and_report(&task, result);
+		as_owner(&task, false, (Datum) 0, true, result);
 	return (Datum) 0;
 }
 
@@ -501,7 +549,7 @@ Datum
 source_check_expression(PG_FUNCTION_ARGS)
 {
 	char	   *expression = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	List	   *statements = raw_parser(psprintf("SELECT %s\n", expression), RAW_PARSE_DEFAULT);
+	List	   *statements = parse("SELECT ", expression);
 	SelectStmt *select = NULL;
 	ResTarget  *target = NULL;
 
@@ -521,6 +569,5 @@ source_check_expression(PG_FUNCTION_ARGS)
 	/* SELECT * parses as a column reference */
 	if (IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star))
 		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression)));
-	(void) raw_parser(psprintf("SELECT (\n%s\n)", expression), RAW_PARSE_DEFAULT);
 	PG_RETURN_VOID();
 }

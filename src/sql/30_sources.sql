@@ -280,18 +280,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.with_settings(uuid, text) IS
 'An expression with :setting(name) replaced by the literal of that setting of the connection';
 
-CREATE FUNCTION pgsync_itsm.condition_holds(connection_id uuid, condition text) RETURNS boolean
+CREATE FUNCTION pgsync_itsm.source_settings(connection_id uuid) RETURNS TABLE (name text, value text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN condition IS NULL
-    OR coalesce(pgsync_itsm.source_setting(connection_id, split_part(condition, '=', 1))
-                = ANY (string_to_array(split_part(condition, '=', 2), '|')), false);
-COMMENT ON FUNCTION pgsync_itsm.condition_holds(uuid, text) IS
-'Does a mapping row apply to this connection: its condition reads setting=value or setting=value|value';
+BEGIN ATOMIC
+    SELECT k.name, coalesce(c.settings ->> k.name, k.default_value, '')
+      FROM pgsync_itsm.known_settings() AS k
+      LEFT JOIN @extschema@.integration_connections AS c ON c.id = source_settings.connection_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.source_settings(uuid) IS 'All effective settings of a connection; without connection the defaults';
 
+-- A condition reads setting=value or setting=value|value.
 CREATE FUNCTION pgsync_itsm.mapping_for(connection_id uuid, entity_type text, class text)
 RETURNS TABLE (target_field text, expression text, kind text, value_map jsonb, on_unresolved text, authority text, ord integer)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    WITH settings AS MATERIALIZED (SELECT s.name, s.value FROM pgsync_itsm.source_settings(mapping_for.connection_id) AS s)
     SELECT w.target_field, w.expression, w.kind, w.value_map, w.on_unresolved, w.authority, w.ord
       FROM (SELECT DISTINCT ON (m.target_field) m.*
               FROM @extschema@.integration_field_mappings AS m
@@ -302,11 +305,13 @@ BEGIN ATOMIC
                AND (m.target_class = '*' OR m.target_class = mapping_for.class)
              ORDER BY m.target_field, m.connection_id NULLS LAST, m.is_default, m.target_class = '*') AS w
      WHERE w.enabled AND w.expression IS NOT NULL AND w.direction IN ('publish', 'both')
-       AND pgsync_itsm.condition_holds(mapping_for.connection_id, w.condition)
+       AND (w.condition IS NULL
+            OR EXISTS (SELECT FROM settings AS s WHERE s.name = split_part(w.condition, '=', 1)
+                          AND s.value = ANY (string_to_array(split_part(w.condition, '=', 2), '|'))))
      ORDER BY w.ord, w.target_field;
 END;
 COMMENT ON FUNCTION pgsync_itsm.mapping_for(uuid, text, text) IS
-'The field mapping that applies to one class of one connection: the connection''s own rows before general ones, rows of the class before those of all';
+'The field mapping that applies to one class of one connection: the connection''s own rows before general ones, rows of the class before those of all, none whose condition on a setting does not hold';
 
 CREATE FUNCTION pgsync_itsm.mapping_classes(connection_id uuid, entity_type text) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -338,7 +343,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT format(E'pg_catalog.json_object(ARRAY[%s]::pg_catalog.text[], ARRAY[%s]::pg_catalog.text[])',
                   string_agg(quote_literal(m.target_field), ', ' ORDER BY m.ord, m.target_field),
-                  string_agg(pgsync_itsm.mapped_value(pgsync_itsm.with_settings(payload_for.connection_id, m.expression), m.value_map),
+                  string_agg(pgsync_itsm.mapped_value(CASE WHEN strpos(m.expression, ':setting(') > 0
+                                                   THEN pgsync_itsm.with_settings(payload_for.connection_id, m.expression)
+                                                   ELSE m.expression END, m.value_map),
                              ', ' ORDER BY m.ord, m.target_field))
       FROM pgsync_itsm.mapping_for(payload_for.connection_id, payload_for.entity_type, payload_for.class) AS m;
 END;
@@ -454,11 +461,11 @@ BEGIN
         pgsync_itsm.class_expression(connection_id, entity_type),
         CASE WHEN pgsync_itsm.is_relationship(entity_type) THEN 'NULL::pg_catalog.text' ELSE 's.name::pg_catalog.text' END,
         attrs, pgsync_itsm.payload_expression(connection_id, entity_type));
-    -- A name that the source lacks is found one level up, where it is NULL; a filter has no such level: what it
+    -- A name that the source lacks is found one level up, where it is NULL.  A filter has no such level: what it
     -- names must be there, or everything would silently be out of scope.
     RETURN (SELECT string_agg(format(
-                E'SELECT r.* FROM (SELECT %s) AS canonical CROSS JOIN LATERAL (SELECT %s FROM (SELECT q.* FROM (\n%s\n) AS q%s) AS s WHERE %s) AS r',
-                canonical, outputs, source.query, E' WHERE (\n' || filter || E'\n)', c.condition), E'\nUNION ALL\n' ORDER BY c.n)
+                E'(WITH s AS NOT MATERIALIZED (SELECT q.* FROM (\n%s\n) AS q%s)\nSELECT r.* FROM (SELECT %s) AS canonical CROSS JOIN LATERAL (SELECT %s FROM s WHERE %s) AS r)',
+                source.query, E' WHERE (\n' || filter || E'\n)', canonical, outputs, c.condition), E'\nUNION ALL\n' ORDER BY c.n)
               FROM unnest(pgsync_itsm.key_conditions(entity_type, source.key_type, match_by, with_keys)) WITH ORDINALITY AS c(condition, n));
 END
 $$;
@@ -551,35 +558,43 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_in_full(uuid) IS
 'Has the connection (NULL: each) planned in full once the transactions of now have ended';
 
-CREATE FUNCTION pgsync_itsm.check_composed(connection_id uuid, entity_type text, what text) RETURNS void
+CREATE FUNCTION pgsync_itsm.check_query(connection_id uuid, entity_type text, query text, source text, what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     detail text;
     hint text;
-    columns text;
 BEGIN
-    IF NOT pgsync_itsm.source_exists(connection_id, entity_type) THEN
-        RETURN;
+    PERFORM pgsync_itsm.check_source_sql(connection_id, entity_type, query);
+EXCEPTION WHEN query_canceled THEN
+    RAISE;
+WHEN others THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    IF SQLSTATE = '42703' THEN
+        SELECT 'Columns of the source: ' || string_agg(c.column_name, ', ') || '.'
+               || coalesce(' Filter in force: ' || pgsync_itsm.source_filter(connection_id, entity_type), '') INTO hint
+          FROM pgsync_itsm.check_source_sql(connection_id, entity_type, source) AS c;
     END IF;
-    BEGIN
-        PERFORM pgsync_itsm.check_source_sql(connection_id, entity_type);
-    EXCEPTION WHEN query_canceled THEN
-        RAISE;
-    WHEN others THEN
-        GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-        IF SQLSTATE IN ('42703', '42P01') THEN
-            SELECT 'Columns of the source: ' || string_agg(c.column_name, ', ') || '.' INTO columns
-              FROM pgsync_itsm.check_source_sql(connection_id, entity_type,
-                       (pgsync_itsm.source_row(connection_id, entity_type)).query) AS c;
-        END IF;
-        RAISE EXCEPTION '% cannot be evaluated: %', what, SQLERRM
-            USING ERRCODE = SQLSTATE, DETAIL = coalesce(detail, ''), HINT = coalesce(columns, hint, '');
-    END;
+    RAISE EXCEPTION '% cannot be evaluated: %', what, SQLERRM || coalesce(' (' || nullif(detail, '') || ')', '')
+        USING ERRCODE = SQLSTATE,
+              HINT = coalesce(nullif(hint, ''), 'It is prepared with the rights of the connection''s owner, search_path = pg_catalog.');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_query(uuid, text, text, text, text) IS
+'Prepares a query made from a source as the connection''s owner (NULL: what read_source() would run); an error says what is wrong and which columns there are';
+
+CREATE FUNCTION pgsync_itsm.check_composed(connection_id uuid, entity_type text, what text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pgsync_itsm.source_exists(connection_id, entity_type) THEN
+        PERFORM pgsync_itsm.check_query(connection_id, entity_type, NULL,
+                                        (pgsync_itsm.source_row(connection_id, entity_type)).query, what);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.check_composed(uuid, text, text) IS
-'Prepares what read_source() would run after a change; an error says what was changed and which columns there are';
+'Prepares what read_source() would run after a change, if there is a source yet';
 
 CREATE FUNCTION pgsync_itsm.check_source_text(connection_id uuid, entity_type text, query text, key_type text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -618,15 +633,14 @@ DECLARE
     part text;
     result text;
 BEGIN
-    FOREACH part IN ARRAY string_to_array(coalesce(key_type, ''), ',')
+    FOREACH part IN ARRAY string_to_array(coalesce(key_type, 'uuid'), ',')
     LOOP
-        IF to_regtype(btrim(part)) IS NULL THEN
-            RAISE EXCEPTION 'type "%" does not exist', btrim(part)
-                USING ERRCODE = 'undefined_object', HINT = 'Give the type of the key, such as uuid; for relationships two: text,uuid.';
-        END IF;
-        result := concat_ws(',', result, to_regtype(btrim(part))::text);
+        result := concat_ws(',', result, btrim(part)::regtype::text);
     END LOOP;
-    RETURN coalesce(result, 'uuid');
+    RETURN result;
+EXCEPTION WHEN undefined_object OR syntax_error OR invalid_text_representation OR invalid_schema_name THEN
+    RAISE EXCEPTION 'invalid key type "%"', key_type
+        USING ERRCODE = 'undefined_object', HINT = 'Give the type of the key, such as uuid; for relationships two: text,uuid.';
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clean_key_type(text) IS 'The type names of a key in the form in which they are stored';
@@ -663,20 +677,20 @@ CREATE FUNCTION @extschema@.itsm_set_filter(connection_id uuid, entity_type text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    name text := 'filter.' || itsm_set_filter.entity_type;
+    filter_name text := 'filter.' || itsm_set_filter.entity_type;
 BEGIN
     IF connection_id IS NULL THEN
         RAISE EXCEPTION 'connection_id must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM pgsync_itsm.own_connection(connection_id);
     PERFORM pgsync_itsm.check_entity_type(entity_type);
-    PERFORM pgsync_itsm.check_setting(name, expression);
+    PERFORM pgsync_itsm.check_setting(filter_name, expression);
     IF expression IS NOT NULL AND btrim(expression) <> '' THEN
         PERFORM pgsync_itsm.check_expression(pgsync_itsm.with_settings(connection_id, expression));
     END IF;
     UPDATE @extschema@.integration_connections AS c
-       SET settings = CASE WHEN itsm_set_filter.expression IS NULL THEN c.settings - name
-                           ELSE c.settings || jsonb_build_object(name, btrim(itsm_set_filter.expression)) END
+       SET settings = CASE WHEN itsm_set_filter.expression IS NULL THEN c.settings - filter_name
+                           ELSE c.settings || jsonb_build_object(filter_name, btrim(itsm_set_filter.expression)) END
      WHERE c.id = itsm_set_filter.connection_id;
     PERFORM pgsync_itsm.check_composed(connection_id, entity_type, format('the filter of %s', entity_type));
     PERFORM pgsync_itsm.plan_in_full(connection_id);
@@ -715,6 +729,18 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.check_mapping(text, text, text) IS
 'Raises a clear error for a field that cannot or must not be mapped';
 
+CREATE FUNCTION pgsync_itsm.check_one_of(what text, value text, allowed text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL OR value <> ALL (allowed) THEN
+        RAISE EXCEPTION 'invalid % "%"', what, coalesce(value, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('Allowed are: %s.', array_to_string(allowed, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_one_of(text, text, text[]) IS 'Raises a clear error unless an argument is one of the values that it may have';
+
 CREATE FUNCTION pgsync_itsm.check_value_map(value_map jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -748,6 +774,9 @@ DECLARE
     c @extschema@.integration_connections := pgsync_itsm.check_may_change(itsm_set_mapping.connection_id);
 BEGIN
     PERFORM pgsync_itsm.check_mapping(itsm_set_mapping.entity_type, itsm_set_mapping.target_field, itsm_set_mapping.target_class);
+    PERFORM pgsync_itsm.check_one_of('kind', itsm_set_mapping.kind, ARRAY['text', 'date', 'user', 'group', 'company', 'choice',
+        'life_cycle_stage', 'life_cycle_stage_status', 'contract_model', 'reference']);
+    PERFORM pgsync_itsm.check_one_of('on_unresolved', itsm_set_mapping.on_unresolved, ARRAY['warn', 'ignore', 'error']);
     PERFORM pgsync_itsm.check_value_map(itsm_set_mapping.value_map);
     IF itsm_set_mapping.expression IS NOT NULL THEN
         PERFORM pgsync_itsm.check_expression(

@@ -387,7 +387,7 @@ DECLARE
     effect text;
 BEGIN
     IF to_regnamespace(quote_ident(schema_name)) IS NULL THEN
-        RAISE EXCEPTION 'schema "%" does not exist', schema_name USING ERRCODE = 'undefined_schema',
+        RAISE EXCEPTION 'schema "%" does not exist', schema_name USING ERRCODE = 'invalid_schema_name',
             HINT = 'SELECT itsm_attach_getinsync(''schema of the tables applications and deployment_profiles'');';
     END IF;
     IF attached <> schema_name THEN
@@ -402,7 +402,8 @@ BEGIN
     END IF;
     SELECT string_agg(format('%I.%I', k.tab, k.col), ', ') INTO missing
       FROM pgsync_itsm.getinsync_columns() AS k
-     WHERE (k.col IN ('id', 'namespace_id') OR k.required AND k.col IN ('name', 'workspace_id', 'application_id'))
+     WHERE (k.col IN ('id', 'namespace_id') OR k.tab IN ('applications', 'deployment_profiles')
+                                                AND k.col IN ('name', 'workspace_id', 'application_id'))
        AND to_regclass(format('%I.%I', schema_name, k.tab)) IS NOT NULL
        AND k.tab NOT IN ('teams', 'service_types')
        AND NOT pgsync_itsm.has_columns(schema_name, k.tab, k.col);
@@ -603,6 +604,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     sch name := pgsync_itsm.attached_schema();
+    source text;
     changed bigint;
     scoped bigint;
     total bigint;
@@ -616,16 +618,17 @@ BEGIN
         RAISE EXCEPTION 'invalid scope "%"', coalesce(scope, 'NULL') USING ERRCODE = 'invalid_parameter_value',
             HINT = 'Allowed are: none, application_service, technical_service, technical_service_offering.';
     END IF;
+    source := pgsync_itsm.getinsync_query(sch, 'deployment_profile');
     IF filter IS NOT NULL THEN
         PERFORM pgsync_itsm.check_expression(filter);
+        PERFORM pgsync_itsm.check_query(NULL, 'deployment_profile',
+            format(E'SELECT q.key FROM (\n%s\n) AS q WHERE (\n%s\n)', source, filter), source, 'the filter');
     END IF;
     EXECUTE format(E'UPDATE %I.deployment_profiles AS t SET sn_sync_scope = $2 FROM (SELECT q.key AS key_to_change FROM (\n%s\n) AS q WHERE (\n%s\n)) AS f'
-                   ' WHERE t.id = f.key_to_change AND t.sn_sync_scope IS DISTINCT FROM $2',
-                   sch, pgsync_itsm.getinsync_query(sch, 'deployment_profile'), coalesce(filter, 'true'))
+                   ' WHERE t.id = f.key_to_change AND t.sn_sync_scope IS DISTINCT FROM $2', sch, source, coalesce(filter, 'true'))
       USING namespace_id, scope;
     GET DIAGNOSTICS changed = ROW_COUNT;
-    EXECUTE format(E'SELECT count(*), count(*) FILTER (WHERE q.scope = $2) FROM (\n%s\n) AS q',
-                   pgsync_itsm.getinsync_query(sch, 'deployment_profile'))
+    EXECUTE format(E'SELECT count(*), count(*) FILTER (WHERE q.scope = $2) FROM (\n%s\n) AS q', source)
        INTO total, scoped USING namespace_id, scope;
     RAISE NOTICE '% profiles changed, % of % now have the scope %; next: %', changed, scoped, total, scope,
         CASE WHEN EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.namespace_id = itsm_set_scope.namespace_id)

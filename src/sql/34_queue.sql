@@ -59,7 +59,8 @@ BEGIN ATOMIC
                                          FROM @extschema@.integration_watches AS o, unnest(o.columns) AS c(name)
                                         WHERE o.relation = trigger_arguments.relation::text ORDER BY 1) END
       FROM @extschema@.integration_watches AS w
-     WHERE w.relation = trigger_arguments.relation::text;
+     WHERE w.relation = trigger_arguments.relation::text
+    HAVING count(*) > 0;
 END;
 COMMENT ON FUNCTION pgsync_itsm.trigger_arguments(regclass) IS
 'Arguments of the trigger that serves all watches of a table; NULL: it has none';
