@@ -111,7 +111,7 @@ servicenow_answer_excerpt(struct json_object *part)
 		return json_to_server(text);
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '{');
-	json_append_member(&buf, "cut", json_excerpt(text, strlen(text), SERVICENOW_MAX_EXCERPT * 3 / 4));
+	json_append_member(&buf, "cut", json_excerpt(text, strlen(text), SERVICENOW_MAX_EXCERPT / 2 - 20));
 	appendStringInfoChar(&buf, '}');
 	return json_to_server(buf.data);
 }

@@ -301,7 +301,7 @@ read_success(const AdapterItem *item, const ServicenowPayload *payload, struct j
 	if (operation != NULL && strncmp(operation, "INSERT_", strlen("INSERT_")) == 0)
 		servicenow_answer_fail(outcome, OUTCOME_DEAD, json_to_server(operation),
 							   "the platform parked it as incomplete and made no CI");
-	else if (operation == NULL || !servicenow_query_is_sys_id(sys_id))
+	else if (operation == NULL || operation[0] == '\0' || !servicenow_query_is_sys_id(sys_id))
 		servicenow_answer_fail(outcome, OUTCOME_RETRY, "NO_ANSWER", "the answer does not say what became of it");
 	else if (item->external_id != NULL && pg_strcasecmp(item->external_id, sys_id) != 0)
 		servicenow_answer_fail(

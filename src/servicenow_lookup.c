@@ -52,6 +52,8 @@ struct LookupKind
 	const char *class_column;
 	const char *label;
 	const char *attrs[4];
+	const char *check;		 /* column that must have check_value, in the query and in every row */
+	const char *check_value; /* NULL: the connection's source name */
 };
 
 /* ------------------------------------------------------------ class chains */
@@ -200,10 +202,24 @@ table_of(const AdapterLookup *lookup, const LookupKind *kind)
 	return kind->table != NULL ? kind->table : lookup->target;
 }
 
+/* Is the name in a comma list? */
+static bool
+is_listed(const char *list, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *at = list; (at = strstr(at, name)) != NULL; at += length)
+	{
+		if ((at == list || at[-1] == ',') && (at[length] == ',' || at[length] == '\0'))
+			return true;
+	}
+	return false;
+}
+
 static void
 append_field(StringInfo fields, const char *name)
 {
-	if (name != NULL && name[0] != '\0')
+	if (name != NULL && name[0] != '\0' && !is_listed(fields->data, name))
 		appendStringInfo(fields, "%s%s", fields->len > 0 ? "," : "", name);
 }
 
@@ -218,11 +234,18 @@ fields_of(const AdapterLookup *lookup, const LookupKind *kind)
 	append_field(&fields, kind->keys[1]);
 	append_field(&fields, kind->class_column);
 	append_field(&fields, kind->label);
+	append_field(&fields, kind->check);
 	for (int i = 0; i < (int) lengthof(kind->attrs); i++)
 		append_field(&fields, kind->attrs[i]);
 	for (int i = 0; i < lookup->nfields; i++)
 		append_field(&fields, lookup->fields[i]);
 	return fields.data;
+}
+
+static const char *
+check_value(const AdapterConnection *conn, const LookupKind *kind)
+{
+	return kind->check_value != NULL ? kind->check_value : conn->source_name;
 }
 
 /* One GET: the kind's filter, the conditions on keys, and an order, for without one there is none. */
@@ -234,8 +257,8 @@ keyed_url(const AdapterConnection *conn, const AdapterLookup *lookup, const Look
 	initStringInfo(&query);
 	if (kind->filter != NULL)
 		appendStringInfo(&query, "%s^", kind->filter);
-	if (strcmp(kind->kind, "native_key") == 0)
-		appendStringInfo(&query, "name=%s^", conn->source_name);
+	if (kind->check != NULL && servicenow_query_condition(&query, kind->check, check_value(conn, kind)))
+		appendStringInfoChar(&query, '^');
 	appendStringInfo(&query, "%s^%s", conditions, kind->order != NULL ? kind->order : "ORDERBYsys_id");
 	return servicenow_query_list_url(table_of(lookup, kind), query.data, fields_of(lookup, kind), ROW_LIMIT);
 }
@@ -317,6 +340,16 @@ keyed_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const Loo
 	return urls;
 }
 
+/* Is the row one that the query should have left out? */
+static bool
+is_foreign(const Reading *reading, struct json_object *record)
+{
+	const LookupKind *kind = reading->kind;
+	const char		 *value = kind->check != NULL ? servicenow_answer_value(record, kind->check) : NULL;
+
+	return value != NULL && !servicenow_query_same(value, check_value(reading->conn, kind));
+}
+
 static bool
 has_key(const LookupKind *kind, struct json_object *record, const char *key)
 {
@@ -338,7 +371,7 @@ keyed_row(Reading *reading, struct json_object *record, const char *key)
 	const char *class_name = kind->class_column != NULL ? servicenow_answer_value(record, kind->class_column) : NULL;
 	AdapterLookupRow *row;
 
-	if (external_id == NULL || is_known(reading, json_to_server(key), external_id))
+	if (external_id == NULL || is_foreign(reading, record) || is_known(reading, json_to_server(key), external_id))
 		return;
 	row = add_row(reading);
 	row->key = json_to_server(key);
@@ -741,7 +774,8 @@ static const LookupKind kinds[] = {
 	 .rows = keyed_rows,
 	 .table = "sys_user",
 	 .keys = {"email", "user_name"},
-	 .filter = "active=true",
+	 .check = "active",
+	 .check_value = "true",
 	 .id = "sys_id",
 	 .label = "name",
 	 .attrs = {"email", "user_name"}},
@@ -800,6 +834,7 @@ static const LookupKind kinds[] = {
 	 .rows = keyed_rows,
 	 .table = "sys_object_source",
 	 .keys = {"id"},
+	 .check = "name",
 	 .id = "target_sys_id",
 	 .class_column = "target_table"},
 	{.kind = "correlation",
@@ -854,7 +889,9 @@ static const LookupKind kinds[] = {
 	 .rows = keyed_rows,
 	 .table = "sys_choice",
 	 .keys = {"value"},
-	 .filter = "name=cmdb_ci^element=discovery_source^inactive=false",
+	 .filter = "name=cmdb_ci^inactive=false",
+	 .check = "element",
+	 .check_value = "discovery_source",
 	 .id = "sys_id",
 	 .label = "label"},
 	{.kind = "instance", .optional = true, .urls = instance_urls, .rows = instance_rows, .table = "sys_properties"},
@@ -871,12 +908,22 @@ find_kind(const char *kind)
 	return NULL;
 }
 
+/* Is there a table to ask, and a class where one is needed? */
+static bool
+has_table(const AdapterLookup *lookup, const LookupKind *kind)
+{
+	bool by_class =
+		kind->table == NULL || kind->urls == choice_urls || kind->urls == control_urls || kind->urls == column_urls;
+
+	return !by_class || (lookup->target != NULL && lookup->target[0] != '\0');
+}
+
 static List *
 lookup_urls(const AdapterConnection *conn, const AdapterLookup *lookup)
 {
 	const LookupKind *kind = find_kind(lookup->kind);
 
-	if (kind == NULL || table_of(lookup, kind) == NULL || table_of(lookup, kind)[0] == '\0')
+	if (kind == NULL || !has_table(lookup, kind))
 		return NIL;
 	return kind->urls(conn, lookup, kind);
 }
@@ -945,6 +992,13 @@ check_count(Reading *reading, const ServicenowSub *sub, int rows)
 			table_of(reading->lookup, reading->kind));
 }
 
+/* The Meta API answers with one object, everything else with a list. */
+static bool
+is_list_expected(const Reading *reading)
+{
+	return reading->kind->urls != column_urls || !is_ci_class(reading->lookup->target);
+}
+
 /* Returns whether the look-up can go on with its next part. */
 static bool
 read_part(Reading *reading, const ServicenowSub *sub)
@@ -957,8 +1011,9 @@ read_part(Reading *reading, const ServicenowSub *sub)
 		set_outcome(reading, OUTCOME_RETRY, answer.error_class, answer.message);
 	else if (answer.error_class != NULL)
 		read_refusal(reading, &answer, sub->reply.status);
-	else if (json_member(answer.root, "result") == NULL)
-		set_outcome(reading, OUTCOME_RETRY, "BAD_RESPONSE", "the answer has no result");
+	else if (!is_list_expected(reading) ? !json_is_object(json_member(answer.root, "result"))
+										: !json_is_array(json_member(answer.root, "result")))
+		set_outcome(reading, OUTCOME_RETRY, "BAD_RESPONSE", "the answer has no result of the form that was asked for");
 	else
 	{
 		rows = json_member(answer.root, "result");
@@ -1000,6 +1055,8 @@ read_one(Reading *reading, const ServicenowSub *subs, int nsubs)
 	if (reading->kind == NULL)
 		set_outcome(reading, OUTCOME_DEAD, "UNKNOWN_KIND",
 					servicenow_answer_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
+	else if (!has_table(reading->lookup, reading->kind))
+		set_outcome(reading, OUTCOME_DEAD, "NO_TARGET", "the look-up does not say which class to look in");
 	else if (is_served(reading, subs, nsubs))
 	{
 		for (int i = 0; i < nsubs && read_part(reading, &subs[i]); i++)

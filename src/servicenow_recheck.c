@@ -86,6 +86,17 @@ read_identity(const AdapterConnection *conn, const AdapterItem *item, RecordIden
 		identity->values[0] = NULL;
 }
 
+static bool
+is_key_field(const RecordIdentity *identity, const char *name)
+{
+	for (int i = 0; i < 3 && identity->fields[i] != NULL; i++)
+	{
+		if (strcmp(identity->fields[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* URL of the list of records that may be the one; NULL if it carries no key to look for. */
 char *
 servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item)
@@ -117,7 +128,10 @@ servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item)
 	appendStringInfoString(&query, "^ORDERBYsys_created_on");
 	servicenow_payload_open(conn, item, &payload);
 	for (int i = 0; i < payload.nfields; i++)
-		appendStringInfo(&fields, ",%s", payload.fields[i].name);
+	{
+		if (!is_key_field(&identity, payload.fields[i].name))
+			appendStringInfo(&fields, ",%s", payload.fields[i].name);
+	}
 	return servicenow_query_list_url(servicenow_payload_table(conn, item), query.data, fields.data, RECHECK_LIMIT);
 }
 

@@ -155,7 +155,7 @@ read_refusal(const AdapterItem *item, const ServicenowAnswer *answer, int status
 		return;
 	}
 	servicenow_answer_fail(outcome, OUTCOME_DEAD, answer->error_class, answer->message);
-	if (status == 404)
+	if (status == 404 && !servicenow_is_creation(item))
 		servicenow_answer_add(&outcome->message, "it was deleted there, or may not be read");
 	if (status == 403 && servicenow_is_creation(item) && item->attempts <= CREATION_ATTEMPTS &&
 		!was_stopped(servicenow_answer_envelope(answer->root)))
