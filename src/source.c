@@ -50,8 +50,8 @@ PG_FUNCTION_INFO_V1(source_check_expression);
 typedef struct SourceTask
 {
 	const char *entity_type;
-	char	   *connection;		/* as text, for messages; NULL: none */
-	char	   *query;			/* NULL: there is no such source */
+	char	   *connection; /* as text, for messages; NULL: none */
+	char	   *query;		/* NULL: there is no such source */
 	Oid			owner;
 	bool		namespace_null;
 	Datum		namespace_id;
@@ -63,10 +63,10 @@ typedef struct SourceTask
 /* What was in force before the switch. */
 typedef struct SourceSwitch
 {
-	Oid			user;
-	int			sec_context;
-	int			guc_level;
-	bool		timer;
+	Oid	 user;
+	int	 sec_context;
+	int	 guc_level;
+	bool timer;
 } SourceSwitch;
 
 /* Settings that the text of values depends on, and with it the hash of a payload. */
@@ -99,7 +99,7 @@ point_into_line(const char *query)
 		return;
 	for (i = 1; *query != '\0' && i < position; i++)
 	{
-		bool		newline = *query == '\n';
+		bool newline = *query == '\n';
 
 		query += pg_mblen(query);
 		if (newline)
@@ -129,8 +129,8 @@ error_context(void *arg)
 static Oid
 function_owner(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid		  owner;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
@@ -143,10 +143,10 @@ function_owner(Oid function)
 static char **
 text_array(Datum datum, int *count)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	char	  **result;
-	int			i;
+	Datum *elements;
+	bool  *nulls;
+	char **result;
+	int	   i;
 
 	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
 	result = palloc(sizeof(char *) * (*count + 1));
@@ -160,9 +160,9 @@ static void
 copy_task(SourceTask *task, HeapTuple row, TupleDesc desc, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Datum		value;
-	bool		isnull;
-	int			count;
+	Datum		  value;
+	bool		  isnull;
+	int			  count;
 
 	value = SPI_getbinval(row, desc, 1, &isnull);
 	task->query = isnull ? NULL : TextDatumGetCString(value);
@@ -188,12 +188,12 @@ static void
 read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, const char *match_by, bool with_keys)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID};
-	Datum		values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(match_by),
-	BoolGetDatum(with_keys)};
-	const char	nulls[] = {no_connection ? 'n' : ' ', ' ', ' ', ' '};
-	Oid			user;
-	int			sec_context;
+	Oid			  types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID};
+	Datum		  values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(match_by),
+							  BoolGetDatum(with_keys)};
+	const char	  nulls[] = {no_connection ? 'n' : ' ', ' ', ' ', ' '};
+	Oid			  user;
+	int			  sec_context;
 
 	GetUserIdAndSecContext(&user, &sec_context);
 	SPI_connect();
@@ -204,24 +204,21 @@ read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, 
 		elog(ERROR, "source_task failed");
 	SetUserIdAndSecContext(user, sec_context);
 	if (SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("connection %s does not exist", task->connection)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connection %s does not exist", task->connection)));
 	copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
 	SPI_finish();
 
 	if (!is_member_of_role(user, task->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be a member of role \"%s\" to read sources as this role",
-						GetUserNameFromId(task->owner, false))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be a member of role \"%s\" to read sources as this role",
+							   GetUserNameFromId(task->owner, false))));
 }
 
 static void
 set_here(const char *name, const char *value)
 {
-	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+							 0, false);
 }
 
 /*
@@ -232,8 +229,8 @@ set_here(const char *name, const char *value)
 static void
 switch_to_owner(SourceSwitch *back, const SourceTask *task)
 {
-	char		limit[32];
-	int			i;
+	char limit[32];
+	int	 i;
 
 	GetUserIdAndSecContext(&back->user, &back->sec_context);
 	SetUserIdAndSecContext(task->owner,
@@ -274,15 +271,15 @@ switch_back(SourceSwitch *back)
 typedef struct UserText
 {
 	const char *text;
-	int			prefix;			/* characters before it in what is parsed */
+	int			prefix; /* characters before it in what is parsed */
 } UserText;
 
 /* Makes a syntax error point into the user's text, and not into the statement that is running. */
 static void
 point_into_text(void *arg)
 {
-	UserText   *user = arg;
-	int			position = geterrposition();
+	UserText *user = arg;
+	int		  position = geterrposition();
 
 	if (position > 0)
 	{
@@ -296,9 +293,9 @@ point_into_text(void *arg)
 static List *
 parse(const char *prefix, const char *text)
 {
-	UserText	user = {.text = text,.prefix = (int) strlen(prefix)};
-	ErrorContextCallback callback = {.previous = error_context_stack,.callback = point_into_text,.arg = &user};
-	List	   *statements;
+	UserText			 user = {.text = text, .prefix = (int) strlen(prefix)};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = point_into_text, .arg = &user};
+	List				*statements;
 
 	error_context_stack = &callback;
 	statements = raw_parser(psprintf("%s%s\n", prefix, text), RAW_PARSE_DEFAULT);
@@ -314,15 +311,11 @@ check_one_select(const char *query)
 	SelectStmt *select;
 
 	if (list_length(statements) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("a source must be exactly one statement")));
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be exactly one statement")));
 	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
 	if (!IsA(select, SelectStmt) || select->intoClause != NULL || select->lockingClause != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("a source must be a SELECT"),
-				 errdetail("It must neither lock nor write.")));
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be a SELECT"),
+						errdetail("It must neither lock nor write.")));
 }
 
 /*
@@ -333,8 +326,8 @@ check_one_select(const char *query)
 static SPIPlanPtr
 prepare(const SourceTask *task)
 {
-	Oid			types[] = {UUIDOID, TEXTARRAYOID, UUIDARRAYOID};
-	SPIPlanPtr	plan;
+	Oid		   types[] = {UUIDOID, TEXTARRAYOID, UUIDARRAYOID};
+	SPIPlanPtr plan;
 
 	check_one_select(task->query);
 	plan = SPI_prepare(task->query, lengthof(types), types);
@@ -347,7 +340,7 @@ prepare(const SourceTask *task)
 static TupleDesc
 plan_columns(SPIPlanPtr plan)
 {
-	List	   *sources = SPI_plan_get_plan_sources(plan);
+	List			 *sources = SPI_plan_get_plan_sources(plan);
 	CachedPlanSource *source;
 
 	if (list_length(sources) != 1)
@@ -359,7 +352,7 @@ plan_columns(SPIPlanPtr plan)
 static bool
 is_uuid(const char *text)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < 36; i++)
 		if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char) text[i]))
@@ -371,11 +364,11 @@ is_uuid(const char *text)
 static Datum
 uuid_keys(Datum keys)
 {
-	int			count;
-	int			kept = 0;
-	char	  **elements = text_array(keys, &count);
-	Datum	   *uuids = palloc(sizeof(Datum) * (count + 1));
-	int			i;
+	int	   count;
+	int	   kept = 0;
+	char **elements = text_array(keys, &count);
+	Datum *uuids = palloc(sizeof(Datum) * (count + 1));
+	int	   i;
 
 	for (i = 0; i < count; i++)
 		if (elements[i] && is_uuid(elements[i]))
@@ -387,14 +380,15 @@ uuid_keys(Datum keys)
 static void
 run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
 {
-	SPIPlanPtr	plan = prepare(task);
-	ParamListInfo params = makeParamList(3);
+	SPIPlanPtr		  plan = prepare(task);
+	ParamListInfo	  params = makeParamList(3);
 	SPIExecuteOptions options = {0};
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	DestReceiver	 *receiver = CreateDestReceiver(DestTuplestore);
 
 	params->params[0] = (ParamExternData){task->namespace_id, task->namespace_null, PARAM_FLAG_CONST, UUIDOID};
 	params->params[1] = (ParamExternData){keys, no_keys, PARAM_FLAG_CONST, TEXTARRAYOID};
-	params->params[2] = (ParamExternData){no_keys ? (Datum) 0 : uuid_keys(keys), no_keys, PARAM_FLAG_CONST, UUIDARRAYOID};
+	params->params[2] =
+		(ParamExternData){no_keys ? (Datum) 0 : uuid_keys(keys), no_keys, PARAM_FLAG_CONST, UUIDARRAYOID};
 	SetTuplestoreDestReceiverParams(receiver, result->setResult, result->econtext->ecxt_per_query_memory, true,
 									result->setDesc, "a source's rows have an unexpected shape");
 	options.params = params;
@@ -409,10 +403,10 @@ run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result
 static bool
 names_everything(Datum keys)
 {
-	int			count;
-	char	  **elements = text_array(keys, &count);
-	bool		found = false;
-	int			i;
+	int	   count;
+	char **elements = text_array(keys, &count);
+	bool   found = false;
+	int	   i;
 
 	for (i = 0; i < count && !found; i++)
 		found = elements[i] && strcmp(elements[i], "*") == 0;
@@ -434,16 +428,16 @@ start_task(SourceTask *task, FunctionCallInfo fcinfo)
 static void
 report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
 {
-	TupleDesc	columns = plan_columns(plan);
-	int			i;
+	TupleDesc columns = plan_columns(plan);
+	int		  i;
 
 	if (columns == NULL)
 		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("a source must be a SELECT")));
 	for (i = 0; i < columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
+		Datum			  values[2];
+		bool			  nulls[2] = {false, false};
 
 		values[0] = CStringGetTextDatum(NameStr(column->attname));
 		values[1] = CStringGetTextDatum(format_type_be(column->atttypid));
@@ -458,8 +452,8 @@ report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
 static void
 as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *result)
 {
-	ErrorContextCallback callback = {.previous = error_context_stack,.callback = error_context,.arg = task};
-	SourceSwitch back;
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = task};
+	SourceSwitch		 back;
 
 	error_context_stack = &callback;
 	SPI_connect();
@@ -492,10 +486,10 @@ Datum
 source_read(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	SourceTask	task;
-	bool		no_keys = PG_ARGISNULL(2);
-	Datum		keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
-	const char *match_by = PG_ARGISNULL(3) ? "key" : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	SourceTask	   task;
+	bool		   no_keys = PG_ARGISNULL(2);
+	Datum		   keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
+	const char	  *match_by = PG_ARGISNULL(3) ? "key" : text_to_cstring(PG_GETARG_TEXT_PP(3));
 
 	InitMaterializedSRF(fcinfo, 0);
 	start_task(&task, fcinfo);
@@ -521,16 +515,16 @@ Datum
 source_check_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	SourceTask	task;
+	SourceTask	   task;
 
 	InitMaterializedSRF(fcinfo, 0);
 	start_task(&task, fcinfo);
-	read_task(&task, fcinfo->flinfo->fn_oid, PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0),
-			  PG_ARGISNULL(0), "key", true);
+	read_task(&task, fcinfo->flinfo->fn_oid, PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0), "key",
+			  true);
 	if (!PG_ARGISNULL(2))
 	{
 		/* on its own first, lest it close the parentheses that it will stand in */
-		char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		char *query = text_to_cstring(PG_GETARG_TEXT_PP(2));
 
 		check_one_select(query);
 		task.query = psprintf("SELECT q.* FROM (\n%s\n) AS q", query);
@@ -562,10 +556,11 @@ source_check_expression(PG_FUNCTION_ARGS)
 		select->groupClause != NIL || select->havingClause != NULL || select->windowClause != NIL ||
 		select->sortClause != NIL || select->limitOffset != NULL || select->limitCount != NULL ||
 		select->lockingClause != NIL || select->withClause != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("not a single SQL expression: %s", expression),
-				 errhint("Write an expression over the columns of the source, without alias and without a second statement.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression),
+			 errhint(
+				 "Write an expression over the columns of the source, without alias and without a second statement.")));
 	/* SELECT * parses as a column reference */
 	if (IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star))
 		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression)));

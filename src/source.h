@@ -19,4 +19,4 @@ extern PGDLLEXPORT Datum source_check_sql(PG_FUNCTION_ARGS);
 /* pgsync_itsm.check_expression: throws unless the text is one expression. */
 extern PGDLLEXPORT Datum source_check_expression(PG_FUNCTION_ARGS);
 
-#endif							/* PGSYNC_ITSM_SOURCE_H */
+#endif /* PGSYNC_ITSM_SOURCE_H */

@@ -38,49 +38,49 @@
 
 PG_FUNCTION_INFO_V1(trigger_queue_change);
 
-#define KEYS_PER_QUEUE_ROW	1000
-#define KEYS_AT_MOST		100000	/* beyond: "everything", except for what was deleted */
-#define PARTS_AT_MOST		4
+#define KEYS_PER_QUEUE_ROW 1000
+#define KEYS_AT_MOST 100000 /* beyond: "everything", except for what was deleted */
+#define PARTS_AT_MOST 4
 
-#define OP_INSERT	'i'
-#define OP_UPDATE	'u'
-#define OP_DELETE	'd'
-#define OP_TRUNCATE 't'			/* of which rows cannot be said */
+#define OP_INSERT 'i'
+#define OP_UPDATE 'u'
+#define OP_DELETE 'd'
+#define OP_TRUNCATE 't' /* of which rows cannot be said */
 
 /* Trigger arguments, resolved against the table ------------------------------ */
 
 typedef struct KeyColumn
 {
-	char	   *name;			/* as in integration_watches.key_column */
-	bool		everything;		/* '*' */
-	bool		missing;		/* a column of it is gone */
-	int			nparts;
-	AttrNumber	parts[PARTS_AT_MOST];
-	FmgrInfo	output[PARTS_AT_MOST];
+	char	  *name;	   /* as in integration_watches.key_column */
+	bool	   everything; /* '*' */
+	bool	   missing;	   /* a column of it is gone */
+	int		   nparts;
+	AttrNumber parts[PARTS_AT_MOST];
+	FmgrInfo   output[PARTS_AT_MOST];
 } KeyColumn;
 
 /* Lives as long as the backend; resolved again when the table was changed. */
 typedef struct TriggerPlan
 {
-	Oid			trigger;		/* hash key */
-	Oid			relation;
-	bool		valid;
-	bool		some_watched;	/* false: every column counts */
+	Oid			  trigger; /* hash key */
+	Oid			  relation;
+	bool		  valid;
+	bool		  some_watched; /* false: every column counts */
 	MemoryContext context;
-	AttrNumber	namespace_column;	/* 0: none */
-	int			nkeys;
-	KeyColumn  *keys;
-	int			nwatched;
-	AttrNumber *watched;
+	AttrNumber	  namespace_column; /* 0: none */
+	int			  nkeys;
+	KeyColumn	 *keys;
+	int			  nwatched;
+	AttrNumber	 *watched;
 } TriggerPlan;
 
 /* Keys of one transaction ---------------------------------------------------- */
 
 typedef struct KeyEntry
 {
-	char	   *key;
-	uint32		hash;
-	char		status;
+	char  *key;
+	uint32 hash;
+	char   status;
 } KeyEntry;
 
 #define SH_PREFIX keyset
@@ -99,38 +99,38 @@ typedef struct KeyEntry
 /* What a queue row says beside its keys; all bytes are compared. */
 typedef struct ChangeId
 {
-	Oid			relation;
-	Oid			trigger;
-	int32		key;			/* which of the trigger's key columns, -1 for OP_TRUNCATE */
-	int32		op;
-	int32		has_namespace;
-	pg_uuid_t	namespace_id;
+	Oid		  relation;
+	Oid		  trigger;
+	int32	  key; /* which of the trigger's key columns, -1 for OP_TRUNCATE */
+	int32	  op;
+	int32	  has_namespace;
+	pg_uuid_t namespace_id;
 } ChangeId;
 
 typedef struct ChangeSet
 {
-	ChangeId	id;				/* hash key */
-	char	   *key_column;		/* NULL for OP_TRUNCATE */
-	bool		overflown;
+	ChangeId	 id;		 /* hash key */
+	char		*key_column; /* NULL for OP_TRUNCATE */
+	bool		 overflown;
 	keyset_hash *known;
-	char	  **keys;			/* in the order in which they came */
-	int			nkeys;
-	int			allocated;
+	char	   **keys; /* in the order in which they came */
+	int			 nkeys;
+	int			 allocated;
 } ChangeSet;
 
 typedef struct Changes
 {
 	MemoryContext context;
-	Oid			function;
-	Oid			owner;
-	bool		wanted;
-	bool		written;		/* PRE_COMMIT is behind us */
-	HTAB	   *sets;
-	List	   *order;
+	Oid			  function;
+	Oid			  owner;
+	bool		  wanted;
+	bool		  written; /* PRE_COMMIT is behind us */
+	HTAB		 *sets;
+	List		 *order;
 } Changes;
 
-static HTAB *plans = NULL;
-static Changes *changes = NULL; /* of this transaction; lives in TopTransactionContext */
+static HTAB		 *plans = NULL;
+static Changes	 *changes = NULL; /* of this transaction; lives in TopTransactionContext */
 static SPIPlanPtr wants_plan = NULL;
 static SPIPlanPtr enqueue_plan = NULL;
 
@@ -141,7 +141,7 @@ kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
 {
 	if (*plan == NULL)
 	{
-		SPIPlanPtr	fresh = SPI_prepare(query, nargs, types);
+		SPIPlanPtr fresh = SPI_prepare(query, nargs, types);
 
 		if (fresh == NULL || SPI_keepplan(fresh) != 0)
 			elog(ERROR, "could not prepare \"%s\"", query);
@@ -153,12 +153,12 @@ kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
 static void
 write_row(const ChangeSet *set, int first, int count)
 {
-	Oid			types[] = {OIDOID, CHAROID, TEXTOID, TEXTARRAYOID, UUIDOID};
-	Datum	   *keys = palloc(sizeof(Datum) * (count + 1));
-	bool		no_column = set->key_column == NULL || set->overflown;
-	Datum		values[5];
-	char		nulls[5] = {' ', ' ', no_column ? 'n' : ' ', ' ', set->id.has_namespace ? ' ' : 'n'};
-	int			i;
+	Oid	   types[] = {OIDOID, CHAROID, TEXTOID, TEXTARRAYOID, UUIDOID};
+	Datum *keys = palloc(sizeof(Datum) * (count + 1));
+	bool   no_column = set->key_column == NULL || set->overflown;
+	Datum  values[5];
+	char   nulls[5] = {' ', ' ', no_column ? 'n' : ' ', ' ', set->id.has_namespace ? ' ' : 'n'};
+	int	   i;
 
 	for (i = 0; i < count; i++)
 		keys[i] = CStringGetTextDatum(set->keys[first + i]);
@@ -167,16 +167,16 @@ write_row(const ChangeSet *set, int first, int count)
 	values[2] = no_column ? (Datum) 0 : CStringGetTextDatum(set->key_column);
 	values[3] = PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
 	values[4] = UUIDPGetDatum(&set->id.namespace_id);
-	if (SPI_execute_plan(kept_plan(&enqueue_plan, "SELECT pgsync_itsm.enqueue($1, $2, $3, $4, $5)",
-								   lengthof(types), types),
-						 values, nulls, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_plan(
+			kept_plan(&enqueue_plan, "SELECT pgsync_itsm.enqueue($1, $2, $3, $4, $5)", lengthof(types), types), values,
+			nulls, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not append to integration_queue");
 }
 
 static void
 write_set(const ChangeSet *set)
 {
-	int			first;
+	int first;
 
 	if (set->overflown || set->key_column == NULL)
 		write_row(set, 0, 0);
@@ -189,9 +189,9 @@ write_set(const ChangeSet *set)
 static void
 write_changes(void)
 {
-	Oid			user;
-	int			sec_context;
-	ListCell   *cell;
+	Oid		  user;
+	int		  sec_context;
+	ListCell *cell;
 
 	changes->written = true;
 	if (changes->order == NIL || !SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(changes->function)))
@@ -200,7 +200,7 @@ write_changes(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(changes->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	foreach(cell, changes->order)
+	foreach (cell, changes->order)
 		write_set(lfirst(cell));
 	SetUserIdAndSecContext(user, sec_context);
 	PopActiveSnapshot();
@@ -224,7 +224,7 @@ transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			changes = NULL;		/* its memory goes with the transaction */
+			changes = NULL; /* its memory goes with the transaction */
 			break;
 		default:
 			break;
@@ -237,17 +237,18 @@ transaction_event(XactEvent event, void *arg)
 static bool
 ask_wanted(Oid owner)
 {
-	Oid			user;
-	int			sec_context;
-	bool		isnull;
-	bool		wanted;
+	Oid	 user;
+	int	 sec_context;
+	bool isnull;
+	bool wanted;
 
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_plan(kept_plan(&wants_plan, "SELECT pgsync_itsm.wants_changes()", 0, NULL),
-						 NULL, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_plan(kept_plan(&wants_plan, "SELECT pgsync_itsm.wants_changes()", 0, NULL), NULL, NULL, true, 1) !=
+			SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "wants_changes failed");
 	wanted = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SetUserIdAndSecContext(user, sec_context);
@@ -259,8 +260,8 @@ ask_wanted(Oid owner)
 static Oid
 function_owner(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid		  owner;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
@@ -272,8 +273,8 @@ function_owner(Oid function)
 static void
 begin_changes(Oid function)
 {
-	Oid			owner = function_owner(function);
-	bool		wanted = ask_wanted(owner);
+	Oid	 owner = function_owner(function);
+	bool wanted = ask_wanted(owner);
 
 	changes = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
 	changes->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
@@ -285,12 +286,12 @@ begin_changes(Oid function)
 static ChangeSet *
 find_set(const ChangeId *id, const char *key_column)
 {
-	ChangeSet  *set;
-	bool		found;
+	ChangeSet *set;
+	bool	   found;
 
 	if (changes->sets == NULL)
 	{
-		HASHCTL		control = {.keysize = sizeof(ChangeId), .entrysize = sizeof(ChangeSet),.hcxt = changes->context};
+		HASHCTL control = {.keysize = sizeof(ChangeId), .entrysize = sizeof(ChangeSet), .hcxt = changes->context};
 
 		changes->sets = hash_create("pgsync_itsm changes", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
@@ -314,8 +315,8 @@ find_set(const ChangeId *id, const char *key_column)
 static void
 add_key(ChangeSet *set, char *key)
 {
-	KeyEntry   *entry;
-	bool		found;
+	KeyEntry *entry;
+	bool	  found;
 
 	if (set->overflown)
 		return;
@@ -340,7 +341,7 @@ add_key(ChangeSet *set, char *key)
 static void
 note(const TriggerPlan *plan, TupleTableSlot *slot, char op, const KeyColumn *column, char *key)
 {
-	ChangeId	id;
+	ChangeId id;
 
 	memset(&id, 0, sizeof(id));
 	id.relation = plan->relation;
@@ -362,7 +363,7 @@ note(const TriggerPlan *plan, TupleTableSlot *slot, char op, const KeyColumn *co
 static void
 append_part(StringInfo key, char *part)
 {
-	size_t		length = strlen(part);
+	size_t length = strlen(part);
 
 	while (length > 0 && part[length - 1] == ' ')
 		length--;
@@ -379,8 +380,8 @@ static char *
 key_text(KeyColumn *key, TupleTableSlot *slot)
 {
 	StringInfoData result;
-	int			i;
-	int			last = key->parts[key->nparts - 1] - 1;
+	int			   i;
+	int			   last = key->parts[key->nparts - 1] - 1;
 
 	if (slot->tts_isnull[last])
 		return NULL;
@@ -389,7 +390,7 @@ key_text(KeyColumn *key, TupleTableSlot *slot)
 	initStringInfo(&result);
 	for (i = 0; i < key->nparts; i++)
 	{
-		int			column = key->parts[i] - 1;
+		int column = key->parts[i] - 1;
 
 		if (i > 0)
 			appendStringInfoChar(&result, '/');
@@ -402,7 +403,7 @@ key_text(KeyColumn *key, TupleTableSlot *slot)
 static void
 note_row(TriggerPlan *plan, KeyColumn *key, TupleTableSlot *slot, char op)
 {
-	char	   *text;
+	char *text;
 
 	if (key->missing)
 		note(plan, NULL, OP_TRUNCATE, NULL, NULL);
@@ -419,7 +420,7 @@ static bool
 column_changed(AttrNumber column, TupleTableSlot *old, TupleTableSlot *new)
 {
 	Form_pg_attribute attribute = TupleDescAttr(new->tts_tupleDescriptor, column - 1);
-	int			i = column - 1;
+	int				  i = column - 1;
 
 	if (old->tts_isnull[i] || new->tts_isnull[i])
 		return old->tts_isnull[i] != new->tts_isnull[i];
@@ -429,7 +430,7 @@ column_changed(AttrNumber column, TupleTableSlot *old, TupleTableSlot *new)
 static bool
 key_changed(const KeyColumn *key, TupleTableSlot *old, TupleTableSlot *new)
 {
-	int			i;
+	int i;
 
 	for (i = 0; !key->missing && i < key->nparts; i++)
 		if (column_changed(key->parts[i], old, new))
@@ -440,7 +441,7 @@ key_changed(const KeyColumn *key, TupleTableSlot *old, TupleTableSlot *new)
 static bool
 row_changed(const TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < plan->nwatched; i++)
 		if (column_changed(plan->watched[i], old, new))
@@ -454,8 +455,8 @@ row_changed(const TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 static void
 note_update(TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 {
-	bool		moved;
-	int			i;
+	bool moved;
+	int	 i;
 
 	slot_getallattrs(old);
 	slot_getallattrs(new);
@@ -476,7 +477,7 @@ note_update(TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 static void
 note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 {
-	int			i;
+	int i;
 
 	slot_getallattrs(slot);
 	for (i = 0; i < plan->nkeys; i++)
@@ -490,7 +491,7 @@ static void
 forget_plans(Datum arg, Oid relation)
 {
 	HASH_SEQ_STATUS scan;
-	TriggerPlan *plan;
+	TriggerPlan	   *plan;
 
 	hash_seq_init(&scan, plans);
 	while ((plan = hash_seq_search(&scan)) != NULL)
@@ -502,7 +503,7 @@ forget_plans(Datum arg, Oid relation)
 static void
 initialize(void)
 {
-	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(TriggerPlan)};
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TriggerPlan)};
 
 	plans = hash_create("pgsync_itsm triggers", 32, &control, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(forget_plans, (Datum) 0);
@@ -513,7 +514,7 @@ initialize(void)
 static AttrNumber
 find_column(TupleDesc desc, const char *name)
 {
-	int			number = SPI_fnumber(desc, name);
+	int number = SPI_fnumber(desc, name);
 
 	return number > 0 ? (AttrNumber) number : 0;
 }
@@ -521,8 +522,8 @@ find_column(TupleDesc desc, const char *name)
 static void
 resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 {
-	char	   *rest = pstrdup(argument);
-	char	   *part;
+	char *rest = pstrdup(argument);
+	char *part;
 
 	key->name = pstrdup(argument);
 	if (strcmp(argument, "*") == 0)
@@ -532,9 +533,9 @@ resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 	}
 	while (!key->missing && (part = strsep(&rest, "/")) != NULL)
 	{
-		AttrNumber	column = find_column(desc, part);
-		Oid			output;
-		bool		is_varlena;
+		AttrNumber column = find_column(desc, part);
+		Oid		   output;
+		bool	   is_varlena;
 
 		key->missing = column == 0 || key->nparts == PARTS_AT_MOST;
 		if (key->missing)
@@ -548,7 +549,7 @@ resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 static void
 watch_all(TriggerPlan *plan, TupleDesc desc)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
@@ -559,7 +560,7 @@ watch_all(TriggerPlan *plan, TupleDesc desc)
 static void
 resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 {
-	int			i;
+	int i;
 
 	plan->keys = palloc0(sizeof(KeyColumn) * (trigger->tgnargs + 1));
 	plan->watched = palloc0(sizeof(AttrNumber) * (trigger->tgnargs + desc->natts + 1));
@@ -592,10 +593,10 @@ resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 static TriggerPlan *
 find_plan(const TriggerData *data)
 {
-	Oid			relation = RelationGetRelid(data->tg_relation);
-	TriggerPlan *plan;
+	Oid			  relation = RelationGetRelid(data->tg_relation);
+	TriggerPlan	 *plan;
 	MemoryContext old;
-	bool		found;
+	bool		  found;
 
 	plan = hash_search(plans, &data->tg_trigger->tgoid, HASH_ENTER, &found);
 	if (found && plan->valid && plan->relation == relation)
@@ -651,7 +652,7 @@ trigger_queue_change(PG_FUNCTION_ARGS)
 	if (changes->wanted)
 	{
 		note_event(data);
-		if (changes->written)	/* by a commit callback that came after ours */
+		if (changes->written) /* by a commit callback that came after ours */
 			write_changes();
 	}
 	return PointerGetDatum(NULL);

@@ -17,4 +17,4 @@
  */
 extern PGDLLEXPORT Datum trigger_queue_change(PG_FUNCTION_ARGS);
 
-#endif							/* PGSYNC_ITSM_TRIGGER_H */
+#endif /* PGSYNC_ITSM_TRIGGER_H */
