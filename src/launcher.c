@@ -49,64 +49,64 @@
 #include "launcher.h"
 #include "pgsync_itsm.h"
 
-#define RESTART_SECONDS		5	/* of the launcher itself, by the postmaster */
-#define LOOK_MS				60000	/* looks for databases that were missing */
-#define ABSENT_MS			300000	/* looks for an extension that was absent */
-#define START_MS			10000	/* a worker that has not begun by then never will */
-#define MIN_DELAY_MS		1000	/* between two starts of one worker */
-#define PAUSE_MS			500	/* between an exit and the next start; time for a DROP DATABASE */
-#define MAX_DELAY_MS		60000
-#define STEADY_MS			60000	/* a worker that lived so long was well */
-#define PLANNER_PAUSE_MS	5000	/* after a planner that failed */
-#define NOTE_MAX			256
+#define RESTART_SECONDS 5 /* of the launcher itself, by the postmaster */
+#define LOOK_MS 60000	  /* looks for databases that were missing */
+#define ABSENT_MS 300000  /* looks for an extension that was absent */
+#define START_MS 10000	  /* a worker that has not begun by then never will */
+#define MIN_DELAY_MS 1000 /* between two starts of one worker */
+#define PAUSE_MS 500	  /* between an exit and the next start; time for a DROP DATABASE */
+#define MAX_DELAY_MS 60000
+#define STEADY_MS 60000		  /* a worker that lived so long was well */
+#define PLANNER_PAUSE_MS 5000 /* after a planner that failed */
+#define NOTE_MAX 256
 
 typedef struct Slot
 {
-	Oid			dboid;			/* InvalidOid: free */
-	uint32		generation;		/* of the worker; a late one finds another */
-	LauncherState state;
-	TimestampTz since;			/* of state */
-	TimestampTz started_at;
-	TimestampTz restart_at;		/* while LAUNCHER_WAITING */
-	TimestampTz last_cycle;
-	TimestampTz last_error_at;
-	int			last_error_code;
-	char		last_error[NOTE_MAX];
-	int			failures;		/* in a row */
-	int			restarts;
-	int			in_flight;
-	bool		recheck;		/* the extension may have come */
-	PGPROC	   *worker;
-	pid_t		worker_pid;
-	PGPROC	   *planner;
-	pid_t		planner_pid;
-	int64		planner_run;
-	TimestampTz planner_failed_at;
+	Oid				 dboid;		 /* InvalidOid: free */
+	uint32			 generation; /* of the worker; a late one finds another */
+	LauncherState	 state;
+	TimestampTz		 since; /* of state */
+	TimestampTz		 started_at;
+	TimestampTz		 restart_at; /* while LAUNCHER_WAITING */
+	TimestampTz		 last_cycle;
+	TimestampTz		 last_error_at;
+	int				 last_error_code;
+	char			 last_error[NOTE_MAX];
+	int				 failures; /* in a row */
+	int				 restarts;
+	int				 in_flight;
+	bool			 recheck; /* the extension may have come */
+	PGPROC			*worker;
+	pid_t			 worker_pid;
+	PGPROC			*planner;
+	pid_t			 planner_pid;
+	int64			 planner_run;
+	TimestampTz		 planner_failed_at;
 	pg_atomic_uint32 wake;
 } Slot;
 
 typedef struct Shared
 {
-	LWLock	   *lock;
-	PGPROC	   *launcher;
-	pid_t		launcher_pid;
-	int			nslots;
-	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+	LWLock *lock;
+	PGPROC *launcher;
+	pid_t	launcher_pid;
+	int		nslots;
+	Slot	slots[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
 
 /* What the launcher hands to a worker, and the worker to its planner. */
 typedef struct Ticket
 {
-	int			slot;
-	uint32		generation;
+	int	   slot;
+	uint32 generation;
 } Ticket;
 
 /* A database of the list. */
 typedef struct Target
 {
 	char	   *name;
-	Oid			oid;			/* InvalidOid: can't be served */
-	const char *obstacle;		/* why not */
+	Oid			oid;	  /* InvalidOid: can't be served */
+	const char *obstacle; /* why not */
 } Target;
 
 StaticAssertDecl(sizeof(Ticket) <= BGW_EXTRALEN, "ticket does not fit");
@@ -123,8 +123,8 @@ static const char *const state_names[] = {
 	[LAUNCHER_NO_SLOT] = "no worker slot",
 };
 
-static Shared *shared = NULL;
-static Slot *my_slot = NULL;
+static Shared				  *shared = NULL;
+static Slot					  *my_slot = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
@@ -134,9 +134,9 @@ static bool wake_launcher_at_commit = false;
 
 /* The launcher's own. */
 static BackgroundWorkerHandle **handles = NULL;
-static MemoryContext look_context = NULL;
-static List *reported = NIL;	/* names found missing, told once */
-static bool out_of_slots_reported = false;
+static MemoryContext			look_context = NULL;
+static List					   *reported = NIL; /* names found missing, told once */
+static bool						out_of_slots_reported = false;
 
 /* ----------------------------------------------------------------
  * Shared memory
@@ -161,7 +161,7 @@ launcher_shmem_request(void)
 static void
 launcher_shmem_startup(void)
 {
-	bool		found;
+	bool found;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -224,12 +224,12 @@ wake_slot(Slot *slot)
 static void
 send_wakeups(void)
 {
-	Slot	   *slot;
+	Slot *slot;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = find_slot(MyDatabaseId);
 	if (slot)
-		wake_slot(slot);		/* also a worker whose extension is another now */
+		wake_slot(slot); /* also a worker whose extension is another now */
 	if (wake_launcher_at_commit)
 	{
 		if (slot)
@@ -250,7 +250,7 @@ launcher_xact_callback(XactEvent event, void *arg)
 			send_wakeups();
 			break;
 		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:	/* the slow poll finds what it brings */
+		case XACT_EVENT_PREPARE: /* the slow poll finds what it brings */
 			break;
 		default:
 			return;
@@ -326,9 +326,9 @@ detach_planner(int code, Datum arg)
 static void
 take_slot(bool planner)
 {
-	Ticket		ticket;
-	Slot	   *slot;
-	bool		expected;
+	Ticket ticket;
+	Slot  *slot;
+	bool   expected;
 
 	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
 	if (shared == NULL || ticket.slot < 0 || ticket.slot >= shared->nslots)
@@ -336,8 +336,7 @@ take_slot(bool planner)
 	slot = &shared->slots[ticket.slot];
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	expected = slot->generation == ticket.generation &&
-		slot->dboid == DatumGetObjectId(MyBgworkerEntry->bgw_main_arg);
+	expected = slot->generation == ticket.generation && slot->dboid == DatumGetObjectId(MyBgworkerEntry->bgw_main_arg);
 	if (planner)
 		expected = expected && slot->worker != NULL && slot->planner == NULL;
 	else
@@ -456,8 +455,7 @@ launcher_planner_pause_ms(void)
 	LWLockRelease(shared->lock);
 	if (failed_at == 0)
 		return 0;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-										   failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
 }
 
 void
@@ -477,12 +475,12 @@ launcher_cancel_planner(int64 run_id)
 static List *
 read_list(void)
 {
-	List	   *targets = NIL;
-	ListCell   *cell;
+	List	 *targets = NIL;
+	ListCell *cell;
 
-	foreach(cell, pgsync_itsm_database_list())
+	foreach (cell, pgsync_itsm_database_list())
 	{
-		Target	   *target = palloc0(sizeof(Target));
+		Target *target = palloc0(sizeof(Target));
 
 		target->name = lfirst(cell);
 		target->obstacle = "it does not exist";
@@ -511,9 +509,9 @@ judge_database(Target *target, Form_pg_database db)
 static void
 resolve_targets(List *targets)
 {
-	Relation	rel;
+	Relation	  rel;
 	TableScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	  tuple;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -523,11 +521,11 @@ resolve_targets(List *targets)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database db = (Form_pg_database) GETSTRUCT(tuple);
-		ListCell   *cell;
+		ListCell		*cell;
 
-		foreach(cell, targets)
+		foreach (cell, targets)
 		{
-			Target	   *target = lfirst(cell);
+			Target *target = lfirst(cell);
 
 			if (strcmp(target->name, NameStr(db->datname)) == 0)
 				judge_database(target, db);
@@ -542,9 +540,9 @@ resolve_targets(List *targets)
 static bool
 was_reported(const char *name)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, reported)
+	foreach (cell, reported)
 		if (strcmp(lfirst(cell), name) == 0)
 			return true;
 	return false;
@@ -554,18 +552,16 @@ was_reported(const char *name)
 static void
 report_obstacles(List *targets)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, targets)
+	foreach (cell, targets)
 	{
-		Target	   *target = lfirst(cell);
+		Target		 *target = lfirst(cell);
 		MemoryContext old;
 
 		if (target->obstacle == NULL || was_reported(target->name))
 			continue;
-		ereport(LOG,
-				(errmsg("pgsync_itsm does not serve database \"%s\": %s",
-						target->name, target->obstacle)));
+		ereport(LOG, (errmsg("pgsync_itsm does not serve database \"%s\": %s", target->name, target->obstacle)));
 		old = MemoryContextSwitchTo(TopMemoryContext);
 		reported = lappend(reported, pstrdup(target->name));
 		MemoryContextSwitchTo(old);
@@ -595,9 +591,9 @@ forget_reports(void)
 static const char *
 target_name(List *targets, Oid dboid)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, targets)
+	foreach (cell, targets)
 		if (((Target *) lfirst(cell))->oid == dboid)
 			return ((Target *) lfirst(cell))->name;
 	return NULL;
@@ -607,10 +603,9 @@ static void
 report_out_of_slots(const char *name)
 {
 	if (!out_of_slots_reported)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("pgsync_itsm has no worker process left for database \"%s\"", name),
-				 errhint("Raise the parameter \"%s\" and restart the server.", "max_worker_processes")));
+		ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					  errmsg("pgsync_itsm has no worker process left for database \"%s\"", name),
+					  errhint("Raise the parameter \"%s\" and restart the server.", "max_worker_processes")));
 	out_of_slots_reported = true;
 }
 
@@ -618,12 +613,12 @@ report_out_of_slots(const char *name)
 static void
 assign_slots(List *targets)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, targets)
+	foreach (cell, targets)
 	{
-		Target	   *target = lfirst(cell);
-		Slot	   *slot;
+		Target *target = lfirst(cell);
+		Slot   *slot;
 
 		if (!OidIsValid(target->oid))
 			continue;
@@ -631,7 +626,7 @@ assign_slots(List *targets)
 		slot = find_slot(target->oid);
 		if (slot == NULL && (slot = find_slot(InvalidOid)) != NULL)
 		{
-			uint32		generation = slot->generation;
+			uint32 generation = slot->generation;
 
 			memset(slot, 0, offsetof(Slot, wake));
 			slot->generation = generation;
@@ -648,11 +643,10 @@ assign_slots(List *targets)
 static void
 fill_worker(BackgroundWorker *worker, int i, Oid dboid, uint32 generation, const char *name)
 {
-	Ticket		ticket = {.slot = i,.generation = generation};
+	Ticket ticket = {.slot = i, .generation = generation};
 
 	memset(worker, 0, sizeof(*worker));
-	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION |
-		BGWORKER_INTERRUPTIBLE;
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker->bgw_restart_time = BGW_NEVER_RESTART;
 	worker->bgw_notify_pid = MyProcPid;
@@ -667,11 +661,11 @@ fill_worker(BackgroundWorker *worker, int i, Oid dboid, uint32 generation, const
 static void
 start_worker(int i, const char *name)
 {
-	Slot	   *slot = &shared->slots[i];
-	BackgroundWorker worker;
+	Slot				   *slot = &shared->slots[i];
+	BackgroundWorker		worker;
 	BackgroundWorkerHandle *handle = NULL;
-	MemoryContext old;
-	bool		registered;
+	MemoryContext			old;
+	bool					registered;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot->generation++;
@@ -705,8 +699,8 @@ start_worker(int i, const char *name)
 static bool
 start_failed(int i, TimestampTz now)
 {
-	Slot	   *slot = &shared->slots[i];
-	pid_t		pid;
+	Slot *slot = &shared->slots[i];
+	pid_t pid;
 
 	if (slot->state != LAUNCHER_STARTING || slot->worker)
 		return false;
@@ -719,15 +713,14 @@ start_failed(int i, TimestampTz now)
 static void
 schedule_restart(Slot *slot, TimestampTz now)
 {
-	int64		delay = MIN_DELAY_MS;
+	int64 delay = MIN_DELAY_MS;
 
 	if (TimestampDifferenceExceeds(slot->started_at, now, STEADY_MS))
 		slot->failures = 0;
 	for (int n = 0; n < slot->failures && delay < MAX_DELAY_MS; n++)
 		delay *= 2;
 	slot->failures++;
-	slot->restart_at = Max(slot->started_at + Min(delay, MAX_DELAY_MS) * 1000,
-						   now + PAUSE_MS * INT64CONST(1000));
+	slot->restart_at = Max(slot->started_at + Min(delay, MAX_DELAY_MS) * 1000, now + PAUSE_MS * INT64CONST(1000));
 	set_slot_state(slot, LAUNCHER_WAITING);
 }
 
@@ -773,7 +766,7 @@ end_waits(void)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->nslots; i++)
 	{
-		Slot	   *slot = &shared->slots[i];
+		Slot *slot = &shared->slots[i];
 
 		slot->recheck = true;
 		slot->failures = 0;
@@ -837,10 +830,8 @@ attach_launcher(void)
 	shared->launcher = MyProc;
 	shared->launcher_pid = MyProcPid;
 	LWLockRelease(shared->lock);
-	handles = MemoryContextAllocZero(TopMemoryContext,
-									 shared->nslots * sizeof(BackgroundWorkerHandle *));
-	look_context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm launcher",
-										 ALLOCSET_DEFAULT_SIZES);
+	handles = MemoryContextAllocZero(TopMemoryContext, shared->nslots * sizeof(BackgroundWorkerHandle *));
+	look_context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm launcher", ALLOCSET_DEFAULT_SIZES);
 }
 
 void
@@ -855,7 +846,7 @@ launcher_main(Datum arg)
 
 	for (;;)
 	{
-		long		timeout;
+		long timeout;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -868,8 +859,7 @@ launcher_main(Datum arg)
 		MemoryContextSwitchTo(look_context);
 		timeout = look();
 		MemoryContextReset(look_context);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }
@@ -964,9 +954,9 @@ pgsync_itsm_worker_state(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; shared && i < shared->nslots; i++)
 	{
-		Slot		copy;
-		Datum		values[STATE_COLUMNS];
-		bool		nulls[STATE_COLUMNS];
+		Slot  copy;
+		Datum values[STATE_COLUMNS];
+		bool  nulls[STATE_COLUMNS];
 
 		LWLockAcquire(shared->lock, LW_SHARED);
 		memcpy(&copy, &shared->slots[i], offsetof(Slot, wake));
@@ -983,7 +973,7 @@ PG_FUNCTION_INFO_V1(pgsync_itsm_launcher_pid);
 Datum
 pgsync_itsm_launcher_pid(PG_FUNCTION_ARGS)
 {
-	pid_t		pid = 0;
+	pid_t pid = 0;
 
 	if (shared)
 	{
@@ -1001,12 +991,12 @@ PG_FUNCTION_INFO_V1(pgsync_itsm_cancel_planner);
 Datum
 pgsync_itsm_cancel_planner(PG_FUNCTION_ARGS)
 {
-	int64		run_id = PG_GETARG_INT64(0);
-	bool		cancelled = false;
+	int64 run_id = PG_GETARG_INT64(0);
+	bool  cancelled = false;
 
 	if (shared)
 	{
-		Slot	   *slot;
+		Slot *slot;
 
 		LWLockAcquire(shared->lock, LW_SHARED);
 		slot = find_slot(MyDatabaseId);

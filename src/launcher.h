@@ -12,15 +12,15 @@
 /* What a database's slot says; the names are in launcher.c. */
 typedef enum LauncherState
 {
-	LAUNCHER_STARTING,			/* registered, not running yet */
-	LAUNCHER_IDLE,				/* waits: nothing to do, or for an answer */
-	LAUNCHER_BUSY,				/* in a transaction */
-	LAUNCHER_NOT_ADOPTED,		/* a copy of another database: sends nothing */
-	LAUNCHER_ABSENT,			/* no extension there; it exited by itself */
-	LAUNCHER_STOPPING,			/* told to end, its database left the list */
-	LAUNCHER_EXITED,			/* ended, the launcher has not looked yet */
-	LAUNCHER_WAITING,			/* failed; started again after a while */
-	LAUNCHER_NO_SLOT			/* max_worker_processes is used up */
+	LAUNCHER_STARTING,	  /* registered, not running yet */
+	LAUNCHER_IDLE,		  /* waits: nothing to do, or for an answer */
+	LAUNCHER_BUSY,		  /* in a transaction */
+	LAUNCHER_NOT_ADOPTED, /* a copy of another database: sends nothing */
+	LAUNCHER_ABSENT,	  /* no extension there; it exited by itself */
+	LAUNCHER_STOPPING,	  /* told to end, its database left the list */
+	LAUNCHER_EXITED,	  /* ended, the launcher has not looked yet */
+	LAUNCHER_WAITING,	  /* failed; started again after a while */
+	LAUNCHER_NO_SLOT	  /* max_worker_processes is used up */
 } LauncherState;
 
 /*
@@ -50,7 +50,7 @@ extern bool launcher_take_wake(void);
 
 /* What the worker shows in itsm_stat_worker; none of these throws. */
 extern void launcher_set_state(LauncherState state);
-extern void launcher_set_idle(void);	/* if it was busy */
+extern void launcher_set_idle(void); /* if it was busy */
 extern void launcher_report_cycle(int in_flight);
 
 /* Worker and planner: sqlstate and message of the error that ends them. */
@@ -75,4 +75,4 @@ extern long launcher_planner_pause_ms(void);
 /* Worker to planner: cancel what you do, if you do it for this run. */
 extern void launcher_cancel_planner(int64 run_id);
 
-#endif							/* PGSYNC_ITSM_LAUNCHER_H */
+#endif /* PGSYNC_ITSM_LAUNCHER_H */

@@ -63,13 +63,15 @@ planner_pin_settings(void)
 	pin("idle_in_transaction_session_timeout", "0");
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
 		pin("synchronous_commit", "local");
+	/* Small statements, run often: compiling one costs more than it ever saves. */
+	pin("jit", "off");
 }
 
 /* Ends the failed transaction; the error, copied, is the caller's to free. */
 static ErrorData *
 take_error(MemoryContext context)
 {
-	ErrorData  *error;
+	ErrorData *error;
 
 	MemoryContextSwitchTo(context);
 	HOLD_INTERRUPTS();
@@ -97,7 +99,7 @@ planner_step(int64 run_id, QueuePlan *outcome)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool here = false;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	*outcome = QUEUE_PLAN_DONE;
 	PG_TRY();
@@ -132,7 +134,7 @@ planner_step(int64 run_id, QueuePlan *outcome)
 static bool
 planner_is_there(void)
 {
-	pid_t		pid;
+	pid_t pid;
 
 	if (planner_handle == NULL)
 		return false;
@@ -147,8 +149,7 @@ static void
 fill_planner(BackgroundWorker *planner)
 {
 	memset(planner, 0, sizeof(*planner));
-	planner->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION |
-		BGWORKER_INTERRUPTIBLE;
+	planner->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION | BGWORKER_INTERRUPTIBLE;
 	planner->bgw_start_time = BgWorkerStart_RecoveryFinished;
 	planner->bgw_restart_time = BGW_NEVER_RESTART;
 	planner->bgw_notify_pid = MyProcPid;
@@ -163,11 +164,11 @@ fill_planner(BackgroundWorker *planner)
 long
 planner_start(void)
 {
-	static bool reported = false;
+	static bool		 reported = false;
 	BackgroundWorker planner;
-	MemoryContext old;
-	bool		registered;
-	long		pause;
+	MemoryContext	 old;
+	bool			 registered;
+	long			 pause;
 
 	if (planner_is_there())
 		return 0;
@@ -179,10 +180,9 @@ planner_start(void)
 	registered = RegisterDynamicBackgroundWorker(&planner, &planner_handle);
 	MemoryContextSwitchTo(old);
 	if (!registered && !reported)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("pgsync_itsm has no worker process left to plan a run"),
-				 errhint("Raise the parameter \"%s\" and restart the server.", "max_worker_processes")));
+		ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					  errmsg("pgsync_itsm has no worker process left to plan a run"),
+					  errhint("Raise the parameter \"%s\" and restart the server.", "max_worker_processes")));
 	reported = !registered;
 	return registered ? 0 : START_AGAIN_MS;
 }
@@ -206,7 +206,7 @@ handle_reload(void)
 static int64
 next_plan(void)
 {
-	int64		run_id;
+	int64 run_id;
 
 	if (!queue_begin("pgsync_itsm: looking for a plan"))
 		return 0;
@@ -219,8 +219,8 @@ next_plan(void)
 static bool
 plan_run(int64 run_id)
 {
-	QueuePlan	outcome = QUEUE_PLAN_MORE;
-	bool		here = true;
+	QueuePlan outcome = QUEUE_PLAN_MORE;
+	bool	  here = true;
 
 	launcher_set_planner_run(run_id);
 	while (here && outcome == QUEUE_PLAN_MORE)
@@ -241,11 +241,11 @@ plan_run(int64 run_id)
 static void
 plan_all(MemoryContext context)
 {
-	int64		previous = 0;
+	int64 previous = 0;
 
 	for (;;)
 	{
-		int64		run_id;
+		int64 run_id;
 
 		CHECK_FOR_INTERRUPTS();
 		handle_reload();

@@ -33,4 +33,4 @@ extern bool planner_step(int64 run_id, QueuePlan *outcome);
  */
 extern void planner_pin_settings(void);
 
-#endif							/* PGSYNC_ITSM_PLANNER_H */
+#endif /* PGSYNC_ITSM_PLANNER_H */

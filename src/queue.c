@@ -42,14 +42,14 @@ typedef struct Call
 /* Arguments on their way into a call, in its order. */
 typedef struct Args
 {
-	int			n;
-	Datum		values[MAX_ARGS];
-	char		nulls[MAX_ARGS];
+	int	  n;
+	Datum values[MAX_ARGS];
+	char  nulls[MAX_ARGS];
 } Args;
 
 /* The context and the extension of the transaction that is open. */
 static MemoryContext caller_context = NULL;
-static Oid	known_extension = InvalidOid;
+static Oid			 known_extension = InvalidOid;
 
 /* ----------------------------------------------------------------
  * The transaction
@@ -63,7 +63,7 @@ static Oid	known_extension = InvalidOid;
 static bool
 hold_extension(void)
 {
-	Oid			oid = get_extension_oid("pgsync_itsm", true);
+	Oid oid = get_extension_oid("pgsync_itsm", true);
 
 	if (!OidIsValid(oid))
 		return false;
@@ -175,9 +175,9 @@ put_seconds(Args *args, long seconds)
 static void
 put_array(Args *args, Oid type, int16 len, bool byval, char align, int n, Datum *values, bool *nulls)
 {
-	int			dims[1] = {n};
-	int			lbs[1] = {1};
-	ArrayType  *array;
+	int		   dims[1] = {n};
+	int		   lbs[1] = {1};
+	ArrayType *array;
 
 	if (n == 0)
 		array = construct_empty_array(type);
@@ -205,8 +205,8 @@ put_ints(Args *args, int n, Datum *values)
 static void
 put_texts(Args *args, int n, const char *const *first, size_t stride)
 {
-	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
-	bool	   *nulls = palloc(sizeof(bool) * Max(n, 1));
+	Datum *values = palloc(sizeof(Datum) * Max(n, 1));
+	bool  *nulls = palloc(sizeof(bool) * Max(n, 1));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -226,7 +226,7 @@ put_texts(Args *args, int n, const char *const *first, size_t stride)
 static void
 prepare(Call *call)
 {
-	int			nargs = 0;
+	int nargs = 0;
 
 	while (OidIsValid(call->types[nargs]))
 		nargs++;
@@ -238,7 +238,7 @@ prepare(Call *call)
 static void
 check_result(const Call *call)
 {
-	TupleDesc	desc = SPI_tuptable->tupdesc;
+	TupleDesc desc = SPI_tuptable->tupdesc;
 
 	for (int i = 0; i < desc->natts || OidIsValid(call->result[i]); i++)
 		if (i >= desc->natts || TupleDescAttr(desc, i)->atttypid != call->result[i])
@@ -253,7 +253,7 @@ static int
 run_call(Call *call, Args *args)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int			result;
+	int			  result;
 
 	if (call->plan == NULL)
 		prepare(call);
@@ -294,8 +294,8 @@ get(int row, int column, bool *isnull)
 static int64
 get_bigint(int row, int column)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
+	bool  isnull;
+	Datum value = get(row, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
 }
@@ -303,8 +303,8 @@ get_bigint(int row, int column)
 static int
 get_int(int row, int column)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
+	bool  isnull;
+	Datum value = get(row, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt32(value);
 }
@@ -312,8 +312,8 @@ get_int(int row, int column)
 static bool
 get_bool(int row, int column)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
+	bool  isnull;
+	Datum value = get(row, column, &isnull);
 
 	return !isnull && DatumGetBool(value);
 }
@@ -321,9 +321,9 @@ get_bool(int row, int column)
 static pg_uuid_t
 get_uuid(int row, int column)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
-	pg_uuid_t	uuid = {{0}};
+	bool	  isnull;
+	Datum	  value = get(row, column, &isnull);
+	pg_uuid_t uuid = {{0}};
 
 	return isnull ? uuid : *DatumGetUUIDP(value);
 }
@@ -332,8 +332,8 @@ get_uuid(int row, int column)
 static const char *
 get_server_text(int row, int column)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
+	bool  isnull;
+	Datum value = get(row, column, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -354,10 +354,10 @@ get_text(int row, int column)
 static const char **
 get_texts(int row, int column, int *n)
 {
-	bool		isnull;
-	Datum		value = get(row, column, &isnull);
-	Datum	   *elements;
-	bool	   *nulls;
+	bool		 isnull;
+	Datum		 value = get(row, column, &isnull);
+	Datum		*elements;
+	bool		*nulls;
 	const char **texts;
 
 	*n = 0;
@@ -382,8 +382,8 @@ queue_worker_ready(void)
 		.sql = "SELECT pgsync_itsm.worker_ready()",
 		.result = {BOOLOID},
 	};
-	Args		args = {0};
-	bool		ready = run_call(&call, &args) == 1 && get_bool(0, 1);
+	Args args = {0};
+	bool ready = run_call(&call, &args) == 1 && get_bool(0, 1);
 
 	done_rows();
 	return ready;
@@ -396,7 +396,7 @@ queue_recover(void)
 		.sql = "SELECT pgsync_itsm.recover()",
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	run_void(&call, &args);
 }
@@ -408,13 +408,9 @@ work_named(const char *name)
 	{
 		const char *name;
 		QueueWork	work;
-	}			known[] = {
-		{"plan_here", QUEUE_PLAN_HERE},
-		{"plan", QUEUE_PLAN},
-		{"cancel", QUEUE_CANCEL},
-		{"lookup", QUEUE_LOOKUP},
-		{"write", QUEUE_WRITE},
-		{"sleep", QUEUE_SLEEP},
+	} known[] = {
+		{"plan_here", QUEUE_PLAN_HERE}, {"plan", QUEUE_PLAN},	{"cancel", QUEUE_CANCEL},
+		{"lookup", QUEUE_LOOKUP},		{"write", QUEUE_WRITE}, {"sleep", QUEUE_SLEEP},
 	};
 
 	for (size_t i = 0; i < lengthof(known); i++)
@@ -430,13 +426,13 @@ queue_turn(QueueTurn **turns)
 		.sql = "SELECT what, connection_id, run_id, due FROM pgsync_itsm.turn()",
 		.result = {TEXTOID, UUIDOID, INT8OID, TIMESTAMPTZOID},
 	};
-	Args		args = {0};
-	int			n = run_call(&call, &args);
+	Args args = {0};
+	int	 n = run_call(&call, &args);
 
 	*turns = palloc0(sizeof(QueueTurn) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		QueueTurn  *turn = &(*turns)[i];
+		QueueTurn *turn = &(*turns)[i];
 
 		turn->what = work_named(get_server_text(i, 1));
 		turn->connection_id = get_uuid(i, 2);
@@ -480,13 +476,13 @@ queue_connection(const pg_uuid_t *connection_id)
 {
 	static Call call = {
 		.sql = "SELECT namespace_id, platform, instance_url, auth_type, oauth_grant, client_id_ref,"
-		" client_secret_ref, username_ref, password_ref, api_key_ref, client_cert_file, client_key_file,"
-		" max_concurrency, settings, token_url_path FROM pgsync_itsm.connection_info($1)",
+			   " client_secret_ref, username_ref, password_ref, api_key_ref, client_cert_file, client_key_file,"
+			   " max_concurrency, settings, token_url_path FROM pgsync_itsm.connection_info($1)",
 		.types = {UUIDOID},
-		.result = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TEXTOID, INT4OID, JSONOID, TEXTOID},
+		.result = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+				   TEXTOID, INT4OID, JSONOID, TEXTOID},
 	};
-	Args		args = {0};
+	Args			 args = {0};
 	QueueConnection *conn = NULL;
 
 	put_uuid(&args, connection_id);
@@ -504,7 +500,7 @@ queue_pause_connection(const pg_uuid_t *connection_id, const char *error_class, 
 		.types = {UUIDOID, TEXTOID, TEXTOID},
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	put_uuid(&args, connection_id);
 	put_text(&args, error_class);
@@ -520,7 +516,7 @@ queue_connection_trouble(const pg_uuid_t *connection_id, const char *error_class
 		.types = {UUIDOID, TEXTOID, TEXTOID},
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	put_uuid(&args, connection_id);
 	put_text(&args, error_class);
@@ -529,15 +525,15 @@ queue_connection_trouble(const pg_uuid_t *connection_id, const char *error_class
 }
 
 void
-queue_count_request(const pg_uuid_t *connection_id, int64 run_id, const char *step, bool writes,
-					int subrequests, int64 bytes_sent, int64 bytes_received)
+queue_count_request(const pg_uuid_t *connection_id, int64 run_id, const char *step, bool writes, int subrequests,
+					int64 bytes_sent, int64 bytes_received)
 {
 	static Call call = {
 		.sql = "SELECT pgsync_itsm.count_request($1, $2, $3, $4, $5, $6, $7)",
 		.types = {UUIDOID, INT8OID, TEXTOID, BOOLOID, INT4OID, INT8OID, INT8OID},
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	put_uuid(&args, connection_id);
 	put(&args, Int64GetDatum(run_id), run_id == 0);
@@ -562,8 +558,8 @@ queue_next_batch(const pg_uuid_t *connection_id, QueueBatch *batch)
 		.types = {UUIDOID},
 		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	};
-	Args		args = {0};
-	bool		found;
+	Args args = {0};
+	bool found;
 
 	put_uuid(&args, connection_id);
 	found = run_call(&call, &args) > 0;
@@ -601,19 +597,19 @@ read_item(int row, AdapterItem *item)
 }
 
 int
-queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items,
-			int lease_seconds, bool repeatable, AdapterItem **items)
+queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items, int lease_seconds, bool repeatable,
+			AdapterItem **items)
 {
 	static Call call = {
 		.sql = "SELECT item_id, generation, entity_type, action, native_key, external_id, external_table,"
-		" payload, parent_external_id, parent_table, child_external_id, child_table, rel_type, rel_type_id,"
-		" attempts, in_doubt FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+			   " payload, parent_external_id, parent_table, child_external_id, child_table, rel_type, rel_type_id,"
+			   " attempts, in_doubt FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		.types = {UUIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, BOOLOID},
-		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID},
+		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+				   TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID},
 	};
-	Args		args = {0};
-	int			n;
+	Args args = {0};
+	int	 n;
 
 	put_uuid(&args, connection_id);
 	put_bigint(&args, batch->run_id);
@@ -656,8 +652,8 @@ outcome_name(OutcomeKind kind)
 static void
 put_items(Args *args, int n, const AdapterItem *items, const AdapterOutcome *outcomes)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * n);
-	Datum	   *generations = palloc(sizeof(Datum) * n);
+	Datum		*ids = palloc(sizeof(Datum) * n);
+	Datum		*generations = palloc(sizeof(Datum) * n);
 	const char **names = palloc(sizeof(char *) * n);
 
 	for (int i = 0; i < n; i++)
@@ -677,12 +673,12 @@ queue_settle(const pg_uuid_t *connection_id, int64 run_id, int nitems, const Ada
 {
 	static Call call = {
 		.sql = "SELECT pgsync_itsm.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-		.types = {UUIDOID, INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID, FLOAT8OID},
+		.types = {UUIDOID, INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+				  TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID, FLOAT8OID},
 		.result = {VOIDOID},
 	};
 	const size_t stride = sizeof(AdapterOutcome);
-	Args		args = {0};
+	Args		 args = {0};
 
 	if (nitems == 0)
 		return;
@@ -708,17 +704,17 @@ queue_settle(const pg_uuid_t *connection_id, int64 run_id, int nitems, const Ada
  */
 
 int
-queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_seconds,
-					AdapterLookup **lookups, int64 *run_id)
+queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_seconds, AdapterLookup **lookups,
+					int64 *run_id)
 {
 	static Call call = {
 		.sql = "SELECT lookup_id, run_id, generation, kind, target, keys, fields"
-		" FROM pgsync_itsm.claim_lookups($1, $2, $3)",
+			   " FROM pgsync_itsm.claim_lookups($1, $2, $3)",
 		.types = {UUIDOID, INT4OID, INT4OID},
 		.result = {INT8OID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
 	};
-	Args		args = {0};
-	int			n;
+	Args args = {0};
+	int	 n;
 
 	put_uuid(&args, connection_id);
 	put_int(&args, max_lookups);
@@ -744,8 +740,8 @@ queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_s
 static void
 put_lookups(Args *args, int n, const AdapterLookup *lookups, const AdapterLookupResult *result)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * n);
-	Datum	   *generations = palloc(sizeof(Datum) * n);
+	Datum		*ids = palloc(sizeof(Datum) * n);
+	Datum		*generations = palloc(sizeof(Datum) * n);
 	const char **names = palloc(sizeof(char *) * n);
 
 	for (int i = 0; i < n; i++)
@@ -765,7 +761,7 @@ static void
 put_rows(Args *args, const AdapterLookup *lookups, int nlookups, int n, const AdapterLookupRow *rows)
 {
 	const size_t stride = sizeof(AdapterLookupRow);
-	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
+	Datum		*ids = palloc(sizeof(Datum) * Max(n, 1));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -787,11 +783,11 @@ queue_settle_lookups(const pg_uuid_t *connection_id, int nlookups, const Adapter
 {
 	static Call call = {
 		.sql = "SELECT pgsync_itsm.settle_lookups($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-		.types = {UUIDOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8OID},
+		.types = {UUIDOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
+				  TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8OID},
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	if (nlookups == 0)
 		return;
@@ -814,8 +810,8 @@ queue_next_plan(void)
 		.sql = "SELECT pgsync_itsm.next_plan()",
 		.result = {INT8OID},
 	};
-	Args		args = {0};
-	int64		run_id = run_call(&call, &args) > 0 ? get_bigint(0, 1) : 0;
+	Args  args = {0};
+	int64 run_id = run_call(&call, &args) > 0 ? get_bigint(0, 1) : 0;
 
 	done_rows();
 	return run_id;
@@ -852,7 +848,7 @@ queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const ch
 		.types = {INT8OID, TEXTOID, TEXTOID, TEXTOID},
 		.result = {VOIDOID},
 	};
-	Args		args = {0};
+	Args args = {0};
 
 	put_bigint(&args, run_id);
 	put_text(&args, sqlstate);

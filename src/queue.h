@@ -22,20 +22,20 @@
 /* What pgsync_itsm.turn() says is to be done. */
 typedef enum QueueWork
 {
-	QUEUE_PLAN_HERE,			/* a small plan: the worker does it */
-	QUEUE_PLAN,					/* a plan for the planner */
-	QUEUE_CANCEL,				/* this run's plan is to stop */
-	QUEUE_LOOKUP,				/* questions wait */
-	QUEUE_WRITE,				/* items wait */
-	QUEUE_SLEEP					/* nothing before due */
+	QUEUE_PLAN_HERE, /* a small plan: the worker does it */
+	QUEUE_PLAN,		 /* a plan for the planner */
+	QUEUE_CANCEL,	 /* this run's plan is to stop */
+	QUEUE_LOOKUP,	 /* questions wait */
+	QUEUE_WRITE,	 /* items wait */
+	QUEUE_SLEEP		 /* nothing before due */
 } QueueWork;
 
 typedef struct QueueTurn
 {
 	QueueWork	what;
-	pg_uuid_t	connection_id;	/* of LOOKUP and WRITE */
-	int64		run_id;			/* of the plans */
-	TimestampTz due;			/* 0: none */
+	pg_uuid_t	connection_id; /* of LOOKUP and WRITE */
+	int64		run_id;		   /* of the plans */
+	TimestampTz due;		   /* 0: none */
 } QueueTurn;
 
 /* A row of pgsync_itsm.connection_info(); absent texts are NULL. */
@@ -46,7 +46,7 @@ typedef struct QueueConnection
 	const char *instance_url;
 	const char *auth_type;
 	const char *oauth_grant;
-	const char *client_id_ref;	/* references are in the server's encoding */
+	const char *client_id_ref; /* references are in the server's encoding */
 	const char *client_secret_ref;
 	const char *username_ref;
 	const char *password_ref;
@@ -54,7 +54,7 @@ typedef struct QueueConnection
 	const char *client_cert_file;
 	const char *client_key_file;
 	int			max_concurrency;
-	const char *settings;		/* JSON object of strings */
+	const char *settings; /* JSON object of strings */
 	const char *token_url_path;
 } QueueConnection;
 
@@ -70,8 +70,8 @@ typedef struct QueueBatch
 
 typedef enum QueuePlan
 {
-	QUEUE_PLAN_MORE,			/* again, in another transaction */
-	QUEUE_PLAN_WAITS,			/* for the answers to questions */
+	QUEUE_PLAN_MORE,  /* again, in another transaction */
+	QUEUE_PLAN_WAITS, /* for the answers to questions */
 	QUEUE_PLAN_DONE
 } QueuePlan;
 
@@ -93,7 +93,7 @@ extern void queue_flush_statistics(void);
 extern bool queue_worker_ready(void);
 extern void queue_recover(void);
 
-extern int	queue_turn(QueueTurn **turns);
+extern int queue_turn(QueueTurn **turns);
 
 /* NULL if there is no such connection. */
 extern QueueConnection *queue_connection(const pg_uuid_t *connection_id);
@@ -103,8 +103,8 @@ extern void queue_pause_connection(const pg_uuid_t *connection_id, const char *e
 extern void queue_connection_trouble(const pg_uuid_t *connection_id, const char *error_class, const char *message);
 
 extern bool queue_next_batch(const pg_uuid_t *connection_id, QueueBatch *batch);
-extern int	queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items,
-						int lease_seconds, bool repeatable, AdapterItem **items);
+extern int	queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items, int lease_seconds,
+						bool repeatable, AdapterItem **items);
 extern void queue_settle(const pg_uuid_t *connection_id, int64 run_id, int nitems, const AdapterItem *items,
 						 const AdapterOutcome *outcomes, int http_status, long retry_after_s);
 
@@ -118,9 +118,9 @@ extern void queue_count_request(const pg_uuid_t *connection_id, int64 run_id, co
 								int subrequests, int64 bytes_sent, int64 bytes_received);
 
 /* 0 if no run waits for the planner. */
-extern int64 queue_next_plan(void);
+extern int64	 queue_next_plan(void);
 extern QueuePlan queue_plan_step(int64 run_id);
 
 extern void queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint);
 
-#endif							/* PGSYNC_ITSM_QUEUE_H */
+#endif /* PGSYNC_ITSM_QUEUE_H */

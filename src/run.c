@@ -2,11 +2,9 @@
  * run.c
  *	  From claimed items to requests, from answers to outcomes.
  *
- * Words: a *connection* is what this process keeps of one connection while it
- * has work: settings, credentials and token, pace.  A *transfer* is one
- * request from its claim to its settlement; it owns a memory context, and in
- * it everything that was made for it.  A *leftover* is an item that was
- * claimed but did not fit into the request.
+ * Words: a *transfer* is one request from its claim to its settlement; it owns
+ * a memory context, and in it everything that was made for it.  A *leftover*
+ * is an item that was claimed but did not fit into the request.
  *
  * What a remote does, or a connection lacks, is an outcome, never an ERROR.
  * An ERROR here ends the worker; claims were committed before, with their
@@ -18,78 +16,23 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "adapter.h"
+#include "connection.h"
 #include "http.h"
-#include "json.h"
 #include "oauth.h"
 #include "pace.h"
 #include "pgsync_itsm.h"
 #include "queue.h"
 #include "run.h"
-#include "secrets.h"
 
 /* A request ends so long before its claim does. */
-#define LEASE_MARGIN_MS		10000
-#define MIN_TIMEOUT_MS		5000
-
-/* A connection without work is kept, token and all, for so long. */
-#define KEEP_CONNECTION_MS	(30 * 60 * 1000)
-
-/* What a connection was when a request was made; answers are read with it. */
-typedef struct Settings
-{
-	MemoryContext context;
-	int			refs;			/* its connection, and each transfer */
-	char	   *text;			/* as the database has it */
-	AdapterConnection conn;
-} Settings;
-
-/* Who we are there: made anew when any part of it changes. */
-typedef struct Credentials
-{
-	MemoryContext context;
-	char	   *print;			/* references and addresses, to see a change */
-	OauthState *state;
-	bool		renewable;		/* a refused token can be replaced */
-	int			number;			/* of these credentials, in this process */
-	int			token;			/* of the token */
-	int			refusals;		/* 401 in a row */
-} Credentials;
-
-/* After a refused request: how many items the next ones of this step take. */
-typedef struct Limit
-{
-	int64		run_id;
-	char		step[64];
-	int			max;			/* 0: no limit */
-} Limit;
-
-typedef struct Connection
-{
-	dlist_node	node;
-	pg_uuid_t	id;
-	MemoryContext context;
-	const Adapter *adapter;
-	char	   *url;
-	Settings   *settings;
-	Credentials credentials;
-	Pace		pace;
-	Limit		limit;
-	bool		stale;			/* was paused: load everything again */
-	bool		in_trouble;		/* and the database says so */
-	int			transfers;
-	TimestampTz used_at;
-} Connection;
+#define LEASE_MARGIN_MS 10000
+#define MIN_TIMEOUT_MS 5000
 
 typedef enum TransferKind
 {
@@ -100,54 +43,53 @@ typedef enum TransferKind
 
 typedef struct Transfer
 {
-	dlist_node	node;
-	MemoryContext context;
-	TransferKind kind;
-	Connection *conn;
-	Settings   *settings;
-	int			credentials;	/* number and token it was sent with */
-	int			token;
-	int64		run_id;
-	QueueBatch	batch;			/* of a write */
-	bool		repeatable;
-	int			n;
-	AdapterItem *items;
-	AdapterLookup *lookups;
-	AdapterRequest request;
-	HttpRequest *token_request; /* instead of the former */
-	bool		leftovers;		/* not given back yet */
-	HttpTransfer *http;
+	dlist_node			node;
+	MemoryContext		context;
+	TransferKind		kind;
+	Connection		   *conn;
+	ConnectionSettings *settings;
+	int					credentials; /* number and token it was sent with */
+	int					token;
+	int64				run_id;
+	QueueBatch			batch; /* of a write */
+	bool				repeatable;
+	int					n;
+	AdapterItem		   *items;
+	AdapterLookup	   *lookups;
+	AdapterRequest		request;
+	HttpRequest		   *token_request; /* instead of the former */
+	bool				leftovers;	   /* not given back yet */
+	HttpTransfer	   *http;
 	/* the answer */
-	int			status;			/* 0: none yet, or none at all */
-	ResponseVerdict verdict;
-	OauthOutcome granted;
-	AdapterOutcome *outcomes;
+	int					status; /* 0: none yet, or none at all */
+	ResponseVerdict		verdict;
+	OauthOutcome		granted;
+	AdapterOutcome	   *outcomes;
 	AdapterLookupResult found;
-	const char *error_class;
-	const char *message;
+	const char		   *error_class;
+	const char		   *message;
 } Transfer;
 
 struct Runner
 {
 	MemoryContext context;
-	HttpEngine *engine;
-	dlist_head	connections;
-	dlist_head	claimed;		/* committed, to be sent */
-	dlist_head	flying;
-	dlist_head	answered;		/* to be settled */
-	int			in_flight;
-	TimestampTz resume_at;
-	int			credentials;	/* counts */
+	HttpEngine	 *engine;
+	Connections	  connections;
+	dlist_head	  claimed; /* committed, to be sent */
+	dlist_head	  flying;
+	dlist_head	  answered; /* to be settled */
+	int			  in_flight;
+	TimestampTz	  resume_at;
 };
 
 Runner *
 run_create(HttpEngine *engine)
 {
-	Runner	   *runner = palloc0(sizeof(Runner));
+	Runner *runner = palloc0(sizeof(Runner));
 
 	runner->context = CurrentMemoryContext;
 	runner->engine = engine;
-	dlist_init(&runner->connections);
+	connection_init(&runner->connections);
 	dlist_init(&runner->claimed);
 	dlist_init(&runner->flying);
 	dlist_init(&runner->answered);
@@ -168,331 +110,6 @@ run_resume_at(const Runner *runner)
 }
 
 /* ----------------------------------------------------------------
- * Settings and credentials
- * ----------------------------------------------------------------
- */
-
-static void
-release_settings(Settings *settings)
-{
-	if (settings && --settings->refs == 0)
-		MemoryContextDelete(settings->context);
-}
-
-/* Throws if the text is no JSON object. */
-static Settings *
-make_settings(MemoryContext parent, const char *text)
-{
-	MemoryContext context = AllocSetContextCreate(parent, "pgsync_itsm settings", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Settings   *settings = palloc0(sizeof(Settings));
-	const char *reason = "it is no object";
-	const char *value;
-	JsonDoc    *doc;
-
-	settings->context = context;
-	settings->refs = 1;
-	settings->text = pstrdup(text ? text : "{}");
-	doc = json_doc_parse(settings->text, strlen(settings->text), &reason);
-	if (doc == NULL || !json_is_object(doc->root))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the settings of the connection cannot be read: %s", reason)));
-	settings->conn.settings = doc->root;
-	value = adapter_setting(&settings->conn, "source_name");
-	settings->conn.source_name = value ? value : "GetInSync";
-	value = adapter_setting(&settings->conn, "write_api");
-	settings->conn.write_api = value ? value : "ire";
-	MemoryContextSwitchTo(old);
-	return settings;
-}
-
-/* Everything that credentials depend on, on one line. */
-static char *
-print_credentials(const QueueConnection *info)
-{
-	const char *parts[] = {info->instance_url, info->auth_type, info->oauth_grant, info->token_url_path,
-		info->client_id_ref, info->client_secret_ref, info->username_ref, info->password_ref, info->api_key_ref,
-	info->client_cert_file, info->client_key_file};
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (size_t i = 0; i < lengthof(parts); i++)
-		appendStringInfo(&buf, "%s\n", parts[i] ? parts[i] : "");
-	return buf.data;
-}
-
-/* The secrets of a connection, opened, and closed again together. */
-typedef struct Secrets
-{
-	char	   *text[5];
-	size_t		len[5];
-} Secrets;
-
-static void
-open_secrets(const QueueConnection *info, Secrets *secrets)
-{
-	const char *refs[] = {info->client_id_ref, info->client_secret_ref, info->username_ref,
-	info->password_ref, info->api_key_ref};
-
-	for (int i = 0; i < 5; i++)
-		secrets->text[i] = secrets_open_for(refs[i], &info->namespace_id, &secrets->len[i]);
-}
-
-static void
-close_secrets(Secrets *secrets)
-{
-	for (int i = 0; i < 5; i++)
-		secrets_close(secrets->text[i], secrets->len[i]);
-}
-
-static char *
-token_url(const QueueConnection *info)
-{
-	const char *path = info->token_url_path ? info->token_url_path : "";
-
-	if (strncmp(path, "https://", 8) == 0 || strncmp(path, "http://", 7) == 0)
-		return pstrdup(path);
-	return psprintf("%s%s", info->instance_url, path);
-}
-
-/* In the current context; throws if a secret can't be had. */
-static OauthState *
-make_state(const QueueConnection *info)
-{
-	Secrets		secrets = {0};
-	OauthConfig config = {0};
-	OauthState *volatile state = NULL;
-
-	PG_TRY();
-	{
-		open_secrets(info, &secrets);
-		config.auth_type = info->auth_type;
-		config.grant = info->oauth_grant;
-		config.token_url = token_url(info);
-		config.client_id = secrets.text[0];
-		config.client_secret = secrets.text[1];
-		config.username = secrets.text[2];
-		config.password = secrets.text[3];
-		config.api_key = secrets.text[4];
-		config.client_cert_file = info->client_cert_file;
-		config.client_key_file = info->client_key_file;
-		state = oauth_create(&config);
-	}
-	PG_FINALLY();
-	{
-		close_secrets(&secrets);
-	}
-	PG_END_TRY();
-	return state;
-}
-
-/* Replaces what there was, if all goes well. */
-static void
-load_credentials(Runner *runner, Connection *conn, const QueueConnection *info, const char *print)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pgsync_itsm credentials",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Credentials made = {0};
-
-	made.context = context;
-	made.print = pstrdup(print);
-	made.state = make_state(info);
-	made.renewable = strcmp(info->auth_type, "oauth2") == 0;
-	made.number = ++runner->credentials;
-	MemoryContextSwitchTo(old);
-
-	if (conn->credentials.context)
-		MemoryContextDelete(conn->credentials.context);
-	MemoryContextSetParent(context, conn->context);
-	conn->credentials = made;
-}
-
-/* ----------------------------------------------------------------
- * Connections
- * ----------------------------------------------------------------
- */
-
-static Connection *
-find_connection(Runner *runner, const pg_uuid_t *id)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &runner->connections)
-	{
-		Connection *conn = dlist_container(Connection, node, iter.cur);
-
-		if (memcmp(&conn->id, id, sizeof(*id)) == 0)
-			return conn;
-	}
-	return NULL;
-}
-
-static Connection *
-add_connection(Runner *runner, const pg_uuid_t *id)
-{
-	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm connection",
-												  ALLOCSET_SMALL_SIZES);
-	Connection *conn = MemoryContextAllocZero(context, sizeof(Connection));
-
-	conn->context = context;
-	conn->id = *id;
-	pace_init(&conn->pace, 1);
-	dlist_push_tail(&runner->connections, &conn->node);
-	return conn;
-}
-
-static void
-drop_connection(Connection *conn)
-{
-	Assert(conn->transfers == 0);
-	dlist_delete(&conn->node);
-	release_settings(conn->settings);
-	MemoryContextDelete(conn->context);
-}
-
-static void
-apply_settings(Runner *runner, Connection *conn, const QueueConnection *info)
-{
-	Settings   *settings = conn->settings;
-	const char *per_hour;
-
-	if (settings == NULL || strcmp(settings->text, info->settings ? info->settings : "{}") != 0)
-	{
-		settings = make_settings(CurrentMemoryContext, info->settings);
-		MemoryContextSetParent(settings->context, runner->context);
-		release_settings(conn->settings);
-		conn->settings = settings;
-	}
-	per_hour = adapter_setting(&settings->conn, "requests_per_hour");
-	pace_set_limits(&conn->pace, Max(info->max_concurrency, 1), per_hour ? atoll(per_hour) : 0);
-}
-
-/* Brings a connection up to date; throws what is wrong with it. */
-static void
-load_connection(Runner *runner, Connection *conn, const QueueConnection *info)
-{
-	const char *print = print_credentials(info);
-
-	conn->adapter = adapter_for(info->platform);
-	if (conn->adapter == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("there is no adapter for the platform \"%s\"", info->platform)));
-	if (conn->url == NULL || strcmp(conn->url, info->instance_url) != 0)
-		conn->url = MemoryContextStrdup(conn->context, info->instance_url);
-	apply_settings(runner, conn, info);
-	if (conn->stale || conn->credentials.state == NULL || strcmp(conn->credentials.print, print) != 0)
-		load_credentials(runner, conn, info, print);
-	conn->stale = false;
-}
-
-static char *
-print_id(const pg_uuid_t *id)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
-}
-
-/* Nothing more is sent until someone activates it; then all is loaded anew. */
-static void
-pause_connection(Connection *conn, const char *error_class, const char *message)
-{
-	if (conn->stale)
-		return;
-	ereport(LOG,
-			(errmsg("pgsync_itsm pauses a connection: %s", message),
-			 errdetail("Connection %s, %s.", print_id(&conn->id), error_class),
-			 errhint("When that is repaired: SELECT itsm_activate(connection_id).")));
-	queue_pause_connection(&conn->id, error_class, message);
-	conn->stale = true;
-}
-
-/*
- * A copy of the current error in the given context, the subtransaction in
- * which it happened rolled back.
- */
-static ErrorData *
-take_error(MemoryContext context, ResourceOwner owner)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
-}
-
-/*
- * Whatever fails in here (a secret that can't be opened, settings that can't
- * be read) is this connection's trouble only.  Returns NULL if all is well.
- */
-static ErrorData *
-try_load(Runner *runner, Connection *conn, const QueueConnection *info)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		load_connection(runner, conn, info);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		error = take_error(context, owner);
-	}
-	PG_END_TRY();
-	return error;
-}
-
-/* The connection, ready for use; NULL if it isn't there or was paused. */
-static Connection *
-get_connection(Runner *runner, const pg_uuid_t *id)
-{
-	QueueConnection *info = queue_connection(id);
-	Connection *conn = find_connection(runner, id);
-	ErrorData  *error;
-
-	if (info == NULL)
-		return NULL;
-	if (conn == NULL)
-		conn = add_connection(runner, id);
-	conn->used_at = GetCurrentTimestamp();
-	error = try_load(runner, conn, info);
-	if (error == NULL)
-		return conn;
-	pause_connection(conn, "CONFIGURATION",
-					 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
-	return NULL;
-}
-
-/* Forgets connections that have had nothing to do for long, or were paused. */
-static void
-forget_connections(Runner *runner)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &runner->connections)
-	{
-		Connection *conn = dlist_container(Connection, node, iter.cur);
-
-		if (conn->transfers == 0 &&
-			(conn->stale || TimestampDifferenceExceeds(conn->used_at, now, KEEP_CONNECTION_MS)))
-			drop_connection(conn);
-	}
-}
-
-/* ----------------------------------------------------------------
  * Transfers
  * ----------------------------------------------------------------
  */
@@ -500,15 +117,13 @@ forget_connections(Runner *runner)
 static Transfer *
 new_transfer(Runner *runner, Connection *conn, TransferKind kind)
 {
-	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm transfer",
-												  ALLOCSET_DEFAULT_SIZES);
-	Transfer   *transfer = MemoryContextAllocZero(context, sizeof(Transfer));
+	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm transfer", ALLOCSET_DEFAULT_SIZES);
+	Transfer	 *transfer = MemoryContextAllocZero(context, sizeof(Transfer));
 
 	transfer->context = context;
 	transfer->kind = kind;
 	transfer->conn = conn;
-	transfer->settings = conn->settings;
-	transfer->settings->refs++;
+	transfer->settings = connection_hold_settings(conn);
 	conn->transfers++;
 	return transfer;
 }
@@ -519,7 +134,7 @@ free_transfer(Transfer *transfer)
 {
 	if (transfer->http)
 		http_transfer_free(transfer->http);
-	release_settings(transfer->settings);
+	connection_release_settings(transfer->settings);
 	transfer->conn->transfers--;
 	MemoryContextDelete(transfer->context);
 }
@@ -540,12 +155,11 @@ enlist(Runner *runner, Transfer *transfer)
 static bool
 claim_lookups(Runner *runner, Connection *conn)
 {
-	Transfer   *transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
+	Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
 	MemoryContext old = MemoryContextSwitchTo(transfer->context);
-	int			max = Max(conn->adapter->max_lookups(&conn->settings->conn), 1);
+	int			  max = Max(conn->adapter->max_lookups(&conn->settings->conn), 1);
 
-	transfer->n = queue_claim_lookups(&conn->id, max, pgsync_itsm_lease,
-									  &transfer->lookups, &transfer->run_id);
+	transfer->n = queue_claim_lookups(&conn->id, max, pgsync_itsm_lease, &transfer->lookups, &transfer->run_id);
 	MemoryContextSwitchTo(old);
 	if (transfer->n == 0)
 	{
@@ -557,7 +171,7 @@ claim_lookups(Runner *runner, Connection *conn)
 }
 
 static bool
-limit_is_for(const Limit *limit, const QueueBatch *batch)
+limit_is_for(const ConnectionLimit *limit, const QueueBatch *batch)
 {
 	return limit->max > 0 && limit->run_id == batch->run_id && strcmp(limit->step, batch->step) == 0;
 }
@@ -565,8 +179,7 @@ limit_is_for(const Limit *limit, const QueueBatch *batch)
 static int
 items_per_request(Connection *conn, const QueueBatch *batch)
 {
-	int			max = conn->adapter->max_items(&conn->settings->conn, batch->entity_type,
-											   batch->action, batch->in_doubt);
+	int max = conn->adapter->max_items(&conn->settings->conn, batch->entity_type, batch->action, batch->in_doubt);
 
 	if (limit_is_for(&conn->limit, batch))
 		max = Min(max, conn->limit.max);
@@ -576,15 +189,14 @@ items_per_request(Connection *conn, const QueueBatch *batch)
 static bool
 claim_items(Runner *runner, Connection *conn)
 {
-	Transfer   *transfer = new_transfer(runner, conn, TRANSFER_WRITE);
+	Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_WRITE);
 	MemoryContext old = MemoryContextSwitchTo(transfer->context);
-	QueueBatch *batch = &transfer->batch;
+	QueueBatch	 *batch = &transfer->batch;
 
 	if (queue_next_batch(&conn->id, batch))
 	{
 		transfer->run_id = batch->run_id;
-		transfer->repeatable = conn->adapter->idempotent(&conn->settings->conn, batch->entity_type,
-														 batch->action);
+		transfer->repeatable = conn->adapter->idempotent(&conn->settings->conn, batch->entity_type, batch->action);
 		transfer->n = queue_claim(&conn->id, batch, items_per_request(conn, batch), pgsync_itsm_lease,
 								  transfer->repeatable, &transfer->items);
 	}
@@ -602,12 +214,12 @@ claim_items(Runner *runner, Connection *conn)
 static bool
 have_token(Runner *runner, Connection *conn)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	Credentials *credentials = &conn->credentials;
+	TimestampTz			   now = GetCurrentTimestamp();
+	ConnectionCredentials *credentials = &conn->credentials;
 
 	if (oauth_needs_token(credentials->state, now) && pace_may_send(&conn->pace, now))
 	{
-		Transfer   *transfer = new_transfer(runner, conn, TRANSFER_TOKEN);
+		Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_TOKEN);
 		MemoryContext old = MemoryContextSwitchTo(transfer->context);
 
 		/* Written here, so that a second one is not asked for; sent after commit. */
@@ -634,7 +246,7 @@ note_pause(Runner *runner, const Connection *conn)
 static void
 claim_for(Runner *runner, const QueueTurn *turn)
 {
-	Connection *conn = get_connection(runner, &turn->connection_id);
+	Connection *conn = connection_get(&runner->connections, &turn->connection_id);
 	bool		ready;
 
 	if (conn == NULL)
@@ -655,7 +267,7 @@ run_claim(Runner *runner, const QueueTurn *turns, int nturns)
 	for (int i = 0; i < nturns; i++)
 		if (turns[i].what == QUEUE_LOOKUP || turns[i].what == QUEUE_WRITE)
 			claim_for(runner, &turns[i]);
-	forget_connections(runner);
+	connection_forget(&runner->connections);
 }
 
 /* ----------------------------------------------------------------
@@ -666,9 +278,9 @@ run_claim(Runner *runner, const QueueTurn *turns, int nturns)
 static void
 build(Transfer *transfer)
 {
-	const Adapter *adapter = transfer->conn->adapter;
+	const Adapter			*adapter = transfer->conn->adapter;
 	const AdapterConnection *conn = &transfer->settings->conn;
-	AdapterRequest *request = &transfer->request;
+	AdapterRequest			*request = &transfer->request;
 
 	if (transfer->kind == TRANSFER_LOOKUP)
 		adapter->build_lookup(conn, transfer->lookups, transfer->n, request);
@@ -682,7 +294,7 @@ build(Transfer *transfer)
 static int
 timeout_for(const AdapterRequest *request)
 {
-	int			timeout = request->timeout_ms > 0 ? request->timeout_ms : pgsync_itsm_request_timeout;
+	int timeout = request->timeout_ms > 0 ? request->timeout_ms : pgsync_itsm_request_timeout;
 
 	return Max(Min(timeout, pgsync_itsm_lease * 1000 - LEASE_MARGIN_MS), MIN_TIMEOUT_MS);
 }
@@ -691,7 +303,7 @@ timeout_for(const AdapterRequest *request)
 static void
 write_request(Transfer *transfer, HttpRequest *http)
 {
-	Connection *conn = transfer->conn;
+	Connection	   *conn = transfer->conn;
 	AdapterRequest *request = &transfer->request;
 
 	http_request_init(http, request->method, psprintf("%s%s", conn->url, request->path));
@@ -737,7 +349,7 @@ run_send(Runner *runner)
 
 	while (!dlist_is_empty(&runner->claimed))
 	{
-		Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->claimed));
+		Transfer *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->claimed));
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(transfer->context);
@@ -749,9 +361,9 @@ run_send(Runner *runner)
 bool
 run_has_leftovers(const Runner *runner)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, (dlist_head *) &runner->flying)
+	dlist_foreach (iter, (dlist_head *) &runner->flying)
 		if (dlist_container(Transfer, node, iter.cur)->leftovers)
 			return true;
 	return false;
@@ -765,9 +377,9 @@ run_has_leftovers(const Runner *runner)
 static void
 read_token(Transfer *transfer, const HttpResult *result)
 {
-	Credentials *credentials = &transfer->conn->credentials;
-	char	   *error = NULL;
-	char	   *hint = NULL;
+	ConnectionCredentials *credentials = &transfer->conn->credentials;
+	char				  *error = NULL;
+	char				  *hint = NULL;
 
 	/* The credentials were replaced meanwhile: the answer is nobody's. */
 	if (credentials->number != transfer->credentials)
@@ -809,9 +421,9 @@ prepare_found(AdapterLookupResult *found, int n)
 static void
 read_answer(Transfer *transfer, const HttpResult *result)
 {
-	const Adapter *adapter = transfer->conn->adapter;
+	const Adapter			*adapter = transfer->conn->adapter;
 	const AdapterConnection *conn = &transfer->settings->conn;
-	AdapterResponse response;
+	AdapterResponse			 response;
 
 	transfer->outcomes = palloc0(sizeof(AdapterOutcome) * transfer->n);
 	prepare_found(&transfer->found, transfer->n);
@@ -827,15 +439,15 @@ read_answer(Transfer *transfer, const HttpResult *result)
 		transfer->verdict = adapter->read_lookup(conn, transfer->lookups, &transfer->request, &response,
 												 &transfer->found, &transfer->error_class, &transfer->message);
 	else
-		transfer->verdict = adapter->read(conn, transfer->items, &transfer->request, &response,
-										  transfer->outcomes, &transfer->error_class, &transfer->message);
+		transfer->verdict = adapter->read(conn, transfer->items, &transfer->request, &response, transfer->outcomes,
+										  &transfer->error_class, &transfer->message);
 }
 
 static void
 collect(Runner *runner, Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
-	Pace	   *pace = &transfer->conn->pace;
+	Pace			 *pace = &transfer->conn->pace;
 
 	runner->in_flight--;
 	transfer->status = result->status;
@@ -878,7 +490,7 @@ run_collect(Runner *runner)
 static void
 settle_alike(Transfer *transfer, int first, int n, const AdapterOutcome *alike, long retry_after_s)
 {
-	AdapterOutcome *outcomes = palloc(sizeof(AdapterOutcome) * n);
+	AdapterOutcome	   *outcomes = palloc(sizeof(AdapterOutcome) * n);
 	AdapterLookupResult found;
 
 	prepare_found(&found, n);
@@ -892,8 +504,8 @@ settle_alike(Transfer *transfer, int first, int n, const AdapterOutcome *alike, 
 	if (transfer->kind == TRANSFER_LOOKUP)
 		queue_settle_lookups(&transfer->conn->id, n, transfer->lookups + first, &found, retry_after_s);
 	else
-		queue_settle(&transfer->conn->id, transfer->run_id, n, transfer->items + first, outcomes,
-					 transfer->status, retry_after_s);
+		queue_settle(&transfer->conn->id, transfer->run_id, n, transfer->items + first, outcomes, transfer->status,
+					 retry_after_s);
 }
 
 /* One outcome for all that travelled, for the reason that was given. */
@@ -914,7 +526,7 @@ static void
 settle_leftovers(Transfer *transfer)
 {
 	AdapterOutcome released = {.kind = OUTCOME_RELEASE};
-	int			used = transfer->request.nused;
+	int			   used = transfer->request.nused;
 
 	settle_alike(transfer, used, transfer->n - used, &released, -1);
 	transfer->leftovers = false;
@@ -924,7 +536,7 @@ settle_leftovers(Transfer *transfer)
 static void
 halve(Transfer *transfer)
 {
-	Limit	   *limit = &transfer->conn->limit;
+	ConnectionLimit *limit = &transfer->conn->limit;
 
 	if (transfer->kind != TRANSFER_WRITE || transfer->request.nused < 2)
 		return;
@@ -937,40 +549,18 @@ halve(Transfer *transfer)
 static void
 unhalve(Transfer *transfer)
 {
-	Limit	   *limit = &transfer->conn->limit;
+	ConnectionLimit *limit = &transfer->conn->limit;
 
 	if (transfer->kind == TRANSFER_WRITE && limit_is_for(limit, &transfer->batch) &&
 		transfer->request.nused >= limit->max)
 		limit->max = limit->max > 1024 ? 0 : limit->max * 2;
 }
 
-/* The connection as a whole gets nowhere: leave it alone for a while. */
-static void
-settle_trouble(Transfer *transfer)
-{
-	Connection *conn = transfer->conn;
-	long		retry_after_s = http_result(transfer->http)->retry_after_s;
-
-	(void) pace_pause(&conn->pace, GetCurrentTimestamp(), retry_after_s);
-	queue_connection_trouble(&conn->id, transfer->error_class, transfer->message);
-	conn->in_trouble = true;
-}
-
-static void
-settle_success(Transfer *transfer)
-{
-	Connection *conn = transfer->conn;
-
-	pace_succeeded(&conn->pace);
-	if (conn->in_trouble)
-		queue_connection_trouble(&conn->id, NULL, NULL);
-	conn->in_trouble = false;
-}
-
 static void
 settle_token(Transfer *transfer)
 {
 	Connection *conn = transfer->conn;
+	long		retry_after_s = http_result(transfer->http)->retry_after_s;
 
 	if (conn->credentials.number != transfer->credentials)
 		return;
@@ -978,15 +568,15 @@ settle_token(Transfer *transfer)
 	{
 		case OAUTH_GRANTED:
 			conn->credentials.token++;
-			settle_success(transfer);
+			connection_works(conn);
 			break;
 		case OAUTH_AGAIN:
 			break;
 		case OAUTH_LATER:
-			settle_trouble(transfer);
+			connection_trouble(conn, transfer->error_class, transfer->message, retry_after_s);
 			break;
 		case OAUTH_REFUSED:
-			pause_connection(conn, transfer->error_class, transfer->message);
+			connection_pause(conn, transfer->error_class, transfer->message);
 			break;
 	}
 }
@@ -998,15 +588,15 @@ settle_token(Transfer *transfer)
 static void
 settle_unauthorized(Transfer *transfer)
 {
-	Connection *conn = transfer->conn;
-	Credentials *credentials = &conn->credentials;
+	Connection			  *conn = transfer->conn;
+	ConnectionCredentials *credentials = &conn->credentials;
 
 	settle_all(transfer, OUTCOME_RELEASE, -1);
 	if (credentials->number != transfer->credentials || credentials->token != transfer->token)
 		return;
 	if (!credentials->renewable || ++credentials->refusals > 1)
 	{
-		pause_connection(conn, transfer->error_class, transfer->message);
+		connection_pause(conn, transfer->error_class, transfer->message);
 		return;
 	}
 	credentials->token++;
@@ -1017,17 +607,17 @@ static void
 settle_readable(Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
-	Connection *conn = transfer->conn;
-	int			n = transfer->request.nused;
+	Connection		 *conn = transfer->conn;
+	int				  n = transfer->request.nused;
 
 	conn->credentials.refusals = 0;
-	settle_success(transfer);
+	connection_works(conn);
 	unhalve(transfer);
 	if (transfer->kind == TRANSFER_LOOKUP)
 		queue_settle_lookups(&conn->id, n, transfer->lookups, &transfer->found, result->retry_after_s);
 	else
-		queue_settle(&conn->id, transfer->run_id, n, transfer->items, transfer->outcomes,
-					 result->status, result->retry_after_s);
+		queue_settle(&conn->id, transfer->run_id, n, transfer->items, transfer->outcomes, result->status,
+					 result->retry_after_s);
 }
 
 static void
@@ -1035,7 +625,7 @@ settle_again(Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
 
-	settle_trouble(transfer);
+	connection_trouble(transfer->conn, transfer->error_class, transfer->message, result->retry_after_s);
 	if (result->error_class &&
 		(strcmp(result->error_class, "TIMEOUT") == 0 || strcmp(result->error_class, "TOO_LARGE") == 0))
 		halve(transfer);
@@ -1059,13 +649,14 @@ settle_answer(Transfer *transfer)
 		case RESPONSE_PAUSE:
 			settle_all(transfer, OUTCOME_RELEASE, -1);
 			if (transfer->conn->credentials.number == transfer->credentials)
-				pause_connection(transfer->conn, transfer->error_class, transfer->message);
+				connection_pause(transfer->conn, transfer->error_class, transfer->message);
 			break;
 		case RESPONSE_DEAD:
 			/* One bad item spoils them all: halve, until it stands alone. */
 			halve(transfer);
-			settle_all(transfer, transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE ?
-					   OUTCOME_RELEASE : OUTCOME_DEAD, -1);
+			settle_all(transfer,
+					   transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE ? OUTCOME_RELEASE : OUTCOME_DEAD,
+					   -1);
 			break;
 	}
 }
@@ -1088,18 +679,18 @@ settle(Transfer *transfer)
 void
 run_settle(Runner *runner)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, &runner->flying)
+	dlist_foreach (iter, &runner->flying)
 	{
-		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
 
 		if (transfer->leftovers)
 			settle_leftovers(transfer);
 	}
 	while (!dlist_is_empty(&runner->answered))
 	{
-		Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->answered));
+		Transfer *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->answered));
 
 		CHECK_FOR_INTERRUPTS();
 		settle(transfer);

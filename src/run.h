@@ -50,9 +50,9 @@ extern void run_send(Runner *runner);
 extern bool run_has_leftovers(const Runner *runner);
 
 /* Requests on the wire. */
-extern int	run_in_flight(const Runner *runner);
+extern int run_in_flight(const Runner *runner);
 
 /* When a pause that held something back is over; DT_NOEND: nothing was. */
 extern TimestampTz run_resume_at(const Runner *runner);
 
-#endif							/* PGSYNC_ITSM_RUN_H */
+#endif /* PGSYNC_ITSM_RUN_H */

@@ -42,15 +42,15 @@
 
 typedef struct Worker
 {
-	MemoryContext cycle_context;	/* reset each turn */
-	HttpEngine *engine;
-	Runner	   *runner;
+	MemoryContext cycle_context; /* reset each turn */
+	HttpEngine	 *engine;
+	Runner		 *runner;
 	WaitEventSet *events;
-	uint32		wait_event;
-	bool		recovered;		/* what a dead worker left was taken over */
-	int64		waiting_run;	/* plan that only answers can bring further */
-	TimestampTz last_turn;
-	TimestampTz next_turn;
+	uint32		  wait_event;
+	bool		  recovered;   /* what a dead worker left was taken over */
+	int64		  waiting_run; /* plan that only answers can bring further */
+	TimestampTz	  last_turn;
+	TimestampTz	  next_turn;
 } Worker;
 
 /* ----------------------------------------------------------------
@@ -83,7 +83,7 @@ leave(void)
 static void
 plan_here(Worker *worker, int64 run_id)
 {
-	QueuePlan	outcome;
+	QueuePlan outcome;
 
 	if (run_id == worker->waiting_run)
 		return;
@@ -97,7 +97,7 @@ plan_here(Worker *worker, int64 run_id)
 static void
 start_planner(Worker *worker)
 {
-	long		again = planner_start();
+	long again = planner_start();
 
 	if (again > 0)
 		turn_in(worker, again);
@@ -127,7 +127,7 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 				break;
 			case QUEUE_LOOKUP:
 			case QUEUE_WRITE:
-				break;			/* done by run_claim() */
+				break; /* done by run_claim() */
 		}
 	}
 }
@@ -136,8 +136,8 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 static int
 settle_and_claim(Worker *worker, QueueTurn **turns)
 {
-	bool		ready;
-	int			nturns = 0;
+	bool ready;
+	int	 nturns = 0;
 
 	if (!queue_begin("pgsync_itsm: settling and claiming"))
 		leave();
@@ -157,8 +157,8 @@ settle_and_claim(Worker *worker, QueueTurn **turns)
 static void
 take_turn(Worker *worker)
 {
-	QueueTurn  *turns = NULL;
-	int			nturns;
+	QueueTurn *turns = NULL;
+	int		   nturns;
 
 	worker->last_turn = GetCurrentTimestamp();
 	worker->next_turn = TimestampTzPlusMilliseconds(worker->last_turn, pgsync_itsm_slow_poll * INT64CONST(1000));
@@ -199,8 +199,8 @@ handle_interrupts(Worker *worker)
 static long
 milliseconds_to_wait(Worker *worker)
 {
-	long		turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_turn);
-	long		network = http_deadline_ms(worker->engine);
+	long turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_turn);
+	long network = http_deadline_ms(worker->engine);
 
 	return network < 0 ? turn : Min(turn, network);
 }
@@ -209,10 +209,10 @@ milliseconds_to_wait(Worker *worker)
 static void
 wait_turn(Worker *worker)
 {
-	WaitEvent	events[3];
-	long		timeout = milliseconds_to_wait(worker);
-	bool		readable = false;
-	int			n;
+	WaitEvent events[3];
+	long	  timeout = milliseconds_to_wait(worker);
+	bool	  readable = false;
+	int		  n;
 
 	if (timeout > 0)
 		launcher_set_idle();
@@ -266,7 +266,7 @@ static Worker *
 create_worker(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm worker", ALLOCSET_DEFAULT_SIZES);
-	Worker	   *worker;
+	Worker		 *worker;
 
 	MemoryContextSwitchTo(context);
 	worker = palloc0(sizeof(Worker));
@@ -301,7 +301,7 @@ connect_database(Oid dboid)
 static void
 report_error(MemoryContext context)
 {
-	ErrorData  *error;
+	ErrorData *error;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
@@ -311,7 +311,7 @@ report_error(MemoryContext context)
 void
 worker_main(Datum arg)
 {
-	Worker	   *worker;
+	Worker *worker;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);

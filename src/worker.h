@@ -12,4 +12,4 @@
 /* Entry point of the worker process; the argument is the database's oid. */
 extern PGDLLEXPORT void worker_main(Datum arg);
 
-#endif							/* PGSYNC_ITSM_WORKER_H */
+#endif /* PGSYNC_ITSM_WORKER_H */
