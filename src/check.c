@@ -42,20 +42,20 @@ PG_FUNCTION_INFO_V1(check_prepare_instance);
 /* One call of one of the two functions; everything in it is the caller's memory. */
 typedef struct Check
 {
-	pg_uuid_t	id;
-	QueueConnection *info;
-	AdapterConnection conn;
+	pg_uuid_t			 id;
+	QueueConnection		*info;
+	AdapterConnection	 conn;
 	const CheckPlatform *platform;
-	CheckContext context;
-	TimestampTz end;
-	HttpEngine *engine;
-	HttpTransfer *transfer;		/* the last one, whose result is still looked at */
-	OauthState *oauth;
-	bool		connected;		/* some answer has come */
-	int			requests;
-	int64		rate_limit;
-	const char *rate_rule;
-	bool		rate_seen;
+	CheckContext		 context;
+	TimestampTz			 end;
+	HttpEngine			*engine;
+	HttpTransfer		*transfer; /* the last one, whose result is still looked at */
+	OauthState			*oauth;
+	bool				 connected; /* some answer has come */
+	int					 requests;
+	int64				 rate_limit;
+	const char			*rate_rule;
+	bool				 rate_seen;
 } Check;
 
 static const CheckPlatform *const platforms[] = {&servicenow_checks};
@@ -64,7 +64,7 @@ static const CheckPlatform *const platforms[] = {&servicenow_checks};
 Datum
 check_url(PG_FUNCTION_ARGS)
 {
-	char	   *reason;
+	char *reason;
 
 	if (http_check_url(text_to_cstring(PG_GETARG_TEXT_PP(0)), &reason))
 		PG_RETURN_NULL();
@@ -74,7 +74,7 @@ check_url(PG_FUNCTION_ARGS)
 void
 check_report(CheckContext *context, const char *name, CheckVerdict verdict, const char *detail, const char *hint)
 {
-	CheckRow   *row = palloc(sizeof(CheckRow));
+	CheckRow *row = palloc(sizeof(CheckRow));
 
 	row->name = name;
 	row->verdict = verdict;
@@ -96,8 +96,8 @@ report_failure(Check *check, const char *name, const char *detail, const char *h
 static void
 check_own(const pg_uuid_t *id)
 {
-	Oid			types[] = {UUIDOID};
-	Datum		value = UUIDPGetDatum(id);
+	Oid	  types[] = {UUIDOID};
+	Datum value = UUIDPGetDatum(id);
 
 	if (SPI_execute_with_args("SELECT 1 FROM pgsync_itsm.own_connection($1)", 1, types, &value, NULL, false, 1) !=
 		SPI_OK_SELECT)
@@ -113,17 +113,16 @@ find_platform(Check *check)
 			check->platform = platforms[i];
 	}
 	if (check->platform == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("connections to \"%s\" cannot be tested", check->info->platform)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("connections to \"%s\" cannot be tested", check->info->platform)));
 }
 
 static void
 load_connection(Check *check)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	const char *reason;
-	JsonDoc    *settings;
+	const char	 *reason;
+	JsonDoc		 *settings;
 
 	SPI_connect();
 	check_own(&check->id);
@@ -131,10 +130,9 @@ load_connection(Check *check)
 	check->info = queue_connection(&check->id);
 	SPI_finish();
 	if (check->info == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("connection %s does not exist",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id))))));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("connection %s does not exist",
+							   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id))))));
 	find_platform(check);
 	settings = json_doc_parse(check->info->settings, strlen(check->info->settings), &reason);
 	if (settings == NULL)
@@ -153,7 +151,7 @@ open_credentials(Check *check)
 {
 	const QueueConnection *info = check->info;
 	const char *refs[] = {info->client_id_ref, info->client_secret_ref, info->username_ref, info->password_ref,
-	info->api_key_ref};
+						  info->api_key_ref};
 	char	   *secrets[lengthof(refs)];
 	size_t		lens[lengthof(refs)];
 	OauthConfig config = {0};
@@ -208,7 +206,7 @@ forget_transfer(Check *check)
 static const HttpResult *
 send_request(Check *check, HttpRequest *request)
 {
-	long		left = time_left_ms(check);
+	long		  left = time_left_ms(check);
 	HttpTransfer *transfer;
 
 	forget_transfer(check);
@@ -263,10 +261,10 @@ transport_hint(const char *class)
 		return "Is the name spelled right, and can the database server resolve it?";
 	if (strcmp(class, "CONNECT") == 0)
 		return "May the database server reach that host (firewall, network policy)? A proxy is named in "
-			"pgsync_itsm.https_proxy.";
+			   "pgsync_itsm.https_proxy.";
 	if (strcmp(class, "TLS") == 0)
 		return "Where the network inspects TLS, or the instance has a certificate of its own authority, name that "
-			"authority's file in pgsync_itsm.ca_file; client certificate and key must be readable for the server.";
+			   "authority's file in pgsync_itsm.ca_file; client certificate and key must be readable for the server.";
 	if (strcmp(class, "TIMEOUT") == 0)
 		return "The instance may be overloaded or asleep; pgsync_itsm.request_timeout bounds one request.";
 	return "Try again; if it stays, look whether something between here and the instance breaks connections.";
@@ -276,7 +274,8 @@ transport_hint(const char *class)
 static bool
 report_connection(Check *check, const HttpResult *result)
 {
-	const char *over = strncmp(check->info->instance_url, "https:", 6) == 0 ? "TLS, certificate verified" : "plain http";
+	const char *over =
+		strncmp(check->info->instance_url, "https:", 6) == 0 ? "TLS, certificate verified" : "plain http";
 
 	if (check->connected)
 		return true;
@@ -295,7 +294,7 @@ report_connection(Check *check, const HttpResult *result)
 static bool
 address_is_good(Check *check)
 {
-	char	   *reason;
+	char *reason;
 
 	if (http_check_url(check->info->instance_url, &reason))
 	{
@@ -321,10 +320,10 @@ auth_words(const char *auth_type)
 static bool
 get_token(Check *check)
 {
-	HttpRequest request;
+	HttpRequest		  request;
 	const HttpResult *result;
-	char	   *error;
-	char	   *hint;
+	char			 *error;
+	char			 *hint;
 
 	if (!oauth_needs_token(check->oauth, GetCurrentTimestamp()))
 		return true;
@@ -366,9 +365,9 @@ open_connection(Check *check)
 static bool
 run_step(Check *check, const CheckStep *step)
 {
-	AdapterRequest asked = {0};
-	AdapterResponse response;
-	HttpRequest request;
+	AdapterRequest	  asked = {0};
+	AdapterResponse	  response;
+	HttpRequest		  request;
 	const HttpResult *result;
 
 	if (!step->build(&check->context, &asked))
@@ -392,11 +391,11 @@ run_step(Check *check, const CheckStep *step)
 static CheckRow *
 find_row(Check *check, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, check->context.rows)
+	foreach (lc, check->context.rows)
 	{
-		CheckRow   *row = lfirst(lc);
+		CheckRow *row = lfirst(lc);
 
 		if (strcmp(row->name, name) == 0)
 			return row;
@@ -421,7 +420,8 @@ compare_instance(Check *check)
 	values[1] = CStringGetTextDatum(json_to_server(name));
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT pgsync_itsm.store_instance_name($1, $2)", 2, types, values, NULL, false, 1) !=
-		SPI_OK_SELECT || SPI_processed != 1)
+			SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "the name of the instance cannot be stored");
 	same = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
 	SPI_finish();
@@ -445,7 +445,8 @@ report_limits(Check *check)
 		detail = "a rate limit is in force, its size was not told";
 	else
 		detail = psprintf(INT64_FORMAT " requests an hour for this user (rule %s)", check->rate_limit,
-						  check->rate_rule[0] ? json_excerpt(check->rate_rule, strlen(check->rate_rule), 40) : "without name");
+						  check->rate_rule[0] ? json_excerpt(check->rate_rule, strlen(check->rate_rule), 40)
+											  : "without name");
 	check_report(&check->context, "limits", CHECK_OK, detail, NULL);
 }
 
@@ -454,7 +455,7 @@ report_limits(Check *check)
 static const char *
 column_text(int row, int column)
 {
-	char	   *text = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+	char *text = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 
 	return text ? json_to_utf8(text) : NULL;
 }
@@ -473,20 +474,21 @@ report_source(Check *check, const char *entity_type, const char *rows, const cha
 					 "If there should be some: does row-level security hide them from the connection's owner? See "
 					 "session_settings of the connection.");
 	else
-		check_report(&check->context, name, CHECK_OK, psprintf("%s row%s", rows, strcmp(rows, "1") == 0 ? "" : "s"), NULL);
+		check_report(&check->context, name, CHECK_OK, psprintf("%s row%s", rows, strcmp(rows, "1") == 0 ? "" : "s"),
+					 NULL);
 }
 
 static void
 report_sources(Check *check)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {UUIDOID};
-	Datum		value = UUIDPGetDatum(&check->id);
-	uint64		n;
+	Oid			  types[] = {UUIDOID};
+	Datum		  value = UUIDPGetDatum(&check->id);
+	uint64		  n;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT entity_type, rows, error FROM pgsync_itsm.source_row_counts($1)", 1, types, &value,
-							  NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args("SELECT entity_type, rows, error FROM pgsync_itsm.source_row_counts($1)", 1, types,
+							  &value, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the sources cannot be counted");
 	MemoryContextSwitchTo(caller);
 	n = SPI_processed;
@@ -504,13 +506,11 @@ static void
 start_check(Check *check, FunctionCallInfo fcinfo, const char *function)
 {
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
 	PreventCommandIfReadOnly(function);
 	if (IsTransactionBlock())
-		ereport(WARNING,
-				(errmsg("%s waits for the network while this transaction is open", function),
-				 errhint("Call it outside a transaction block.")));
+		ereport(WARNING, (errmsg("%s waits for the network while this transaction is open", function),
+						  errhint("Call it outside a transaction block.")));
 	memset(check, 0, sizeof(*check));
 	check->id = *PG_GETARG_UUID_P(0);
 	check->end = GetCurrentTimestamp() + (TimestampTz) BUDGET_MS * 1000;
@@ -529,14 +529,14 @@ end_check(Check *check)
 static void
 put_rows(Check *check, ReturnSetInfo *rsinfo)
 {
-	ListCell   *lc;
-	bool		all_good = true;
+	ListCell *lc;
+	bool	  all_good = true;
 
-	foreach(lc, check->context.rows)
+	foreach (lc, check->context.rows)
 	{
-		CheckRow   *row = lfirst(lc);
-		Datum		values[4];
-		bool		nulls[4] = {false};
+		CheckRow *row = lfirst(lc);
+		Datum	  values[4];
+		bool	  nulls[4] = {false};
 
 		values[0] = CStringGetTextDatum(json_to_server(row->name));
 		values[1] = BoolGetDatum(row->verdict == CHECK_OK);
@@ -548,16 +548,15 @@ put_rows(Check *check, ReturnSetInfo *rsinfo)
 		all_good = all_good && row->verdict != CHECK_FAILED;
 	}
 	if (all_good)
-		ereport(NOTICE,
-				(errmsg("next: SELECT itsm_activate('%s');",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id))))));
+		ereport(NOTICE, (errmsg("next: SELECT itsm_activate('%s');",
+								DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id))))));
 }
 
 /* itsm_test_connection(connection_id uuid) returns table("check" text, ok boolean, detail text, hint text) */
 Datum
 check_test_connection(PG_FUNCTION_ARGS)
 {
-	Check		check;
+	Check check;
 
 	InitMaterializedSRF(fcinfo, 0);
 	start_check(&check, fcinfo, "itsm_test_connection()");
@@ -581,18 +580,16 @@ check_test_connection(PG_FUNCTION_ARGS)
 static void
 raise_failed_row(Check *check)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, check->context.rows)
+	foreach (lc, check->context.rows)
 	{
-		CheckRow   *row = lfirst(lc);
+		CheckRow *row = lfirst(lc);
 
 		if (row->verdict == CHECK_FAILED)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("the instance cannot be prepared"),
-					 errdetail("%s: %s", row->name, json_to_server(row->detail)),
-					 row->hint ? errhint("%s", json_to_server(row->hint)) : 0));
+			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("the instance cannot be prepared"),
+							errdetail("%s: %s", row->name, json_to_server(row->detail)),
+							row->hint ? errhint("%s", json_to_server(row->hint)) : 0));
 	}
 	elog(ERROR, "the instance cannot be prepared");
 }
@@ -611,17 +608,16 @@ raise_cannot_prepare(Check *check)
 {
 	CheckContext *context = &check->context;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the data source \"%s\" could not be registered", json_to_server(check->conn.source_name)),
-			 context->detail ? errdetail("%s", json_to_server(context->detail)) : 0,
-			 context->hint ? errhint("%s", json_to_server(context->hint)) : 0));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("the data source \"%s\" could not be registered", json_to_server(check->conn.source_name)),
+					context->detail ? errdetail("%s", json_to_server(context->detail)) : 0,
+					context->hint ? errhint("%s", json_to_server(context->hint)) : 0));
 }
 
 static void
 pause_between_polls(void)
 {
-	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+	int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 
 	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
@@ -648,8 +644,8 @@ static bool
 register_source(Check *check)
 {
 	CheckContext *context = &check->context;
-	const char *detail;
-	const char *hint;
+	const char	 *detail;
+	const char	 *hint;
 
 	if (ask(check, &check->platform->registration) == CHECK_PREPARED)
 		return becomes_prepared(check);
@@ -668,9 +664,9 @@ register_source(Check *check)
 Datum
 check_prepare_instance(PG_FUNCTION_ARGS)
 {
-	Check		check;
+	Check		  check;
 	CheckPrepared prepared;
-	const char *words = "is registered already";
+	const char	 *words = "is registered already";
 
 	start_check(&check, fcinfo, "itsm_prepare_instance()");
 	if (!open_connection(&check))
@@ -685,8 +681,7 @@ check_prepare_instance(PG_FUNCTION_ARGS)
 	if (prepared != CHECK_PREPARED)
 		raise_cannot_prepare(&check);
 	end_check(&check);
-	ereport(NOTICE,
-			(errmsg("next: SELECT * FROM itsm_test_connection('%s');",
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check.id))))));
+	ereport(NOTICE, (errmsg("next: SELECT * FROM itsm_test_connection('%s');",
+							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check.id))))));
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("data source %s %s", json_to_server(check.conn.source_name), words)));
 }

@@ -64,10 +64,10 @@
 #define compat_curl_protocols(easy, insecure) \
 	curl_easy_setopt((easy), CURLOPT_PROTOCOLS_STR, (insecure) ? "http,https" : "https")
 #else
-#define compat_curl_protocols(easy, insecure) \
+#define compat_curl_protocols(easy, insecure)   \
 	curl_easy_setopt((easy), CURLOPT_PROTOCOLS, \
 					 (long) ((insecure) ? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS))
 #endif
-#endif							/* LIBCURL_VERSION_NUM */
+#endif /* LIBCURL_VERSION_NUM */
 
-#endif							/* PGSYNC_ITSM_COMPAT_H */
+#endif /* PGSYNC_ITSM_COMPAT_H */

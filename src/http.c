@@ -37,74 +37,74 @@
 #include "pgsync_itsm.h"
 
 #define USER_AGENT "pgsync_itsm/" PGSYNC_ITSM_VERSION
-#define MAX_IDLE_HANDLES 64		/* easy handles kept for the next transfers */
-#define MAX_CONNECTIONS 64		/* connections kept open */
+#define MAX_IDLE_HANDLES 64			/* easy handles kept for the next transfers */
+#define MAX_CONNECTIONS 64			/* connections kept open */
 #define MAX_KEPT_BODY (1024 * 1024) /* a larger answer does not make room for the next at once */
 #define EVENTS_A_ROUND 64
-#define ROUNDS_A_DRIVE 16		/* then the latch has its turn */
+#define ROUNDS_A_DRIVE 16 /* then the latch has its turn */
 #define MAX_HOST 256
 #define MAX_MESSAGE (CURL_ERROR_SIZE + MAX_HOST + 128)
 
 typedef enum TransferState
 {
 	TRANSFER_ACTIVE,
-	TRANSFER_FINISHED,			/* waits in engine->finished */
-	TRANSFER_TAKEN				/* its owner has it */
+	TRANSFER_FINISHED, /* waits in engine->finished */
+	TRANSFER_TAKEN	   /* its owner has it */
 } TransferState;
 
 struct HttpEngine
 {
-	CURLM	   *multi;
-	int			mux;
-	bool		has_mux;
-	int64		deadline_us;	/* monotonic; -1 = libcurl has no timer */
-	dlist_head	active;
-	dlist_head	finished;
-	dlist_head	taken;
-	int			busy;
-	CURL	   *idle[MAX_IDLE_HANDLES];
-	int			nidle;
+	CURLM				 *multi;
+	int					  mux;
+	bool				  has_mux;
+	int64				  deadline_us; /* monotonic; -1 = libcurl has no timer */
+	dlist_head			  active;
+	dlist_head			  finished;
+	dlist_head			  taken;
+	int					  busy;
+	CURL				 *idle[MAX_IDLE_HANDLES];
+	int					  nidle;
 	MemoryContextCallback on_reset;
 };
 
 /* malloc'd: filled by callbacks. */
 struct HttpTransfer
 {
-	dlist_node	node;
-	HttpEngine *engine;
-	TransferState state;
-	CURL	   *easy;
-	bool		in_multi;
+	dlist_node		   node;
+	HttpEngine		  *engine;
+	TransferState	   state;
+	CURL			  *easy;
+	bool			   in_multi;
 	struct curl_slist *headers;
-	bool		secret;
-	bool		once;
-	char	   *request_body;
-	size_t		request_len;
-	size_t		request_sent;
-	char	   *body;
-	size_t		body_cap;
-	size_t		body_max;
-	bool		too_large;
-	bool		no_memory;
-	void	   *owner;
-	HttpResult	result;
-	char		host[MAX_HOST];
-	bool		https;
-	int			timeout_ms;
-	char		content_type[128];
-	char		rate_rule[64];
-	char		message[MAX_MESSAGE];
-	char		curl_error[CURL_ERROR_SIZE];
+	bool			   secret;
+	bool			   once;
+	char			  *request_body;
+	size_t			   request_len;
+	size_t			   request_sent;
+	char			  *body;
+	size_t			   body_cap;
+	size_t			   body_max;
+	bool			   too_large;
+	bool			   no_memory;
+	void			  *owner;
+	HttpResult		   result;
+	char			   host[MAX_HOST];
+	bool			   https;
+	int				   timeout_ms;
+	char			   content_type[128];
+	char			   rate_rule[64];
+	char			   message[MAX_MESSAGE];
+	char			   curl_error[CURL_ERROR_SIZE];
 };
 
 /* What an address consists of, as far as we care. */
 typedef struct Address
 {
-	char		scheme[16];
-	char		host[MAX_HOST];
-	char		port[8];
-	bool		has_user;
-	bool		has_fragment;
+	char scheme[16];
+	char host[MAX_HOST];
+	char port[8];
+	bool has_user;
+	bool has_fragment;
 } Address;
 
 static const char empty_body[1] = "";
@@ -124,7 +124,7 @@ monotonic_us(void)
 static void
 block_signals(sigset_t *saved)
 {
-	sigset_t	all;
+	sigset_t all;
 
 	sigfillset(&all);
 	sigdelset(&all, SIGSEGV);
@@ -167,7 +167,7 @@ free_headers(struct curl_slist *headers)
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *userp, void *socketp)
 {
-	HttpEngine *engine = userp;
+	HttpEngine		  *engine = userp;
 	struct epoll_event event = {0};
 
 	if (what == CURL_POLL_REMOVE)
@@ -199,9 +199,9 @@ on_timer(CURLM *multi, long timeout_ms, void *userp)
 static bool
 make_room(HttpTransfer *transfer, size_t len)
 {
-	size_t		needed = transfer->result.body_len + len + 1;
-	size_t		cap = transfer->body_cap ? transfer->body_cap : 4096;
-	char	   *larger;
+	size_t needed = transfer->result.body_len + len + 1;
+	size_t cap = transfer->body_cap ? transfer->body_cap : 4096;
+	char  *larger;
 
 	if (needed <= transfer->body_cap)
 		return true;
@@ -225,7 +225,7 @@ static size_t
 on_body(char *data, size_t size, size_t nmemb, void *userp)
 {
 	HttpTransfer *transfer = userp;
-	size_t		len = size * nmemb;
+	size_t		  len = size * nmemb;
 
 	if (len > transfer->body_max - transfer->result.body_len)
 	{
@@ -247,7 +247,7 @@ static size_t
 on_send(char *buffer, size_t size, size_t nmemb, void *userp)
 {
 	HttpTransfer *transfer = userp;
-	size_t		len = Min(size * nmemb, transfer->request_len - transfer->request_sent);
+	size_t		  len = Min(size * nmemb, transfer->request_len - transfer->request_sent);
 
 	memcpy(buffer, transfer->request_body + transfer->request_sent, len);
 	transfer->request_sent += len;
@@ -273,8 +273,8 @@ on_rewind(void *userp, curl_off_t offset, int origin)
 static int64
 header_number(const char *value)
 {
-	char	   *end;
-	long long	number;
+	char	 *end;
+	long long number;
 
 	errno = 0;
 	number = strtoll(value, &end, 10);
@@ -285,8 +285,8 @@ header_number(const char *value)
 static long
 retry_after(const char *value)
 {
-	int64		seconds = header_number(value);
-	time_t		at;
+	int64  seconds = header_number(value);
+	time_t at;
 
 	if (seconds < 0)
 	{
@@ -344,16 +344,16 @@ static size_t
 on_header(char *data, size_t size, size_t nmemb, void *userp)
 {
 	HttpTransfer *transfer = userp;
-	size_t		len = size * nmemb;
-	char		line[256];
-	size_t		used = Min(len, sizeof(line) - 1);
+	size_t		  len = size * nmemb;
+	char		  line[256];
+	size_t		  used = Min(len, sizeof(line) - 1);
 
 	memcpy(line, data, used);
 	while (used > 0 && (line[used - 1] == '\r' || line[used - 1] == '\n'))
 		used--;
 	line[used] = '\0';
 	if (strncmp(line, "HTTP/", 5) == 0)
-		forget_headers(transfer);	/* of a 1xx answer before this one */
+		forget_headers(transfer); /* of a 1xx answer before this one */
 	else
 		read_header(transfer, line);
 	return len;
@@ -382,7 +382,7 @@ next_entry(const char **list, size_t *len)
 static size_t
 host_part(const char *entry, size_t len)
 {
-	size_t		i = len;
+	size_t i = len;
 
 	while (i > 0 && isdigit((unsigned char) entry[i - 1]))
 		i--;
@@ -395,8 +395,8 @@ static const char *
 entry_problem(const char *entry, size_t len, bool wildcards)
 {
 	static const char name_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-	size_t		host_len = host_part(entry, len);
-	size_t		skip = 0;
+	size_t			  host_len = host_part(entry, len);
+	size_t			  skip = 0;
 
 	if (host_len >= MAX_HOST)
 		return "A name in it is too long.";
@@ -409,13 +409,14 @@ entry_problem(const char *entry, size_t len, bool wildcards)
 		skip = 2;
 	}
 	if (entry[0] == '*' && skip == 0)
-		return wildcards ? "A wildcard stands only before a domain, as in *.example.com." :
-			"Wildcards cannot be used here.";
+		return wildcards ? "A wildcard stands only before a domain, as in *.example.com."
+						 : "Wildcards cannot be used here.";
 	if (entry[0] == '[' && entry[host_len - 1] == ']')
-		return strspn(entry + 1, "0123456789abcdefABCDEF:.") == host_len - 2 ? NULL : "An IPv6 address in it is not valid.";
+		return strspn(entry + 1, "0123456789abcdefABCDEF:.") == host_len - 2 ? NULL
+																			 : "An IPv6 address in it is not valid.";
 	if (strspn(entry + skip, name_chars) < host_len - skip)
-		return memchr(entry, '/', len) ? "An entry is a host without scheme and path." :
-			"A name in it has characters that no host has.";
+		return memchr(entry, '/', len) ? "An entry is a host without scheme and path."
+									   : "A name in it has characters that no host has.";
 	return NULL;
 }
 
@@ -438,8 +439,8 @@ http_check_host_list(const char *list, bool wildcards)
 static bool
 entry_matches(const char *entry, size_t len, const Address *address)
 {
-	size_t		entry_host = host_part(entry, len);
-	size_t		host_len = strlen(address->host);
+	size_t entry_host = host_part(entry, len);
+	size_t host_len = strlen(address->host);
 
 	if (entry_host < len)
 	{
@@ -451,7 +452,7 @@ entry_matches(const char *entry, size_t len, const Address *address)
 	}
 	if (entry_host > 2 && entry[0] == '*')
 	{
-		size_t		suffix = entry_host - 1;	/* with its dot */
+		size_t suffix = entry_host - 1; /* with its dot */
 
 		return host_len > suffix && pg_strncasecmp(address->host + host_len - suffix, entry + 1, suffix) == 0;
 	}
@@ -476,8 +477,8 @@ host_listed(const char *list, const Address *address)
 static bool
 address_part(CURLU *url, CURLUPart what, unsigned int flags, char *out, size_t size)
 {
-	char	   *part = NULL;
-	bool		fits;
+	char *part = NULL;
+	bool  fits;
 
 	if (curl_url_get(url, what, &part, flags) != CURLUE_OK)
 		return false;
@@ -489,8 +490,8 @@ address_part(CURLU *url, CURLUPart what, unsigned int flags, char *out, size_t s
 static bool
 address_has_user(CURLU *url)
 {
-	char	   *part = NULL;
-	bool		user = curl_url_get(url, CURLUPART_USER, &part, 0) != CURLUE_NO_USER;
+	char *part = NULL;
+	bool  user = curl_url_get(url, CURLUPART_USER, &part, 0) != CURLUE_NO_USER;
 
 	curl_free(part);
 	part = NULL;
@@ -520,9 +521,8 @@ read_address(const char *text, Address *address)
 	if (url == NULL)
 		return "there is no memory to read it";
 	code = curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
-	complete = code == CURLUE_OK &&
-		address_part(url, CURLUPART_SCHEME, 0, address->scheme, sizeof(address->scheme)) &&
-		address_part(url, CURLUPART_HOST, 0, address->host, sizeof(address->host));
+	complete = code == CURLUE_OK && address_part(url, CURLUPART_SCHEME, 0, address->scheme, sizeof(address->scheme)) &&
+			   address_part(url, CURLUPART_HOST, 0, address->host, sizeof(address->host));
 	if (complete)
 	{
 		(void) address_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT, address->port, sizeof(address->port));
@@ -534,7 +534,9 @@ read_address(const char *text, Address *address)
 	len = strlen(address->host);
 	if (len > 1 && address->host[len - 1] == '.')
 		address->host[len - 1] = '\0';
-	return complete && address->host[0] != '\0' ? NULL : "it is no valid address, which looks like https://acme.service-now.com";
+	return complete && address->host[0] != '\0'
+			   ? NULL
+			   : "it is no valid address, which looks like https://acme.service-now.com";
 }
 
 /* The reason in words, into buf; false if there is one. */
@@ -558,8 +560,10 @@ address_allowed(const char *text, Address *address, char *buf, size_t size)
 		if (insecure_ok || (strcmp(address->scheme, "https") == 0 && host_listed(pgsync_itsm_allowed_hosts, address)))
 			return true;
 		if (strcmp(address->scheme, "http") == 0)
-			snprintf(buf, size, "plain http is refused; use https, or, for a test, let a superuser add \"%s:%s\" to "
-					 "pgsync_itsm.allow_insecure_hosts", address->host, address->port);
+			snprintf(buf, size,
+					 "plain http is refused; use https, or, for a test, let a superuser add \"%s:%s\" to "
+					 "pgsync_itsm.allow_insecure_hosts",
+					 address->host, address->port);
 		else
 			snprintf(buf, size, "the host \"%s\" is not in pgsync_itsm.allowed_hosts; a superuser may add it there",
 					 address->host);
@@ -570,8 +574,8 @@ address_allowed(const char *text, Address *address, char *buf, size_t size)
 bool
 http_check_url(const char *url, char **reason)
 {
-	Address		address;
-	char		buf[MAX_MESSAGE];
+	Address address;
+	char	buf[MAX_MESSAGE];
 
 	if (address_allowed(url, &address, buf, sizeof(buf)))
 		return true;
@@ -592,14 +596,13 @@ http_request_init(HttpRequest *request, const char *method, const char *url)
 void
 http_request_header(HttpRequest *request, const char *name, const char *value)
 {
-	size_t		size = strlen(name) + 2 + strlen(value) + 1;
-	char	   *line;
+	size_t size = strlen(name) + 2 + strlen(value) + 1;
+	char  *line;
 
 	if (strpbrk(value, "\r\n") != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the value of the HTTP header \"%s\" has a line break in it", name),
-				 errhint("Is there a line break in the stored credential?")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the value of the HTTP header \"%s\" has a line break in it", name),
+						errhint("Is there a line break in the stored credential?")));
 	if (request->nheaders >= HTTP_MAX_HEADERS)
 		elog(ERROR, "too many HTTP headers");
 	line = palloc(size);
@@ -612,7 +615,7 @@ http_request_header(HttpRequest *request, const char *name, const char *value)
 void
 http_request_clear(HttpRequest *request)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < request->nheaders; i++)
 	{
@@ -629,13 +632,13 @@ http_request_clear(HttpRequest *request)
 void
 http_append_escaped(StringInfo buf, const char *text)
 {
-	static const char hex[] = "0123456789ABCDEF";
+	static const char	 hex[] = "0123456789ABCDEF";
 	const unsigned char *at;
 
 	for (at = (const unsigned char *) text; *at != '\0'; at++)
 	{
-		if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') ||
-			*at == '-' || *at == '.' || *at == '_' || *at == '~')
+		if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' ||
+			*at == '.' || *at == '_' || *at == '~')
 			appendStringInfoChar(buf, (char) *at);
 		else
 		{
@@ -676,7 +679,7 @@ release_engine(void *arg)
 static void
 set_multi_options(HttpEngine *engine)
 {
-	bool		ok = true;
+	bool ok = true;
 
 	ok = ok && curl_multi_setopt(engine->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK;
 	ok = ok && curl_multi_setopt(engine->multi, CURLMOPT_SOCKETDATA, engine) == CURLM_OK;
@@ -702,9 +705,7 @@ http_engine_create(void)
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &engine->on_reset);
 
 	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("there is no file descriptor left for HTTP")));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("there is no file descriptor left for HTTP")));
 	engine->mux = epoll_create1(EPOLL_CLOEXEC);
 	if (engine->mux < 0)
 	{
@@ -730,7 +731,7 @@ free_transfers(dlist_head *list)
 void
 http_engine_destroy(HttpEngine *engine)
 {
-	sigset_t	saved;
+	sigset_t saved;
 
 	if (engine->multi != NULL)
 	{
@@ -767,7 +768,7 @@ http_busy(const HttpEngine *engine)
 long
 http_deadline_ms(const HttpEngine *engine)
 {
-	int64		left;
+	int64 left;
 
 	if (!dlist_is_empty(unconstify(dlist_head *, &engine->finished)))
 		return 0;
@@ -807,7 +808,7 @@ set_policy(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 static bool
 set_tls(CURL *easy, const HttpRequest *request)
 {
-	bool		ok = true;
+	bool ok = true;
 
 	ok = ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
@@ -827,7 +828,7 @@ set_tls(CURL *easy, const HttpRequest *request)
 static bool
 set_callbacks(CURL *easy, HttpTransfer *transfer)
 {
-	bool		ok = true;
+	bool ok = true;
 
 	ok = ok && curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_error) == CURLE_OK;
@@ -843,7 +844,7 @@ set_callbacks(CURL *easy, HttpTransfer *transfer)
 static bool
 set_body(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 {
-	bool		ok = true;
+	bool ok = true;
 
 	if (request->body == NULL)
 	{
@@ -882,9 +883,9 @@ add_header(HttpTransfer *transfer, const char *line)
 static bool
 set_headers(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 {
-	char		line[160];
-	bool		ok = true;
-	int			i;
+	char line[160];
+	bool ok = true;
+	int	 i;
 
 	if (request->body != NULL)
 	{
@@ -937,12 +938,8 @@ start_transfer(HttpTransfer *transfer, const HttpRequest *request)
 	CURL	   *easy = engine->nidle > 0 ? engine->idle[--engine->nidle] : curl_easy_init();
 
 	transfer->easy = easy;
-	if (easy == NULL ||
-		!set_policy(easy, transfer, request) ||
-		!set_tls(easy, request) ||
-		!set_callbacks(easy, transfer) ||
-		!set_body(easy, transfer, request) ||
-		!set_headers(easy, transfer, request))
+	if (easy == NULL || !set_policy(easy, transfer, request) || !set_tls(easy, request) ||
+		!set_callbacks(easy, transfer) || !set_body(easy, transfer, request) || !set_headers(easy, transfer, request))
 		return false;
 	transfer->in_multi = curl_multi_add_handle(engine->multi, easy) == CURLM_OK;
 	return transfer->in_multi;
@@ -963,9 +960,9 @@ HttpTransfer *
 http_submit(HttpEngine *engine, const HttpRequest *request)
 {
 	HttpTransfer *transfer = new_transfer(engine, request);
-	Address		address;
-	sigset_t	saved;
-	bool		started;
+	Address		  address;
+	sigset_t	  saved;
+	bool		  started;
 
 	if (!address_allowed(request->url, &address, transfer->message, sizeof(transfer->message)))
 	{
@@ -1034,7 +1031,7 @@ http_owner(const HttpTransfer *transfer)
 static curl_off_t
 time_of(CURL *easy, CURLINFO info)
 {
-	curl_off_t	us = 0;
+	curl_off_t us = 0;
 
 	(void) curl_easy_getinfo(easy, info, &us);
 	return us;
@@ -1044,7 +1041,7 @@ time_of(CURL *easy, CURLINFO info)
 static bool
 is_connected(CURL *easy)
 {
-	long		port = 0;
+	long port = 0;
 
 	(void) curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port);
 	return port > 0 || time_of(easy, CURLINFO_CONNECT_TIME_T) > 0;
@@ -1054,7 +1051,7 @@ is_connected(CURL *easy)
 static const char *
 timeout_phase(HttpTransfer *transfer, const char **class)
 {
-	CURL	   *easy = transfer->easy;
+	CURL *easy = transfer->easy;
 
 	*class = "TIMEOUT";
 	if (time_of(easy, CURLINFO_STARTTRANSFER_TIME_T) > 0)
@@ -1191,14 +1188,14 @@ finish_transfer(HttpTransfer *transfer, CURLcode code)
 static void
 collect_finished(HttpEngine *engine)
 {
-	CURLMsg    *message;
-	int			left;
+	CURLMsg *message;
+	int		 left;
 
 	while ((message = curl_multi_info_read(engine->multi, &left)) != NULL)
 	{
-		char	   *transfer = NULL;
-		CURL	   *easy = message->easy_handle;
-		CURLcode	code = message->data.result;
+		char	*transfer = NULL;
+		CURL	*easy = message->easy_handle;
+		CURLcode code = message->data.result;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
@@ -1212,13 +1209,13 @@ static bool
 drive_sockets(HttpEngine *engine, CURLMcode *code)
 {
 	struct epoll_event events[EVENTS_A_ROUND];
-	int			running;
-	int			n = epoll_wait(engine->mux, events, EVENTS_A_ROUND, 0);
-	int			i;
+	int				   running;
+	int				   n = epoll_wait(engine->mux, events, EVENTS_A_ROUND, 0);
+	int				   i;
 
 	for (i = 0; i < n && *code == CURLM_OK; i++)
 	{
-		int			mask = 0;
+		int mask = 0;
 
 		if (events[i].events & EPOLLIN)
 			mask |= CURL_CSELECT_IN;
@@ -1235,7 +1232,7 @@ drive_sockets(HttpEngine *engine, CURLMcode *code)
 static bool
 drive_timer(HttpEngine *engine, CURLMcode *code)
 {
-	int			running;
+	int running;
 
 	if (engine->deadline_us < 0 || engine->deadline_us > monotonic_us())
 		return false;
@@ -1247,10 +1244,10 @@ drive_timer(HttpEngine *engine, CURLMcode *code)
 void
 http_drive(HttpEngine *engine, bool readable)
 {
-	CURLMcode	code = CURLM_OK;
-	sigset_t	saved;
-	bool		more = true;
-	int			round;
+	CURLMcode code = CURLM_OK;
+	sigset_t  saved;
+	bool	  more = true;
+	int		  round;
 
 	block_signals(&saved);
 	for (round = 0; more && code == CURLM_OK && round < ROUNDS_A_DRIVE; round++)
@@ -1281,8 +1278,8 @@ http_next_finished(HttpEngine *engine)
 static bool
 wait_for_network(HttpEngine *engine, long timeout_ms)
 {
-	long		deadline = http_deadline_ms(engine);
-	int			events;
+	long deadline = http_deadline_ms(engine);
+	int	 events;
 
 	if (deadline >= 0)
 		timeout_ms = Min(timeout_ms, deadline);
@@ -1297,11 +1294,11 @@ wait_for_network(HttpEngine *engine, long timeout_ms)
 static void
 drive_until(HttpEngine *engine, HttpTransfer *transfer, int64 end_us)
 {
-	bool		readable = false;
+	bool readable = false;
 
 	for (;;)
 	{
-		int64		left;
+		int64 left;
 
 		http_drive(engine, readable);
 		left = end_us - monotonic_us();

@@ -26,7 +26,7 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 
-typedef struct HttpEngine HttpEngine;
+typedef struct HttpEngine	HttpEngine;
 typedef struct HttpTransfer HttpTransfer;
 
 #define HTTP_MAX_HEADERS 8
@@ -38,19 +38,19 @@ typedef struct HttpTransfer HttpTransfer;
  */
 typedef struct HttpRequest
 {
-	const char *method;			/* GET, POST, PUT, PATCH, DELETE */
-	const char *url;			/* absolute */
-	const char *content_type;	/* of the body; NULL if there is none */
-	const char *body;			/* NULL if none */
+	const char *method;		  /* GET, POST, PUT, PATCH, DELETE */
+	const char *url;		  /* absolute */
+	const char *content_type; /* of the body; NULL if there is none */
+	const char *body;		  /* NULL if none */
 	size_t		body_len;
-	bool		secret;			/* body holds a secret: copies are zeroed */
-	bool		once;			/* never send it twice: libcurl must not repeat it by itself */
-	int			timeout_ms;		/* whole transfer; 0 = pgsync_itsm.request_timeout */
-	const char *client_cert_file;	/* PEM, NULL if none */
+	bool		secret;			  /* body holds a secret: copies are zeroed */
+	bool		once;			  /* never send it twice: libcurl must not repeat it by itself */
+	int			timeout_ms;		  /* whole transfer; 0 = pgsync_itsm.request_timeout */
+	const char *client_cert_file; /* PEM, NULL if none */
 	const char *client_key_file;
 	int			nheaders;
-	char	   *headers[HTTP_MAX_HEADERS];	/* "Name: value", palloc'd, zeroed by http_request_clear */
-	void	   *owner;			/* comes back from http_owner(); not looked at */
+	char	   *headers[HTTP_MAX_HEADERS]; /* "Name: value", palloc'd, zeroed by http_request_clear */
+	void	   *owner;					   /* comes back from http_owner(); not looked at */
 } HttpRequest;
 
 /*
@@ -59,23 +59,23 @@ typedef struct HttpRequest
  */
 typedef struct HttpResult
 {
-	int			status;			/* 0: no answer, see error_class */
-	const char *error_class;	/* NULL, or NOT_ALLOWED, RESOLVE, CONNECT, TLS, TIMEOUT, BROKEN, TOO_LARGE */
-	const char *message;		/* plain words for error_class; ASCII */
-	const char *content_type;	/* "" if none was given */
-	const char *body;			/* NUL-terminated behind body_len bytes; never NULL */
+	int			status;		  /* 0: no answer, see error_class */
+	const char *error_class;  /* NULL, or NOT_ALLOWED, RESOLVE, CONNECT, TLS, TIMEOUT, BROKEN, TOO_LARGE */
+	const char *message;	  /* plain words for error_class; ASCII */
+	const char *content_type; /* "" if none was given */
+	const char *body;		  /* NUL-terminated behind body_len bytes; never NULL */
 	size_t		body_len;
-	long		retry_after_s;	/* -1: none */
-	bool		rate_headers;	/* any X-RateLimit-* was there */
-	int64		rate_limit;		/* X-RateLimit-Limit, -1: none */
-	int64		rate_reset;		/* X-RateLimit-Reset, UNIX seconds, -1: none */
-	const char *rate_rule;		/* X-RateLimit-Rule, "" if none */
-	int64		total_count;	/* X-Total-Count, -1: none */
-	int64		bytes_sent;		/* header and body */
+	long		retry_after_s; /* -1: none */
+	bool		rate_headers;  /* any X-RateLimit-* was there */
+	int64		rate_limit;	   /* X-RateLimit-Limit, -1: none */
+	int64		rate_reset;	   /* X-RateLimit-Reset, UNIX seconds, -1: none */
+	const char *rate_rule;	   /* X-RateLimit-Rule, "" if none */
+	int64		total_count;   /* X-Total-Count, -1: none */
+	int64		bytes_sent;	   /* header and body */
 	int64		bytes_received;
 	TimestampTz started_at;
 	int64		elapsed_us;
-	bool		reused;			/* went over a connection that was open already */
+	bool		reused; /* went over a connection that was open already */
 } HttpResult;
 
 /*
@@ -85,16 +85,16 @@ typedef struct HttpResult
  * in the postmaster.
  */
 extern HttpEngine *http_engine_create(void);
-extern void http_engine_destroy(HttpEngine *engine);
+extern void		   http_engine_destroy(HttpEngine *engine);
 
 /* The descriptor to wait for; the same for the engine's life. */
-extern int	http_mux_fd(const HttpEngine *engine);
+extern int http_mux_fd(const HttpEngine *engine);
 
 /* Milliseconds until http_drive() must be called; 0 = now, -1 = no hurry. */
 extern long http_deadline_ms(const HttpEngine *engine);
 
 /* How many transfers are under way or finished and not yet taken. */
-extern int	http_busy(const HttpEngine *engine);
+extern int http_busy(const HttpEngine *engine);
 
 /*
  * Starts a transfer.  An address that is not allowed (any more) comes back as a
@@ -111,7 +111,7 @@ extern HttpTransfer *http_next_finished(HttpEngine *engine);
 
 /* Only for finished transfers; valid until http_transfer_free(). */
 extern const HttpResult *http_result(const HttpTransfer *transfer);
-extern void *http_owner(const HttpTransfer *transfer);
+extern void				*http_owner(const HttpTransfer *transfer);
 
 /* Aborts if need be, and frees.  Never waits. */
 extern void http_transfer_free(HttpTransfer *transfer);
@@ -148,4 +148,4 @@ extern bool http_check_url(const char *url, char **reason);
  */
 extern const char *http_check_host_list(const char *list, bool wildcards);
 
-#endif							/* PGSYNC_ITSM_HTTP_H */
+#endif /* PGSYNC_ITSM_HTTP_H */

@@ -32,7 +32,7 @@ release_tree(void *arg)
 static JsonDoc *
 empty_doc(void)
 {
-	JsonDoc    *doc = palloc0(sizeof(JsonDoc));
+	JsonDoc *doc = palloc0(sizeof(JsonDoc));
 
 	doc->on_reset.func = release_tree;
 	doc->on_reset.arg = doc;
@@ -43,7 +43,7 @@ empty_doc(void)
 JsonDoc *
 json_doc_new(void)
 {
-	JsonDoc    *doc = empty_doc();
+	JsonDoc *doc = empty_doc();
 
 	doc->root = json_object_new_object();
 	if (doc->root == NULL)
@@ -85,7 +85,7 @@ without_nul_escapes(const char *text, size_t len)
 			}
 			memcpy(copy + (at - text) + 2, "fffd", 4);
 		}
-		at += 2;				/* the backslash and what it escapes */
+		at += 2; /* the backslash and what it escapes */
 	}
 	return copy;
 }
@@ -93,7 +93,7 @@ without_nul_escapes(const char *text, size_t len)
 static const char *
 parse_tree(JsonDoc *doc, const char *text, size_t len)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(JSON_MAX_DEPTH);
+	struct json_tokener	   *tokener = json_tokener_new_ex(JSON_MAX_DEPTH);
 	enum json_tokener_error error;
 
 	if (tokener == NULL)
@@ -130,7 +130,7 @@ parse_tree(JsonDoc *doc, const char *text, size_t len)
 static bool
 is_json_number(const char *text)
 {
-	size_t		digits;
+	size_t digits;
 
 	text += *text == '-';
 	digits = strspn(text, "0123456789");
@@ -188,8 +188,8 @@ numbers_are_valid(struct json_object *value)
 JsonDoc *
 json_doc_parse(const char *text, size_t len, const char **reason)
 {
-	JsonDoc    *doc;
-	char	   *copy;
+	JsonDoc *doc;
+	char	*copy;
 
 	*reason = NULL;
 	if (len == 0)
@@ -331,7 +331,7 @@ append_escape(StringInfo buf, unsigned char c)
 {
 	static const char names[] = "\b\f\n\r\t\"\\";
 	static const char letters[] = "bfnrt\"\\";
-	const char *at = strchr(names, c);
+	const char		 *at = strchr(names, c);
 
 	if (at != NULL && c != '\0')
 	{
@@ -376,7 +376,7 @@ json_append_string(StringInfo buf, const char *utf8)
 void
 json_append_comma(StringInfo buf)
 {
-	char		last = buf->len > 0 ? buf->data[buf->len - 1] : '{';
+	char last = buf->len > 0 ? buf->data[buf->len - 1] : '{';
 
 	if (last != '{' && last != '[')
 		appendStringInfoChar(buf, ',');
@@ -410,8 +410,8 @@ json_print(struct json_object *value)
 static char *
 cleaned(const char *text, size_t len, int enc, bool *replaced)
 {
-	char	   *copy = palloc_extended(len + 1, MCXT_ALLOC_HUGE);
-	size_t		at = 0;
+	char  *copy = palloc_extended(len + 1, MCXT_ALLOC_HUGE);
+	size_t at = 0;
 
 	memcpy(copy, text, len);
 	copy[len] = '\0';
@@ -430,7 +430,7 @@ cleaned(const char *text, size_t len, int enc, bool *replaced)
 char *
 json_excerpt(const char *utf8, size_t len, size_t max)
 {
-	bool		replaced;
+	bool replaced;
 
 	if (len > max)
 		len = pg_encoding_mbcliplen(PG_UTF8, utf8, (int) Min(len, max + MAX_MULTIBYTE_CHAR_LEN), (int) max);
@@ -446,10 +446,10 @@ static FmgrInfo *
 conversion(int from, int to)
 {
 	static FmgrInfo known[2];
-	FmgrInfo   *slot = &known[to == PG_UTF8 ? 1 : 0];
-	bool		own_transaction = !IsTransactionOrTransactionBlock();
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			proc;
+	FmgrInfo	   *slot = &known[to == PG_UTF8 ? 1 : 0];
+	bool			own_transaction = !IsTransactionOrTransactionBlock();
+	MemoryContext	caller = CurrentMemoryContext;
+	Oid				proc;
 
 	if (OidIsValid(slot->fn_oid))
 		return slot;
@@ -472,20 +472,19 @@ conversion(int from, int to)
 static char *
 converted(const char *text, size_t len, int from, int to, bool *replaced)
 {
-	FmgrInfo   *proc = conversion(from, to);
-	char	   *out = palloc_extended(len * MAX_CONVERSION_GROWTH + 1, MCXT_ALLOC_HUGE);
-	size_t		at = 0;
-	size_t		used = 0;
+	FmgrInfo *proc = conversion(from, to);
+	char	 *out = palloc_extended(len * MAX_CONVERSION_GROWTH + 1, MCXT_ALLOC_HUGE);
+	size_t	  at = 0;
+	size_t	  used = 0;
 
 	out[0] = '\0';
 	while (at < len)
 	{
-		int			step = (int) Min(len - at, INT_MAX);
+		int step = (int) Min(len - at, INT_MAX);
 
 		if (proc != NULL)
-			at += DatumGetInt32(FunctionCall6(proc, Int32GetDatum(from), Int32GetDatum(to),
-											  CStringGetDatum(text + at), CStringGetDatum(out + used),
-											  Int32GetDatum(step), BoolGetDatum(true)));
+			at += DatumGetInt32(FunctionCall6(proc, Int32GetDatum(from), Int32GetDatum(to), CStringGetDatum(text + at),
+											  CStringGetDatum(out + used), Int32GetDatum(step), BoolGetDatum(true)));
 		else if (!IS_HIGHBIT_SET(text[at]))
 		{
 			out[used] = text[at++];
@@ -505,7 +504,7 @@ converted(const char *text, size_t len, int from, int to, bool *replaced)
 static bool
 is_ascii(const char *text, size_t len)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < len; i++)
 	{
@@ -519,14 +518,14 @@ is_ascii(const char *text, size_t len)
 static char *
 translated(const char *text, size_t len, int from, int to, bool *replaced)
 {
-	bool		ignored;
-	char	   *clean;
+	bool  ignored;
+	char *clean;
 
 	if (replaced == NULL)
 		replaced = &ignored;
 	*replaced = false;
 	if (from == PG_SQL_ASCII || to == PG_SQL_ASCII)
-		from = to = PG_UTF8;	/* the server lets anything pass; the platforms speak UTF-8 */
+		from = to = PG_UTF8; /* the server lets anything pass; the platforms speak UTF-8 */
 	if (from == to || is_ascii(text, len))
 		return cleaned(text, len, from, replaced);
 	clean = cleaned(text, len, from, replaced);

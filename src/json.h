@@ -21,8 +21,8 @@ struct json_object;
 /* A parsed or built document; its tree ends with the memory context it was made in. */
 typedef struct JsonDoc
 {
-	struct json_object *root;	/* NULL for the JSON value null */
-	bool		had_nul;		/* \u0000 was in a string; it is U+FFFD now */
+	struct json_object	 *root;	   /* NULL for the JSON value null */
+	bool				  had_nul; /* \u0000 was in a string; it is U+FFFD now */
 	MemoryContextCallback on_reset;
 } JsonDoc;
 
@@ -45,14 +45,14 @@ extern void json_doc_free(JsonDoc *doc);
  */
 extern struct json_object *json_member(struct json_object *object, const char *name);
 extern struct json_object *json_path(struct json_object *object, const char *dotted);
-extern const char *json_text(struct json_object *object, const char *name); /* strings only */
-extern const char *json_scalar(struct json_object *object, const char *name);	/* numbers and booleans too */
-extern const char *json_value_text(struct json_object *value);	/* of a scalar; NULL for others */
-extern bool json_boolean(struct json_object *object, const char *name, bool fallback); /* also "true" */
-extern int64 json_int(struct json_object *object, const char *name, int64 fallback); /* also "42" */
-extern bool json_is_object(struct json_object *value);
-extern bool json_is_array(struct json_object *value);
-extern int	json_count(struct json_object *array);
+extern const char		  *json_text(struct json_object *object, const char *name);	  /* strings only */
+extern const char		  *json_scalar(struct json_object *object, const char *name); /* numbers and booleans too */
+extern const char		  *json_value_text(struct json_object *value);				  /* of a scalar; NULL for others */
+extern bool				   json_boolean(struct json_object *object, const char *name, bool fallback); /* also "true" */
+extern int64			   json_int(struct json_object *object, const char *name, int64 fallback);	  /* also "42" */
+extern bool				   json_is_object(struct json_object *value);
+extern bool				   json_is_array(struct json_object *value);
+extern int				   json_count(struct json_object *array);
 extern struct json_object *json_item(struct json_object *array, int index);
 
 /* Building: appends UTF-8 text, escaped and quoted; NULL becomes null. */
@@ -80,4 +80,4 @@ extern char *json_to_server_n(const char *utf8, size_t len, bool *replaced);
 extern char *json_to_utf8(const char *server);
 extern char *json_to_utf8_n(const char *server, size_t len, bool *replaced);
 
-#endif							/* PGSYNC_ITSM_JSON_H */
+#endif /* PGSYNC_ITSM_JSON_H */

@@ -21,8 +21,8 @@
 #include "json.h"
 #include "oauth.h"
 
-#define RENEW_BEFORE_S 60		/* a token is renewed that long before its end */
-#define UNTOLD_LIFETIME_S 600	/* of a token without expires_in */
+#define RENEW_BEFORE_S 60	  /* a token is renewed that long before its end */
+#define UNTOLD_LIFETIME_S 600 /* of a token without expires_in */
 #define MAX_LIFETIME_S (24 * 3600)
 #define TOKEN_TIMEOUT_MS 30000
 
@@ -36,45 +36,45 @@ typedef enum AuthType
 
 struct OauthState
 {
-	AuthType	type;
-	bool		password_grant;
-	char	   *token_url;
-	char	   *client_cert_file;
-	char	   *client_key_file;
+	AuthType type;
+	bool	 password_grant;
+	char	*token_url;
+	char	*client_cert_file;
+	char	*client_key_file;
 
 	/* secrets, each zeroed by forget_secrets() */
-	char	   *client_id;
-	char	   *client_secret;
-	char	   *username;
-	char	   *password;
-	char	   *api_key;
-	char	   *access_token;
-	char	   *refresh_token;
+	char *client_id;
+	char *client_secret;
+	char *username;
+	char *password;
+	char *api_key;
+	char *access_token;
+	char *refresh_token;
 
-	TimestampTz expires_at;		/* of access_token */
-	TimestampTz renew_at;
-	bool		in_flight;		/* a token request is under way */
-	bool		refreshing;		/* ... with the refresh token */
-	MemoryContext context;
+	TimestampTz			  expires_at; /* of access_token */
+	TimestampTz			  renew_at;
+	bool				  in_flight;  /* a token request is under way */
+	bool				  refreshing; /* ... with the refresh token */
+	MemoryContext		  context;
 	MemoryContextCallback on_reset;
 };
 
 static const char reasons_client[] =
-"client id or client secret wrong; "
-"OAuth application inactive; "
-"the grant client_credentials is off, as it is by default "
-"(system property glide.oauth.inbound.client.credential.grant_type.enabled); "
-"no \"OAuth Application User\" in the OAuth application, or that user is inactive or locked out";
+	"client id or client secret wrong; "
+	"OAuth application inactive; "
+	"the grant client_credentials is off, as it is by default "
+	"(system property glide.oauth.inbound.client.credential.grant_type.enabled); "
+	"no \"OAuth Application User\" in the OAuth application, or that user is inactive or locked out";
 static const char hint_client[] =
-"Set the property glide.oauth.inbound.client.credential.grant_type.enabled = true on the instance (create it if it "
-"is not there), choose an OAuth Application User in the Application Registry entry, and check client id and secret.";
+	"Set the property glide.oauth.inbound.client.credential.grant_type.enabled = true on the instance (create it if it "
+	"is not there), choose an OAuth Application User in the Application Registry entry, and check client id and secret.";
 static const char reasons_password[] =
-"client id or client secret wrong; "
-"user name or password wrong; "
-"user inactive, locked out, without interactive sessions, or with multi-factor authentication; "
-"OAuth application inactive";
+	"client id or client secret wrong; "
+	"user name or password wrong; "
+	"user inactive, locked out, without interactive sessions, or with multi-factor authentication; "
+	"OAuth application inactive";
 static const char hint_password[] =
-"Sign in to the instance once as that user, and compare client id and secret with the Application Registry entry.";
+	"Sign in to the instance once as that user, and compare client id and secret with the Application Registry entry.";
 
 /* ------------------------------------------------------------ small helpers */
 
@@ -101,8 +101,8 @@ static void
 wipe(void *arg)
 {
 	OauthState *state = arg;
-	char	   *secrets[] = {state->client_id, state->client_secret, state->username, state->password,
-		state->api_key, state->access_token, state->refresh_token};
+	char	   *secrets[] = {state->client_id, state->client_secret, state->username,	  state->password,
+							 state->api_key,   state->access_token,	 state->refresh_token};
 	int			i;
 
 	for (i = 0; i < (int) lengthof(secrets); i++)
@@ -146,8 +146,7 @@ check_complete(const OauthState *state)
 		missing = "client certificate";
 	if (missing != NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the connection lacks its %s", missing),
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the connection lacks its %s", missing),
 				 errhint("Disconnect, and connect again with the credentials.")));
 }
 
@@ -158,8 +157,8 @@ oauth_create(const OauthConfig *config)
 
 	state->context = CurrentMemoryContext;
 	state->type = auth_type(config->auth_type);
-	state->password_grant = state->type == AUTH_OAUTH && config->grant != NULL &&
-		strcmp(config->grant, "password") == 0;
+	state->password_grant =
+		state->type == AUTH_OAUTH && config->grant != NULL && strcmp(config->grant, "password") == 0;
 	state->on_reset.func = wipe;
 	state->on_reset.arg = state;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &state->on_reset);
@@ -224,8 +223,8 @@ oauth_token_refused(OauthState *state)
 static void
 make_form(StringInfo form, const char *const *fields, int nfields)
 {
-	size_t		size = 1;
-	int			i;
+	size_t size = 1;
+	int	   i;
 
 	for (i = 0; i < nfields; i++)
 		size += 3 * strlen(fields[i]) + 1;
@@ -245,8 +244,8 @@ make_form(StringInfo form, const char *const *fields, int nfields)
 void
 oauth_token_request(OauthState *state, HttpRequest *request)
 {
-	const char *fields[10];
-	int			n = 0;
+	const char	  *fields[10];
+	int			   n = 0;
 	StringInfoData form;
 
 	Assert(state->type == AUTH_OAUTH && !state->in_flight);
@@ -292,8 +291,8 @@ oauth_token_request(OauthState *state, HttpRequest *request)
 static void
 take_token(OauthState *state, const char *token, int64 lifetime_s, TimestampTz since)
 {
-	bool		same = state->access_token != NULL && strcmp(state->access_token, token) == 0;
-	int64		margin_s = same ? 0 : Min(RENEW_BEFORE_S, lifetime_s / 2);
+	bool  same = state->access_token != NULL && strcmp(state->access_token, token) == 0;
+	int64 margin_s = same ? 0 : Min(RENEW_BEFORE_S, lifetime_s / 2);
 
 	keep(state, &state->access_token, token);
 	state->expires_at = since + lifetime_s * USECS_PER_SEC;
@@ -304,7 +303,7 @@ static OauthOutcome
 read_token(OauthState *state, const HttpResult *result, char **error)
 {
 	const char *reason;
-	JsonDoc    *doc = json_doc_parse(result->body, result->body_len, &reason);
+	JsonDoc	   *doc = json_doc_parse(result->body, result->body_len, &reason);
 	const char *token = doc ? json_text(doc->root, "access_token") : NULL;
 	const char *refresh = doc ? json_text(doc->root, "refresh_token") : NULL;
 	int64		lifetime = doc ? json_int(doc->root, "expires_in", UNTOLD_LIFETIME_S) : 0;
@@ -334,7 +333,7 @@ static bool
 may_pass(const HttpResult *result)
 {
 	return result->status == 0 || result->status == 202 || result->status == 408 || result->status == 429 ||
-		result->status >= 500;
+		   result->status >= 500;
 }
 
 static OauthOutcome
@@ -361,7 +360,7 @@ refused(OauthState *state, const HttpResult *result, char **error, char **hint)
 OauthOutcome
 oauth_token_response(OauthState *state, const HttpResult *result, char **error, char **hint)
 {
-	char	   *no_hint;
+	char *no_hint;
 
 	if (hint == NULL)
 		hint = &no_hint;
@@ -385,8 +384,8 @@ oauth_token_response(OauthState *state, const HttpResult *result, char **error, 
 	}
 	if (!may_pass(result))
 		return refused(state, result, error, hint);
-	*error = result->status == 0 ? psprintf("the token request failed: %s", result->message) :
-		psprintf("the token request failed (HTTP %d)", result->status);
+	*error = result->status == 0 ? psprintf("the token request failed: %s", result->message)
+								 : psprintf("the token request failed (HTTP %d)", result->status);
 	return OAUTH_LATER;
 }
 
@@ -395,11 +394,11 @@ oauth_token_response(OauthState *state, const HttpResult *result, char **error, 
 static void
 add_basic(const OauthState *state, HttpRequest *request)
 {
-	size_t		user_len = strlen(state->username);
-	size_t		len = user_len + 1 + strlen(state->password);
-	char	   *plain = palloc(len + 1);
-	int			size = pg_b64_enc_len((int) len);
-	char	   *value = palloc0(strlen("Basic ") + size + 1);
+	size_t user_len = strlen(state->username);
+	size_t len = user_len + 1 + strlen(state->password);
+	char  *plain = palloc(len + 1);
+	int	   size = pg_b64_enc_len((int) len);
+	char  *value = palloc0(strlen("Basic ") + size + 1);
 
 	memcpy(plain, state->username, user_len);
 	plain[user_len] = ':';
@@ -416,8 +415,8 @@ add_basic(const OauthState *state, HttpRequest *request)
 static void
 add_bearer(const OauthState *state, HttpRequest *request)
 {
-	size_t		size = strlen("Bearer ") + strlen(state->access_token) + 1;
-	char	   *value = palloc(size);
+	size_t size = strlen("Bearer ") + strlen(state->access_token) + 1;
+	char  *value = palloc(size);
 
 	strlcpy(value, "Bearer ", size);
 	strlcat(value, state->access_token, size);

@@ -20,9 +20,9 @@ typedef struct OauthState OauthState;
 /* UTF-8, NUL-terminated; copied by oauth_create().  Absent ones are NULL. */
 typedef struct OauthConfig
 {
-	const char *auth_type;		/* oauth2, basic, api_key, client_certificate */
-	const char *grant;			/* client_credentials or password, for oauth2 */
-	const char *token_url;		/* absolute, for oauth2 */
+	const char *auth_type; /* oauth2, basic, api_key, client_certificate */
+	const char *grant;	   /* client_credentials or password, for oauth2 */
+	const char *token_url; /* absolute, for oauth2 */
 	const char *client_id;
 	const char *client_secret;
 	const char *username;
@@ -34,10 +34,10 @@ typedef struct OauthConfig
 
 typedef enum OauthOutcome
 {
-	OAUTH_GRANTED,				/* there is a token now */
-	OAUTH_AGAIN,				/* ask for a token once more, at once (a refresh token was stale) */
-	OAUTH_LATER,				/* transport, 429, 5xx: back off, then ask again */
-	OAUTH_REFUSED				/* credentials or settings over there are wrong: pause the connection */
+	OAUTH_GRANTED, /* there is a token now */
+	OAUTH_AGAIN,   /* ask for a token once more, at once (a refresh token was stale) */
+	OAUTH_LATER,   /* transport, 429, 5xx: back off, then ask again */
+	OAUTH_REFUSED  /* credentials or settings over there are wrong: pause the connection */
 } OauthOutcome;
 
 /*
@@ -46,7 +46,7 @@ typedef enum OauthOutcome
  * auth_type needs are absent.
  */
 extern OauthState *oauth_create(const OauthConfig *config);
-extern void oauth_destroy(OauthState *state);
+extern void		   oauth_destroy(OauthState *state);
 
 /* Can a request be authorised now? */
 extern bool oauth_ready(const OauthState *state, TimestampTz now);
@@ -77,4 +77,4 @@ extern void oauth_token_refused(OauthState *state);
 /* Adds what proves who we are: header or client certificate. */
 extern void oauth_authorize(OauthState *state, HttpRequest *request);
 
-#endif							/* PGSYNC_ITSM_OAUTH_H */
+#endif /* PGSYNC_ITSM_OAUTH_H */

@@ -16,7 +16,7 @@
 /* What a remote may make us wait at the most, whatever its header says. */
 #define MAX_TOLD_PAUSE_S (2 * 3600)
 
-#define MS(n) ((TimestampTz) (n) * 1000)
+#define MS(n) ((TimestampTz) (n) *1000)
 #define WINDOW MS(3600 * 1000)
 
 void
@@ -97,8 +97,8 @@ pace_succeeded(Pace *pace)
 long
 pace_backoff_ms(int attempts)
 {
-	int			doublings = Min(Max(attempts, 1) - 1, 10);
-	double		base = Min((double) PACE_FIRST_DELAY_MS * (1 << doublings), (double) PACE_MAX_DELAY_MS);
+	int	   doublings = Min(Max(attempts, 1) - 1, 10);
+	double base = Min((double) PACE_FIRST_DELAY_MS * (1 << doublings), (double) PACE_MAX_DELAY_MS);
 
 	return (long) Min(base * (0.5 + pg_prng_double(&pg_global_prng_state)), (double) PACE_MAX_DELAY_MS);
 }
@@ -107,7 +107,7 @@ pace_backoff_ms(int attempts)
 long
 pace_pause(Pace *pace, TimestampTz now, long retry_after_s)
 {
-	long		ms;
+	long ms;
 
 	pace->failures = Min(pace->failures + 1, 1000);
 	if (retry_after_s >= 0)

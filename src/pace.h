@@ -20,13 +20,13 @@ typedef struct Pace
 {
 	int			max_in_flight;
 	int			in_flight;
-	int			failures;		/* consecutive ones, for the backoff */
-	TimestampTz not_before;		/* pause of the whole connection; 0 = none */
-	int64		per_hour;		/* own ceiling, 0 = none */
+	int			failures;	/* consecutive ones, for the backoff */
+	TimestampTz not_before; /* pause of the whole connection; 0 = none */
+	int64		per_hour;	/* own ceiling, 0 = none */
 	TimestampTz window_start;
 	int64		window_used;
-	int64		seen_limit;		/* last X-RateLimit-Limit, -1 = none seen */
-	int64		seen_reset;		/* last X-RateLimit-Reset, UNIX seconds, -1 = none seen */
+	int64		seen_limit; /* last X-RateLimit-Limit, -1 = none seen */
+	int64		seen_reset; /* last X-RateLimit-Reset, UNIX seconds, -1 = none seen */
 } Pace;
 
 extern void pace_init(Pace *pace, int max_in_flight);
@@ -59,4 +59,4 @@ extern long pace_pause(Pace *pace, TimestampTz now, long retry_after_s);
 /* Delay before attempt n+1 of anything: 1 s * 2^(n-1), +-50 %, at most a minute. */
 extern long pace_backoff_ms(int attempts);
 
-#endif							/* PGSYNC_ITSM_PACE_H */
+#endif /* PGSYNC_ITSM_PACE_H */

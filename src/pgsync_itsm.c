@@ -24,22 +24,22 @@ PG_MODULE_MAGIC;
 #define DEFAULT_ALLOWED_HOSTS \
 	"*.service-now.com,*.servicenowservices.com,*.haloitsm.com,*.haloservicedesk.com,*.halopsa.com"
 
-char	   *pgsync_itsm_databases = NULL;
-char	   *pgsync_itsm_key_file = NULL;
-char	   *pgsync_itsm_allowed_hosts = NULL;
-char	   *pgsync_itsm_allow_insecure_hosts = NULL;
-char	   *pgsync_itsm_https_proxy = NULL;
-char	   *pgsync_itsm_ca_file = NULL;
-char	   *pgsync_itsm_site = NULL;
-int			pgsync_itsm_slow_poll = 30;
-int			pgsync_itsm_log_retention = 90 * 24 * 60;
-int			pgsync_itsm_plan_timeout = 10 * 60 * 1000;
-int			pgsync_itsm_lock_timeout = 10 * 1000;
-int			pgsync_itsm_connect_timeout = 10 * 1000;
-int			pgsync_itsm_request_timeout = 90 * 1000;
-int			pgsync_itsm_max_response_size = 64 * 1024;
-int			pgsync_itsm_debounce = 2 * 1000;
-int			pgsync_itsm_lease = 300;
+char *pgsync_itsm_databases = NULL;
+char *pgsync_itsm_key_file = NULL;
+char *pgsync_itsm_allowed_hosts = NULL;
+char *pgsync_itsm_allow_insecure_hosts = NULL;
+char *pgsync_itsm_https_proxy = NULL;
+char *pgsync_itsm_ca_file = NULL;
+char *pgsync_itsm_site = NULL;
+int	  pgsync_itsm_slow_poll = 30;
+int	  pgsync_itsm_log_retention = 90 * 24 * 60;
+int	  pgsync_itsm_plan_timeout = 10 * 60 * 1000;
+int	  pgsync_itsm_lock_timeout = 10 * 1000;
+int	  pgsync_itsm_connect_timeout = 10 * 1000;
+int	  pgsync_itsm_request_timeout = 90 * 1000;
+int	  pgsync_itsm_max_response_size = 64 * 1024;
+int	  pgsync_itsm_debounce = 2 * 1000;
+int	  pgsync_itsm_lease = 300;
 
 extern PGDLLEXPORT void _PG_init(void);
 
@@ -53,7 +53,7 @@ split_names(char *raw, List **names)
 List *
 pgsync_itsm_database_list(void)
 {
-	List	   *names = NIL;
+	List *names = NIL;
 
 	if (!split_names(pstrdup(pgsync_itsm_databases), &names))
 		elog(ERROR, "pgsync_itsm.databases is no list");
@@ -63,9 +63,9 @@ pgsync_itsm_database_list(void)
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
-	List	   *names = NIL;
-	ListCell   *lc;
-	char	   *raw = pstrdup(*newval);
+	List	 *names = NIL;
+	ListCell *lc;
+	char	 *raw = pstrdup(*newval);
 
 	if (!split_names(raw, &names))
 	{
@@ -73,7 +73,7 @@ check_databases(char **newval, void **extra, GucSource source)
 		GUC_check_errhint("Name the databases as in: app, \"Odd, Name\".");
 		return false;
 	}
-	foreach(lc, names)
+	foreach (lc, names)
 	{
 		const char *name = lfirst(lc);
 
@@ -169,23 +169,22 @@ static void
 define_text_settings(void)
 {
 	define_text("pgsync_itsm.databases", "Databases that a worker serves.",
-				"A list of names separated by commas; empty: none.",
-				&pgsync_itsm_databases, "", GUC_LIST_INPUT, check_databases);
+				"A list of names separated by commas; empty: none.", &pgsync_itsm_databases, "", GUC_LIST_INPUT,
+				check_databases);
 	define_text("pgsync_itsm.key_file", "File with the master key that seals secrets, mode 0600.",
-				"Made on first use. Empty: pgsync_itsm.key in the data directory.",
-				&pgsync_itsm_key_file, "", GUC_SUPERUSER_ONLY, check_file_name);
+				"Made on first use. Empty: pgsync_itsm.key in the data directory.", &pgsync_itsm_key_file, "",
+				GUC_SUPERUSER_ONLY, check_file_name);
 	define_text("pgsync_itsm.allowed_hosts", "Hosts that may be contacted.",
-				"Names, or domains as in *.service-now.com, separated by commas.",
-				&pgsync_itsm_allowed_hosts, DEFAULT_ALLOWED_HOSTS, GUC_LIST_INPUT, check_allowed_hosts);
+				"Names, or domains as in *.service-now.com, separated by commas.", &pgsync_itsm_allowed_hosts,
+				DEFAULT_ALLOWED_HOSTS, GUC_LIST_INPUT, check_allowed_hosts);
 	define_text("pgsync_itsm.allow_insecure_hosts", "Hosts that may be contacted over plain http.",
-				"host or host:port, separated by commas; meant for tests.",
-				&pgsync_itsm_allow_insecure_hosts, "", GUC_LIST_INPUT, check_allow_insecure_hosts);
+				"host or host:port, separated by commas; meant for tests.", &pgsync_itsm_allow_insecure_hosts, "",
+				GUC_LIST_INPUT, check_allow_insecure_hosts);
 	define_text("pgsync_itsm.https_proxy", "Proxy for https, as in http://proxy.example.com:3128.",
-				"Empty: none. Proxies named in the environment are never used.",
-				&pgsync_itsm_https_proxy, "", 0, check_https_proxy);
+				"Empty: none. Proxies named in the environment are never used.", &pgsync_itsm_https_proxy, "", 0,
+				check_https_proxy);
 	define_text("pgsync_itsm.ca_file", "File with the certificate authorities that are trusted.",
-				"PEM. Empty: those of the system.",
-				&pgsync_itsm_ca_file, "", 0, check_file_name);
+				"PEM. Empty: those of the system.", &pgsync_itsm_ca_file, "", 0, check_file_name);
 	define_text("pgsync_itsm.site", "Name of this installation.",
 				"Part of the fingerprint by which a copied database is told from the one it was copied from.",
 				&pgsync_itsm_site, "", 0, NULL);
@@ -200,8 +199,8 @@ define_number_settings(void)
 			   &pgsync_itsm_log_retention, 90 * 24 * 60, 0, INT_MAX / 60, GUC_UNIT_MIN);
 	define_int("pgsync_itsm.plan_timeout", "Longest time that one statement of a user's source may take.",
 			   &pgsync_itsm_plan_timeout, 10 * 60 * 1000, 1000, INT_MAX, GUC_UNIT_MS);
-	define_int("pgsync_itsm.lock_timeout", "Longest wait for a lock while a source is read.",
-			   &pgsync_itsm_lock_timeout, 10 * 1000, 10, INT_MAX, GUC_UNIT_MS);
+	define_int("pgsync_itsm.lock_timeout", "Longest wait for a lock while a source is read.", &pgsync_itsm_lock_timeout,
+			   10 * 1000, 10, INT_MAX, GUC_UNIT_MS);
 	define_int("pgsync_itsm.connect_timeout", "Longest time to resolve, connect and agree on TLS.",
 			   &pgsync_itsm_connect_timeout, 10 * 1000, 100, 600 * 1000, GUC_UNIT_MS);
 	define_int("pgsync_itsm.request_timeout", "Longest time for one request, unless its kind has its own.",
@@ -210,8 +209,8 @@ define_number_settings(void)
 			   &pgsync_itsm_max_response_size, 64 * 1024, 64, 256 * 1024, GUC_UNIT_KB);
 	define_int("pgsync_itsm.debounce", "Time that changes are collected before they are published.",
 			   &pgsync_itsm_debounce, 2 * 1000, 0, 3600 * 1000, GUC_UNIT_MS);
-	define_int("pgsync_itsm.lease", "Time after which what a worker claimed may be claimed again.",
-			   &pgsync_itsm_lease, 300, 10, 86400, GUC_UNIT_S);
+	define_int("pgsync_itsm.lease", "Time after which what a worker claimed may be claimed again.", &pgsync_itsm_lease,
+			   300, 10, 86400, GUC_UNIT_S);
 }
 
 void

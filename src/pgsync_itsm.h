@@ -19,21 +19,21 @@
  * so whoever reads them need not check again.  None is ever NULL.
  */
 extern char *pgsync_itsm_databases;
-extern char *pgsync_itsm_key_file;	/* "" = pgsync_itsm.key in the data directory */
+extern char *pgsync_itsm_key_file; /* "" = pgsync_itsm.key in the data directory */
 extern char *pgsync_itsm_allowed_hosts;
 extern char *pgsync_itsm_allow_insecure_hosts;
 extern char *pgsync_itsm_https_proxy;
 extern char *pgsync_itsm_ca_file;
 extern char *pgsync_itsm_site;
-extern int	pgsync_itsm_slow_poll;	/* s */
-extern int	pgsync_itsm_log_retention;	/* min, as PostgreSQL has no unit above it to store; 0 = for ever */
-extern int	pgsync_itsm_plan_timeout;	/* ms */
-extern int	pgsync_itsm_lock_timeout;	/* ms */
-extern int	pgsync_itsm_connect_timeout;	/* ms */
-extern int	pgsync_itsm_request_timeout;	/* ms */
-extern int	pgsync_itsm_max_response_size;	/* kB */
-extern int	pgsync_itsm_debounce;	/* ms */
-extern int	pgsync_itsm_lease;	/* s */
+extern int	 pgsync_itsm_slow_poll;			/* s */
+extern int	 pgsync_itsm_log_retention;		/* min, as PostgreSQL has no unit above it to store; 0 = for ever */
+extern int	 pgsync_itsm_plan_timeout;		/* ms */
+extern int	 pgsync_itsm_lock_timeout;		/* ms */
+extern int	 pgsync_itsm_connect_timeout;	/* ms */
+extern int	 pgsync_itsm_request_timeout;	/* ms */
+extern int	 pgsync_itsm_max_response_size; /* kB */
+extern int	 pgsync_itsm_debounce;			/* ms */
+extern int	 pgsync_itsm_lease;				/* s */
 
 /*
  * The names in pgsync_itsm.databases, as char * palloc'd in the current
@@ -41,4 +41,4 @@ extern int	pgsync_itsm_lease;	/* s */
  */
 extern List *pgsync_itsm_database_list(void);
 
-#endif							/* PGSYNC_ITSM_H */
+#endif /* PGSYNC_ITSM_H */

@@ -46,7 +46,7 @@
 #define KEY_BYTES crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 #define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define TAG_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
-#define KEY_ID_BYTES 16			/* crypto_generichash_BYTES_MIN */
+#define KEY_ID_BYTES 16 /* crypto_generichash_BYTES_MIN */
 #define FORMAT_1 0x01
 #define HEADER_BYTES (1 + KEY_ID_BYTES + NONCE_BYTES)
 #define MAX_SECRET (64 * 1024)
@@ -59,18 +59,18 @@ PG_FUNCTION_INFO_V1(secrets_drop);
 /* A secret in memory of ours. */
 typedef struct Clear
 {
-	char	   *data;			/* NUL-terminated behind len */
-	size_t		len;
+	char  *data; /* NUL-terminated behind len */
+	size_t len;
 } Clear;
 
 /* A row of the table, or of Vault. */
 typedef struct StoredSecret
 {
-	bool		found;
-	bool		in_vault;
-	pg_uuid_t	namespace_id;
-	bytea	   *sealed;			/* ours */
-	Clear		clear;			/* Vault's */
+	bool	  found;
+	bool	  in_vault;
+	pg_uuid_t namespace_id;
+	bytea	 *sealed; /* ours */
+	Clear	  clear;  /* Vault's */
 } StoredSecret;
 
 /* ------------------------------------------------------------ small helpers */
@@ -93,7 +93,7 @@ close_clear(Clear *clear)
 static Clear
 copy_clear(const char *data, size_t len)
 {
-	Clear		clear;
+	Clear clear;
 
 	clear.data = palloc(len + 1);
 	memcpy(clear.data, data, len);
@@ -120,11 +120,11 @@ uuid_text(const pg_uuid_t *uuid)
 static pg_uuid_t
 new_uuid(void)
 {
-	pg_uuid_t	uuid;
+	pg_uuid_t uuid;
 
 	if (!pg_strong_random(uuid.data, UUID_LEN))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
-	uuid.data[6] = (uuid.data[6] & 0x0f) | 0x40;	/* version 4, RFC 9562 */
+	uuid.data[6] = (uuid.data[6] & 0x0f) | 0x40; /* version 4, RFC 9562 */
 	uuid.data[8] = (uuid.data[8] & 0x3f) | 0x80;
 	return uuid;
 }
@@ -152,11 +152,11 @@ check_key_mode(int fd, const char *path)
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not look at the key file: %m"), key_path_detail(path)));
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not look at the key file: %m"), key_path_detail(path)));
 	if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("the key file must be readable for its owner only"),
+				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the key file must be readable for its owner only"),
 				 key_path_detail(path),
 				 errhint("chmod 0600 the file named by pgsync_itsm.key_file. If others may have read it, make new "
 						 "credentials on the platform.")));
@@ -166,18 +166,15 @@ check_key_mode(int fd, const char *path)
 static void
 decode_key(const char *text, size_t len, unsigned char *key, const char *path)
 {
-	size_t		decoded = 0;
-	bool		good;
+	size_t decoded = 0;
+	bool   good;
 
 	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
 		len--;
 	good = sodium_hex2bin(key, KEY_BYTES, text, len, NULL, &decoded, NULL) == 0 && decoded == KEY_BYTES;
 	if (!good)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("the key file does not hold a key"),
-				 key_path_detail(path),
-				 errhint("It must hold 64 hexadecimal digits. Restore it from a copy.")));
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the key file does not hold a key"),
+						key_path_detail(path), errhint("It must hold 64 hexadecimal digits. Restore it from a copy.")));
 }
 
 /* False if there is no such file. */
@@ -192,11 +189,8 @@ read_key(unsigned char *key)
 	if (fd < 0 && errno == ENOENT)
 		return false;
 	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open the key file: %m"),
-				 key_path_detail(path),
-				 errhint("The operating-system user of the server must own it.")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open the key file: %m"), key_path_detail(path),
+						errhint("The operating-system user of the server must own it.")));
 	check_key_mode(fd, path);
 	len = read(fd, text, sizeof(text));
 	if (len < 0)
@@ -211,11 +205,11 @@ static void
 need_key(unsigned char *key)
 {
 	if (!read_key(key))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("the key file that opens the stored credentials is missing"),
-				 key_path_detail(key_path()),
-				 errhint("Copy it, mode 0600, from the server that sealed them to where pgsync_itsm.key_file points.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE), errmsg("the key file that opens the stored credentials is missing"),
+			 key_path_detail(key_path()),
+			 errhint("Copy it, mode 0600, from the server that sealed them to where pgsync_itsm.key_file points.")));
 }
 
 /* Writes a new key to fd and closes it; false with errno set if that failed. */
@@ -223,8 +217,8 @@ static bool
 write_key(int fd)
 {
 	unsigned char key[KEY_BYTES];
-	char		text[2 * KEY_BYTES + 1];
-	bool		good;
+	char		  text[2 * KEY_BYTES + 1];
+	bool		  good;
 
 	randombytes_buf(key, sizeof(key));
 	sodium_bin2hex(text, sizeof(text), key, sizeof(key));
@@ -241,7 +235,7 @@ write_key(int fd)
 static void
 sync_directory(const char *path)
 {
-	char		directory[MAXPGPATH];
+	char directory[MAXPGPATH];
 
 	strlcpy(directory, path, sizeof(directory));
 	get_parent_directory(directory);
@@ -269,18 +263,16 @@ create_key(void)
 		(void) unlink(temporary);
 	errno = save_errno;
 	if (!good)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create the key file: %m"),
-				 key_path_detail(path),
-				 errhint("pgsync_itsm.key_file must name a file in a directory that the server may write to.")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not create the key file: %m"), key_path_detail(path),
+						errhint("pgsync_itsm.key_file must name a file in a directory that the server may write to.")));
 	sync_directory(path);
 	if (pgsync_itsm_key_file[0] == '\0')
 		ereport(WARNING,
 				(errmsg("the master key of stored credentials was made in the data directory"),
 				 errdetail("Whoever gets a base backup gets key and credentials together."),
 				 errhint("Move %s to a place that is not backed up with the data, name it in pgsync_itsm.key_file, and "
-						 "copy it to each standby.", DEFAULT_KEY_NAME)));
+						 "copy it to each standby.",
+						 DEFAULT_KEY_NAME)));
 	else
 		ereport(NOTICE,
 				(errmsg("the master key of stored credentials was made"),
@@ -292,15 +284,14 @@ create_key(void)
 static Oid
 secrets_owner(void)
 {
-	Oid			namespace = get_namespace_oid("pgsync_itsm", false);
-	Oid			table = get_relname_relid("integration_secrets", namespace);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner;
+	Oid namespace = get_namespace_oid("pgsync_itsm", false);
+	Oid		  table = get_relname_relid("integration_secrets", namespace);
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid		  owner;
 
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("extension pgsync_itsm is not installed in this database"),
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("extension pgsync_itsm is not installed in this database"),
 				 errhint("CREATE EXTENSION pgsync_itsm;")));
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
@@ -314,10 +305,10 @@ secrets_owner(void)
 static void
 run_as_owner(const char *statement, int nargs, Oid *types, Datum *values, bool read_only)
 {
-	Oid			user;
-	int			context;
-	int			code;
-	bool		own_snapshot = !ActiveSnapshotSet();
+	Oid	 user;
+	int	 context;
+	int	 code;
+	bool own_snapshot = !ActiveSnapshotSet();
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(secrets_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
@@ -344,8 +335,8 @@ first_value(int column, bool *isnull)
 static bool
 any_sealed(void)
 {
-	bool		isnull;
-	bool		any;
+	bool isnull;
+	bool any;
 
 	run_as_owner("SELECT pgsync_itsm.any_sealed()", 0, NULL, NULL, true);
 	any = DatumGetBool(first_value(1, &isnull)) && !isnull;
@@ -374,19 +365,18 @@ bound_data(const pg_uuid_t *id, const pg_uuid_t *namespace_id, unsigned char *aa
 static bytea *
 seal(const Clear *clear, const pg_uuid_t *id, const pg_uuid_t *namespace_id, const unsigned char *key)
 {
-	size_t		size = HEADER_BYTES + clear->len + TAG_BYTES;
-	bytea	   *sealed = palloc(VARHDRSZ + size);
+	size_t		   size = HEADER_BYTES + clear->len + TAG_BYTES;
+	bytea		  *sealed = palloc(VARHDRSZ + size);
 	unsigned char *out = (unsigned char *) VARDATA(sealed);
-	unsigned char aad[2 * UUID_LEN];
+	unsigned char  aad[2 * UUID_LEN];
 
 	SET_VARSIZE(sealed, VARHDRSZ + size);
 	bound_data(id, namespace_id, aad);
 	out[0] = FORMAT_1;
 	key_id(key, out + 1);
 	randombytes_buf(out + 1 + KEY_ID_BYTES, NONCE_BYTES);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(out + HEADER_BYTES, NULL,
-											   (const unsigned char *) clear->data, clear->len,
-											   aad, sizeof(aad), NULL, out + 1 + KEY_ID_BYTES, key);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(out + HEADER_BYTES, NULL, (const unsigned char *) clear->data,
+											   clear->len, aad, sizeof(aad), NULL, out + 1 + KEY_ID_BYTES, key);
 	return sealed;
 }
 
@@ -394,31 +384,29 @@ static Clear
 unseal(const bytea *sealed, const pg_uuid_t *id, const pg_uuid_t *namespace_id, const unsigned char *key)
 {
 	const unsigned char *in = (const unsigned char *) VARDATA(sealed);
-	size_t		size = VARSIZE(sealed) - VARHDRSZ;
-	unsigned char expected[KEY_ID_BYTES];
-	unsigned char aad[2 * UUID_LEN];
-	Clear		clear;
+	size_t				 size = VARSIZE(sealed) - VARHDRSZ;
+	unsigned char		 expected[KEY_ID_BYTES];
+	unsigned char		 aad[2 * UUID_LEN];
+	Clear				 clear;
 
 	if (size < HEADER_BYTES + TAG_BYTES || in[0] != FORMAT_1)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a stored credential is damaged")));
 	key_id(key, expected);
 	if (memcmp(expected, in + 1, KEY_ID_BYTES) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("a stored credential was sealed with another key than that in the key file"),
-				 key_path_detail(key_path()),
-				 errhint("Let pgsync_itsm.key_file name the file of the server that sealed it, or store the "
-						 "credential again.")));
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+						errmsg("a stored credential was sealed with another key than that in the key file"),
+						key_path_detail(key_path()),
+						errhint("Let pgsync_itsm.key_file name the file of the server that sealed it, or store the "
+								"credential again.")));
 	bound_data(id, namespace_id, aad);
 	clear.len = size - HEADER_BYTES - TAG_BYTES;
 	clear.data = palloc(clear.len + 1);
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt((unsigned char *) clear.data, NULL, NULL,
-												   in + HEADER_BYTES, size - HEADER_BYTES,
-												   aad, sizeof(aad), in + 1 + KEY_ID_BYTES, key) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a stored credential is damaged, or was moved from another row"),
-				 errhint("Store the credential again.")));
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt((unsigned char *) clear.data, NULL, NULL, in + HEADER_BYTES,
+												   size - HEADER_BYTES, aad, sizeof(aad), in + 1 + KEY_ID_BYTES,
+												   key) != 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("a stored credential is damaged, or was moved from another row"),
+						errhint("Store the credential again.")));
 	clear.data[clear.len] = '\0';
 	return clear;
 }
@@ -429,8 +417,8 @@ unseal(const bytea *sealed, const pg_uuid_t *id, const pg_uuid_t *namespace_id, 
 static int
 vault_arguments(void)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, UUIDOID};
-	List	   *name;
+	Oid	  types[] = {TEXTOID, TEXTOID, TEXTOID, UUIDOID};
+	List *name;
 
 	if (!OidIsValid(get_namespace_oid("vault", true)))
 		return 0;
@@ -452,20 +440,19 @@ vault_name(const pg_uuid_t *namespace_id, const char *rest)
 static pg_uuid_t
 vault_store(const pg_uuid_t *namespace_id, const char *purpose, const Clear *clear)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
-	pg_uuid_t	unique = new_uuid();
-	Datum		values[3];
-	text	   *secret;
-	bool		isnull;
-	bool		replaced;
-	Datum		id;
-	pg_uuid_t	result;
-	char	   *server = json_to_server_n(clear->data, clear->len, &replaced);
+	Oid		  types[] = {TEXTOID, TEXTOID, TEXTOID};
+	pg_uuid_t unique = new_uuid();
+	Datum	  values[3];
+	text	 *secret;
+	bool	  isnull;
+	bool	  replaced;
+	Datum	  id;
+	pg_uuid_t result;
+	char	 *server = json_to_server_n(clear->data, clear->len, &replaced);
 
 	if (replaced)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("a credential that Vault keeps must be text in the encoding of the database")));
+		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+						errmsg("a credential that Vault keeps must be text in the encoding of the database")));
 	secret = cstring_to_text(server);
 	secrets_close(server, strlen(server));
 	values[0] = PointerGetDatum(secret);
@@ -504,13 +491,14 @@ static void
 vault_find(Datum id, bool with_clear, StoredSecret *stored)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {UUIDOID};
-	bool		isnull;
-	Datum		name;
-	Datum		secret;
+	Oid			  types[] = {UUIDOID};
+	bool		  isnull;
+	Datum		  name;
+	Datum		  secret;
 
-	run_as_owner(with_clear ? "SELECT name, decrypted_secret FROM vault.decrypted_secrets WHERE id OPERATOR(pg_catalog.=) $1"
-				 : "SELECT name, NULL::pg_catalog.text FROM vault.secrets WHERE id OPERATOR(pg_catalog.=) $1",
+	run_as_owner(with_clear
+					 ? "SELECT name, decrypted_secret FROM vault.decrypted_secrets WHERE id OPERATOR(pg_catalog.=) $1"
+					 : "SELECT name, NULL::pg_catalog.text FROM vault.secrets WHERE id OPERATOR(pg_catalog.=) $1",
 				 1, types, &id, true);
 	name = first_value(1, &isnull);
 	if (!isnull)
@@ -519,7 +507,7 @@ vault_find(Datum id, bool with_clear, StoredSecret *stored)
 	if (!isnull)
 	{
 		struct varlena *value = PG_DETOAST_DATUM_PACKED(secret);
-		MemoryContext spi = MemoryContextSwitchTo(caller);
+		MemoryContext	spi = MemoryContextSwitchTo(caller);
 
 		stored->clear = copy_clear(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 		MemoryContextSwitchTo(spi);
@@ -534,10 +522,10 @@ static void
 find_secret(const pg_uuid_t *id, bool with_clear, StoredSecret *stored)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {UUIDOID};
-	Datum		value = UUIDPGetDatum(id);
-	bool		isnull;
-	Datum		column;
+	Oid			  types[] = {UUIDOID};
+	Datum		  value = UUIDPGetDatum(id);
+	bool		  isnull;
+	Datum		  column;
 
 	memset(stored, 0, sizeof(*stored));
 	run_as_owner("SELECT namespace_id, sealed FROM pgsync_itsm.sealed_secret($1)", 1, types, &value, true);
@@ -569,7 +557,7 @@ read_ref(const char *ref)
 static void
 vault_to_utf8(Clear *clear)
 {
-	char	   *utf8 = json_to_utf8_n(clear->data, clear->len, NULL);
+	char *utf8 = json_to_utf8_n(clear->data, clear->len, NULL);
 
 	close_clear(clear);
 	clear->data = utf8;
@@ -579,8 +567,8 @@ vault_to_utf8(Clear *clear)
 char *
 secrets_open_for(const char *ref, const pg_uuid_t *namespace_id, size_t *len)
 {
-	pg_uuid_t	id;
-	StoredSecret stored;
+	pg_uuid_t	  id;
+	StoredSecret  stored;
 	unsigned char key[KEY_BYTES];
 
 	*len = 0;
@@ -593,8 +581,7 @@ secrets_open_for(const char *ref, const pg_uuid_t *namespace_id, size_t *len)
 	{
 		close_clear(&stored.clear);
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("a credential of this connection is not stored any more"),
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("a credential of this connection is not stored any more"),
 				 errhint("Disconnect, and connect again with the credentials.")));
 	}
 	if (stored.in_vault)
@@ -621,10 +608,9 @@ static void
 check_file_right(void)
 {
 	if (!superuser() && !has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to give a credential as a file of the server"),
-				 errhint("Only roles with the privileges of pg_read_server_files may do that.")));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to give a credential as a file of the server"),
+						errhint("Only roles with the privileges of pg_read_server_files may do that.")));
 }
 
 static size_t
@@ -641,15 +627,14 @@ without_line_end(const char *data, size_t len)
 static Clear
 read_secret_file(const char *path)
 {
-	Clear		clear;
-	ssize_t		len;
-	int			fd;
+	Clear	clear;
+	ssize_t len;
+	int		fd;
 
 	check_file_right();
 	if (!is_absolute_path(path))
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the file of a credential must be named by an absolute path"),
+				(errcode(ERRCODE_INVALID_NAME), errmsg("the file of a credential must be named by an absolute path"),
 				 errhint("Give it as in file:/etc/itsm/client_secret.")));
 	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 	if (fd < 0)
@@ -663,10 +648,8 @@ read_secret_file(const char *path)
 	if (clear.len > MAX_SECRET || memchr(clear.data, '\0', clear.len) != NULL)
 	{
 		close_clear(&clear);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("file \"%s\" holds no credential", path),
-				 errdetail("It is larger than %d bytes, or has NUL bytes in it.", MAX_SECRET)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file \"%s\" holds no credential", path),
+						errdetail("It is larger than %d bytes, or has NUL bytes in it.", MAX_SECRET)));
 	}
 	explicit_bzero(clear.data + clear.len, MAX_SECRET - clear.len);
 	clear.data[clear.len] = '\0';
@@ -677,19 +660,19 @@ read_secret_file(const char *path)
 static Clear
 take_secret(text *given, const char *purpose)
 {
-	Clear		clear = copy_clear(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
-	bool		replaced = false;
+	Clear clear = copy_clear(VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given));
+	bool  replaced = false;
 
 	if (strncmp(clear.data, "file:", 5) == 0)
 	{
-		Clear		file = read_secret_file(clear.data + 5);
+		Clear file = read_secret_file(clear.data + 5);
 
 		close_clear(&clear);
 		clear = file;
 	}
 	else
 	{
-		char	   *utf8 = json_to_utf8_n(clear.data, clear.len, &replaced);
+		char *utf8 = json_to_utf8_n(clear.data, clear.len, &replaced);
 
 		close_clear(&clear);
 		clear.data = utf8;
@@ -698,9 +681,8 @@ take_secret(text *given, const char *purpose)
 	if (clear.len == 0 || clear.len > MAX_SECRET || replaced)
 	{
 		close_clear(&clear);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the credential \"%s\" is empty, too long, or no valid text", purpose)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the credential \"%s\" is empty, too long, or no valid text", purpose)));
 	}
 	return clear;
 }
@@ -708,15 +690,15 @@ take_secret(text *given, const char *purpose)
 static pg_uuid_t
 seal_and_store(const pg_uuid_t *namespace_id, const char *purpose, Clear *clear)
 {
-	Oid			types[] = {UUIDOID, UUIDOID, TEXTOID, BYTEAOID};
-	pg_uuid_t	id = new_uuid();
+	Oid			  types[] = {UUIDOID, UUIDOID, TEXTOID, BYTEAOID};
+	pg_uuid_t	  id = new_uuid();
 	unsigned char key[KEY_BYTES];
-	Datum		values[4];
+	Datum		  values[4];
 
 	if (!read_key(key))
 	{
 		if (any_sealed())
-			need_key(key);		/* a new key would lock the others away for good */
+			need_key(key); /* a new key would lock the others away for good */
 		create_key();
 		need_key(key);
 	}
@@ -735,17 +717,15 @@ seal_and_store(const pg_uuid_t *namespace_id, const char *purpose, Clear *clear)
 Datum
 secrets_store(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-	pg_uuid_t  *namespace_id;
-	char	   *purpose;
-	Clear		clear;
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t *namespace_id;
+	char	  *purpose;
+	Clear	   clear;
 
 	if (PG_ARGISNULL(2))
 		PG_RETURN_NULL();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("namespace_id and purpose must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("namespace_id and purpose must not be null")));
 	namespace_id = PG_GETARG_UUID_P(0);
 	purpose = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	PreventCommandIfReadOnly("store_secret()");
@@ -765,15 +745,16 @@ secrets_store(PG_FUNCTION_ARGS)
 static bool
 may_drop(const pg_uuid_t *namespace_id)
 {
-	Oid			types[] = {UUIDOID};
-	Datum		value = UUIDPGetDatum(namespace_id);
-	bool		isnull;
-	bool		sees;
+	Oid	  types[] = {UUIDOID};
+	Datum value = UUIDPGetDatum(namespace_id);
+	bool  isnull;
+	bool  sees;
 
 	if (has_privs_of_role(GetUserId(), secrets_owner()))
 		return true;
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pgsync_itsm.sees_namespace($1)", 1, types, &value, NULL, true, 1) != SPI_OK_SELECT)
+	if (SPI_execute_with_args("SELECT pgsync_itsm.sees_namespace($1)", 1, types, &value, NULL, true, 1) !=
+		SPI_OK_SELECT)
 		elog(ERROR, "the visible namespaces cannot be read");
 	sees = DatumGetBool(first_value(1, &isnull)) && !isnull;
 	SPI_finish();
@@ -784,9 +765,9 @@ may_drop(const pg_uuid_t *namespace_id)
 Datum
 secrets_drop(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	Oid			types[] = {UUIDOID};
-	Datum		value = UUIDPGetDatum(id);
+	pg_uuid_t	*id = PG_GETARG_UUID_P(0);
+	Oid			 types[] = {UUIDOID};
+	Datum		 value = UUIDPGetDatum(id);
 	StoredSecret stored;
 
 	PreventCommandIfReadOnly("drop_secret()");
@@ -794,9 +775,8 @@ secrets_drop(PG_FUNCTION_ARGS)
 	if (!stored.found)
 		PG_RETURN_VOID();
 	if (!may_drop(&stored.namespace_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for credentials of namespace %s", uuid_text(&stored.namespace_id))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for credentials of namespace %s", uuid_text(&stored.namespace_id))));
 	if (stored.in_vault)
 		run_as_owner("DELETE FROM vault.secrets WHERE id OPERATOR(pg_catalog.=) $1", 1, types, &value, false);
 	else

@@ -26,4 +26,4 @@ extern char *secrets_open_for(const char *ref, const pg_uuid_t *namespace_id, si
 /* Zeroes and frees.  NULL is harmless.  Never throws. */
 extern void secrets_close(char *secret, size_t len);
 
-#endif							/* PGSYNC_ITSM_SECRETS_H */
+#endif /* PGSYNC_ITSM_SECRETS_H */
