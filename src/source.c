@@ -294,9 +294,12 @@ static List *
 parse(const char *prefix, const char *text)
 {
 	UserText			 user = {.text = text, .prefix = (int) strlen(prefix)};
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = point_into_text, .arg = &user};
+	ErrorContextCallback callback;
 	List				*statements;
 
+	callback.callback = point_into_text;
+	callback.arg = &user;
+	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	statements = raw_parser(psprintf("%s%s\n", prefix, text), RAW_PARSE_DEFAULT);
 	error_context_stack = callback.previous;
@@ -452,9 +455,12 @@ report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
 static void
 as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *result)
 {
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = task};
+	ErrorContextCallback callback;
 	SourceSwitch		 back;
 
+	callback.callback = error_context;
+	callback.arg = task;
+	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	SPI_connect();
 	switch_to_owner(&back, task);
@@ -534,6 +540,25 @@ source_check_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Is this SELECT nothing but one expression, without a name for it? */
+static bool
+is_one_expression(const SelectStmt *select)
+{
+	const ResTarget *target;
+
+	if (list_length(select->targetList) != 1 || select->op != SETOP_NONE || select->distinctClause != NIL ||
+		select->intoClause != NULL || select->fromClause != NIL || select->whereClause != NULL ||
+		select->groupClause != NIL || select->havingClause != NULL || select->windowClause != NIL ||
+		select->sortClause != NIL || select->limitOffset != NULL || select->limitCount != NULL ||
+		select->lockingClause != NIL || select->withClause != NULL)
+		return false;
+	target = linitial_node(ResTarget, select->targetList);
+	if (target->name != NULL)
+		return false;
+	/* SELECT * parses as a column reference */
+	return !(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star));
+}
+
 /*
  * pgsync_itsm.check_expression(expression text): throws unless it is one
  * expression and nothing else, so that it cannot leave the parentheses that
@@ -542,27 +567,15 @@ source_check_sql(PG_FUNCTION_ARGS)
 Datum
 source_check_expression(PG_FUNCTION_ARGS)
 {
-	char	   *expression = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	List	   *statements = parse("SELECT ", expression);
-	SelectStmt *select = NULL;
-	ResTarget  *target = NULL;
+	char *expression = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	List *statements = parse("SELECT ", expression);
+	Node *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
 
-	if (list_length(statements) == 1 && IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
-		select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
-	if (select != NULL && list_length(select->targetList) == 1)
-		target = linitial_node(ResTarget, select->targetList);
-	if (target == NULL || target->name != NULL || select->op != SETOP_NONE || select->distinctClause != NIL ||
-		select->intoClause != NULL || select->fromClause != NIL || select->whereClause != NULL ||
-		select->groupClause != NIL || select->havingClause != NULL || select->windowClause != NIL ||
-		select->sortClause != NIL || select->limitOffset != NULL || select->limitCount != NULL ||
-		select->lockingClause != NIL || select->withClause != NULL)
+	if (statement == NULL || !IsA(statement, SelectStmt) || !is_one_expression((SelectStmt *) statement))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression),
 			 errhint(
 				 "Write an expression over the columns of the source, without alias and without a second statement.")));
-	/* SELECT * parses as a column reference */
-	if (IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star))
-		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("not a single SQL expression: %s", expression)));
 	PG_RETURN_VOID();
 }

@@ -347,7 +347,7 @@ note(const TriggerPlan *plan, TupleTableSlot *slot, char op, const KeyColumn *co
 	id.relation = plan->relation;
 	id.trigger = plan->trigger;
 	id.key = column ? (int32) (column - plan->keys) : -1;
-	id.op = op;
+	id.op = (unsigned char) op;
 	if (slot && plan->namespace_column != 0 && !slot->tts_isnull[plan->namespace_column - 1])
 	{
 		id.has_namespace = 1;

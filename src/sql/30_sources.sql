@@ -815,7 +815,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no mapping of %.% to drop', entity_type, target_field
             USING ERRCODE = 'undefined_object',
-                  HINT = 'Defaults stay; give the expression NULL to leave a field alone: SELECT itsm_set_mapping(…, NULL);';
+                  HINT = 'Defaults stay; give the expression NULL to leave a field alone: SELECT itsm_set_mapping(..., NULL);';
     END IF;
     PERFORM pgsync_itsm.check_composed(connection_id, entity_type, format('the remaining mapping of %s', entity_type));
     PERFORM pgsync_itsm.plan_in_full(connection_id);

@@ -544,7 +544,7 @@ BEGIN
     PERFORM pgsync_itsm.plan_in_full(NULL);
     EXECUTE format('SELECT EXISTS (SELECT FROM %I.deployment_profiles AS p WHERE p.sn_sync_scope <> ''none'')', schema_name) INTO scoped;
     RAISE NOTICE 'schema % is attached: % sources, triggers on % tables; next: %', quote_ident(schema_name), sources, tables,
-        CASE WHEN scoped THEN 'SELECT itsm_connect_servicenow(…);' ELSE 'SELECT itsm_set_scope(namespace_id, ''application_service'');' END;
+        CASE WHEN scoped THEN 'SELECT itsm_connect_servicenow(...);' ELSE 'SELECT itsm_set_scope(namespace_id, ''application_service'');' END;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_attach_getinsync(name) IS
@@ -632,7 +632,7 @@ BEGIN
        INTO total, scoped USING namespace_id, scope;
     RAISE NOTICE '% profiles changed, % of % now have the scope %; next: %', changed, scoped, total, scope,
         CASE WHEN EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.namespace_id = itsm_set_scope.namespace_id)
-             THEN format('SELECT itsm_preview(%L);', namespace_id) ELSE 'SELECT itsm_connect_servicenow(…);' END;
+             THEN format('SELECT itsm_preview(%L);', namespace_id) ELSE 'SELECT itsm_connect_servicenow(...);' END;
     RETURN changed;
 END
 $$;
