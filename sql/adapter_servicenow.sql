@@ -281,7 +281,7 @@ SELECT n, pg_temp.told(pg_temp.apps(1)::text, 200, body)
                (4, convert_to('{"result":' || repeat('[', 65) || repeat(']', 65) || '}', 'UTF8')),
                (5, convert_to('{"result":' || repeat('{"a":', 1000) || '1' || repeat('}', 1001), 'UTF8')),
                (6, convert_to(repeat('[', 1000000), 'UTF8'))) AS b(n, body) ORDER BY n;
-SELECT pg_temp.ci('{"operation":"INSERT",' || :'ok' || ',"info":[{"message":"a\u0000b"}]}');
+SELECT pg_temp.ci('{"operation":"INSERT",' || :'ok' || ',"info":[{"message":"a\u0000b"}],"className":"\u0000x y"}');
 
 ---- Reading: a Batch ----
 
@@ -399,7 +399,7 @@ SELECT pg_temp.rows('{"kind":"user","keys":["ADA@example.org","ada","nobody@exam
 SELECT pg_temp.rows('{"kind":"company","keys":["straße ÄÖÜ","ЖУК","ΑΒΓ"]}', '[{"sys_id":"1","name":"STRAßE äöü","vendor":"true"},{"sys_id":"2","name":"Жук  "},{"sys_id":"3","name":"αβγ"},{"sys_id":"4","name":"strasse äöü"}]');
 SELECT pg_temp.rows('{"kind":"correlation","target":"cmdb_ci_service","keys":["u1"],"fields":["duplicate_of","hidden"]}',
   '[{"sys_id":"1","sys_class_name":"cmdb_ci_service_discovered","name":"A","correlation_id":"u1","duplicate_of":{"link":"l","value":"2"}}]');
-SELECT pg_temp.rows('{"kind":"native_key","keys":["application/1"]}', '[{"name":"Other","id":"application/1","target_sys_id":"5f","target_table":"x"},{"id":"application/1","target_sys_id":"4f","target_table":"cmdb_ci_business_app"},{"id":"application/1","target_sys_id":""}]');
+SELECT pg_temp.rows('{"kind":"native_key","keys":["application/1"]}', '[{"name":"Other","id":"application/1","target_sys_id":"5f","target_table":"x"},{"id":"application/1","target_sys_id":"4f","target_table":"cmdb_ci_business_app"},{"id":"application/1","target_sys_id":""},{"id":"application/1","target_sys_id":"6f","target_table":"no table"}]');
 SELECT pg_temp.rows('{"kind":"record","target":"core_company","keys":["4f000000000000000000000000000000"],"fields":["website"]}', '[{"sys_id":"4f000000000000000000000000000000","website":"w"}]');
 SELECT pg_temp.rows('{"kind":"choice","target":"cmdb_ci_service_discovered","keys":["environment","operational_status","nothing"]}',
   '[{"name":"cmdb_ci","element":"environment","value":"p","label":"Parent"},{"name":"cmdb_ci_service","element":"environment","value":"","label":"-- None --"},{"name":"cmdb_ci_service","element":"environment","value":"Prod","label":"Production"},

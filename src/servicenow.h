@@ -91,6 +91,7 @@ extern void		   servicenow_answer_whole(const AdapterResponse *response, const c
 extern const char *servicenow_answer_text(const char *fmt, ...) pg_attribute_printf(1, 2);
 extern const char *servicenow_answer_envelope(struct json_object *root);
 extern const char *servicenow_answer_excerpt(struct json_object *part);
+extern const char *servicenow_answer_table(const char *told, const char *known);
 extern const char *servicenow_answer_value(struct json_object *record, const char *name);
 extern const char *servicenow_answer_not_taken(const ServicenowPayload *payload, struct json_object *record,
 											   const char **message);

@@ -316,6 +316,18 @@ servicenow_answer_value(struct json_object *record, const char *name)
 	return json_value_text(member);
 }
 
+/*
+ * The class or table that an answer names, or what was known before if it
+ * names none or no possible one; in the server's encoding.
+ */
+const char *
+servicenow_answer_table(const char *told, const char *known)
+{
+	if (told == NULL || told[0] == '\0' || strspn(told, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(told))
+		told = known;
+	return json_to_server(told);
+}
+
 static bool
 same_number(const char *a, const char *b)
 {

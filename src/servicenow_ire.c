@@ -315,7 +315,7 @@ read_success(const AdapterItem *item, const ServicenowPayload *payload, struct j
 		outcome->kind = operation_word(operation) != NULL ? OUTCOME_DONE : OUTCOME_UNCHANGED;
 		outcome->operation = operation_word(operation);
 		outcome->external_id = json_to_server(sys_id);
-		outcome->external_table = json_to_server(class_name != NULL ? class_name : item->external_table);
+		outcome->external_table = servicenow_answer_table(class_name, item->external_table);
 		read_repetition(item, result, outcome);
 		read_remarks(payload, result, outcome);
 	}

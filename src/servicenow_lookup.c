@@ -376,9 +376,8 @@ keyed_row(Reading *reading, struct json_object *record, const char *key)
 	row = add_row(reading);
 	row->key = json_to_server(key);
 	row->external_id = external_id;
-	row->external_table = server_text(class_name);
-	if (row->external_table == NULL)
-		row->external_table = server_text(table_of(reading->lookup, kind));
+	row->external_table =
+		servicenow_answer_table(class_name, strcmp(kind->id, "sys_id") == 0 ? table_of(reading->lookup, kind) : NULL);
 	if (kind->label != NULL)
 		row->label = server_text(servicenow_answer_value(record, kind->label));
 	row->attrs = attrs_of(reading, record);

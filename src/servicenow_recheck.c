@@ -77,7 +77,7 @@ read_identity(const AdapterConnection *conn, const AdapterItem *item, RecordIden
 		identity->values[i] = key_value(item, &payload, key->fields[i]);
 	}
 	/* a user without an address is known by the user name */
-	if (strcmp(key->fields[0], "email") == 0 && identity->values[0][0] == '\0')
+	if (strcmp(item->entity_type, "contact") == 0 && identity->values[0][0] == '\0')
 	{
 		identity->fields[0] = "user_name";
 		identity->values[0] = key_value(item, &payload, "user_name");
@@ -161,9 +161,7 @@ found(const AdapterConnection *conn, const AdapterItem *item, struct json_object
 	outcome->kind = OUTCOME_DONE;
 	outcome->operation = "create";
 	outcome->external_id = json_to_server(servicenow_answer_value(row, "sys_id"));
-	if (class_name == NULL || class_name[0] == '\0')
-		class_name = servicenow_payload_table(conn, item);
-	outcome->external_table = json_to_server(class_name);
+	outcome->external_table = servicenow_answer_table(class_name, servicenow_payload_table(conn, item));
 	if (number != NULL && number[0] != '\0')
 		outcome->external_number = json_to_server(number);
 	outcome->message = matches == 1 ? "found: the first attempt had arrived"

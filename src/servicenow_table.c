@@ -176,7 +176,7 @@ read_identity(const char *table, struct json_object *record, AdapterOutcome *out
 		return false;
 	}
 	outcome->external_id = json_to_server(sys_id);
-	outcome->external_table = json_to_server(class_name != NULL && class_name[0] != '\0' ? class_name : table);
+	outcome->external_table = servicenow_answer_table(class_name, table);
 	if (number != NULL && number[0] != '\0')
 		outcome->external_number = json_to_server(number);
 	return true;
