@@ -63,6 +63,12 @@ key_value(const AdapterItem *item, const ServicenowPayload *payload, const char 
 	return value != NULL ? value : "";
 }
 
+static bool
+is_blank(const char *text)
+{
+	return text == NULL || text[0] == '\0';
+}
+
 static void
 read_identity(const AdapterConnection *conn, const AdapterItem *item, RecordIdentity *identity)
 {
@@ -77,12 +83,12 @@ read_identity(const AdapterConnection *conn, const AdapterItem *item, RecordIden
 		identity->values[i] = key_value(item, &payload, key->fields[i]);
 	}
 	/* a user without an address is known by the user name */
-	if (strcmp(item->entity_type, "contact") == 0 && identity->values[0][0] == '\0')
+	if (is_blank(identity->values[0]) && strcmp(item->entity_type, "contact") == 0)
 	{
 		identity->fields[0] = "user_name";
 		identity->values[0] = key_value(item, &payload, "user_name");
 	}
-	if (identity->values[0] != NULL && identity->values[0][0] == '\0')
+	if (is_blank(identity->values[0]))
 		identity->values[0] = NULL;
 }
 
