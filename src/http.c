@@ -85,6 +85,7 @@ struct HttpTransfer
 	size_t			   body_cap;
 	size_t			   body_max;
 	bool			   too_large;
+	bool			   answering; /* a line of the answer has come */
 	bool			   no_memory;
 	void			  *owner;
 	HttpResult		   result;
@@ -352,6 +353,7 @@ on_header(char *data, size_t size, size_t nmemb, void *userp)
 	while (used > 0 && (line[used - 1] == '\r' || line[used - 1] == '\n'))
 		used--;
 	line[used] = '\0';
+	transfer->answering = true;
 	if (strncmp(line, "HTTP/", 5) == 0)
 		forget_headers(transfer); /* of a 1xx answer before this one */
 	else
@@ -1054,7 +1056,7 @@ timeout_phase(HttpTransfer *transfer, const char **class)
 	CURL *easy = transfer->easy;
 
 	*class = "TIMEOUT";
-	if (time_of(easy, CURLINFO_STARTTRANSFER_TIME_T) > 0)
+	if (transfer->answering)
 		return "reading the answer";
 	if (time_of(easy, CURLINFO_PRETRANSFER_TIME_T) > 0)
 		return "waiting for the first byte of the answer";
