@@ -116,6 +116,7 @@ CREATE TABLE small.deployment_profiles (id uuid PRIMARY KEY, application_id uuid
 SELECT itsm_attach_getinsync('small');
 ALTER TABLE small.deployment_profiles ADD COLUMN name text, ADD COLUMN is_primary boolean, ADD COLUMN dp_type text,
     ADD COLUMN contract_reference text;
+CREATE TABLE small.application_integrations (source_application_id uuid, target_application_id uuid);
 SELECT itsm_attach_getinsync('small');
 INSERT INTO small.workspaces VALUES ('10000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111');
 INSERT INTO small.applications VALUES ('20000000-0000-4000-8000-000000000001', '10000000-0000-4000-8000-000000000001', 'Ledger', 'apm');
@@ -128,6 +129,7 @@ SELECT * FROM pgsync_itsm.source_row_counts('00000000-0000-4000-8000-00000000000
 SELECT key, class, name, payload FROM pgsync_itsm.read_source('00000000-0000-4000-8000-000000000001', 'application');
 SELECT key, parent_key, class, name, payload FROM pgsync_itsm.read_source('00000000-0000-4000-8000-000000000001', 'deployment_profile');
 SELECT entity_type FROM integration_sources ORDER BY 1;
+SELECT relation, entity_type, key_column, match_by, columns FROM integration_watches ORDER BY 1, 2, 3;
 
 -- the application's own migrations go through, and so does DROP EXTENSION
 ALTER TABLE small.deployment_profiles RENAME COLUMN contract_reference TO contract_number;

@@ -211,10 +211,19 @@ UPDATE team SET motto = 'onward';
 SELECT * FROM itsm.drain();
 UPDATE team SET name = 'green';
 SELECT * FROM itsm.drain();
-CREATE TABLE flow (a integer);
+CREATE TABLE flow (a integer, b integer, note text);
 SELECT itsm_watch('flow', 'sends_data_to', '*');
 INSERT INTO flow VALUES (1), (2);
 DELETE FROM flow;
+SELECT * FROM itsm.drain();
+SELECT itsm_unwatch('flow');
+SELECT itsm_watch('flow', 'sends_data_to', '*a/b', columns => '{a,b}'), itsm_watch('flow', 'sends_data_to', 'a', 'parent', '{a,b}');
+INSERT INTO flow VALUES (1, 2), (3, NULL);
+SELECT * FROM itsm.drain();
+UPDATE flow SET note = 'x';
+UPDATE flow SET b = 4 WHERE a = 3;
+SELECT * FROM itsm.drain();
+DELETE FROM flow WHERE a = 1;
 SELECT * FROM itsm.drain();
 
 -- watches that cannot work
@@ -277,6 +286,12 @@ ALTER TABLE app RENAME TO application;
 UPDATE integration_queue SET at = at - interval '1 minute';
 SELECT pgsync_itsm.collect() AS runs;
 SELECT name, full_plan_after IS NOT NULL AS in_full FROM integration_connections ORDER BY 1;
+UPDATE integration_connections SET full_plan_after = NULL;
+INSERT INTO flow VALUES (5, NULL);
+UPDATE integration_queue SET at = at - interval '1 minute';
+SELECT pgsync_itsm.collect() AS runs;
+SELECT name, full_plan_after IS NOT NULL AS in_full FROM integration_connections ORDER BY 1;
+SELECT * FROM itsm.show_keys() WHERE entity_type = 'sends_data_to';
 -- known namespaces
 INSERT INTO integration_queue (relation, op, key_column, keys, namespace_id, at)
 VALUES ('part'::regclass, 'u', 'id', '{1}', '22222222-2222-4222-8222-222222222222', now() - interval '1 minute');

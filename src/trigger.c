@@ -400,6 +400,17 @@ key_text(KeyColumn *key, TupleTableSlot *slot)
 	return result.data;
 }
 
+static bool
+concerns_everything(const KeyColumn *key, TupleTableSlot *slot)
+{
+	int i;
+
+	for (i = 0; i < key->nparts; i++)
+		if (slot->tts_isnull[key->parts[i] - 1])
+			return true;
+	return key->nparts == 0;
+}
+
 static void
 note_row(TriggerPlan *plan, KeyColumn *key, TupleTableSlot *slot, char op)
 {
@@ -408,7 +419,10 @@ note_row(TriggerPlan *plan, KeyColumn *key, TupleTableSlot *slot, char op)
 	if (key->missing)
 		note(plan, NULL, OP_TRUNCATE, NULL, NULL);
 	else if (key->everything)
-		note(plan, slot, op, key, "*");
+	{
+		if (concerns_everything(key, slot))
+			note(plan, slot, op, key, "*");
+	}
 	else if ((text = key_text(key, slot)) != NULL)
 		note(plan, slot, op, key, text);
 }
@@ -481,7 +495,7 @@ note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 
 	slot_getallattrs(slot);
 	for (i = 0; i < plan->nkeys; i++)
-		if (!(plan->keys[i].everything && plan->some_watched))
+		if (!(plan->keys[i].everything && plan->keys[i].nparts == 0 && plan->some_watched))
 			note_row(plan, &plan->keys[i], slot, op);
 }
 
@@ -526,11 +540,9 @@ resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 	char *part;
 
 	key->name = pstrdup(argument);
-	if (strcmp(argument, "*") == 0)
-	{
-		key->everything = true;
+	key->everything = argument[0] == '*';
+	if (key->everything && *++rest == '\0')
 		return;
-	}
 	while (!key->missing && (part = strsep(&rest, "/")) != NULL)
 	{
 		AttrNumber column = find_column(desc, part);
@@ -630,9 +642,9 @@ note_event(TriggerData *data)
 
 /*
  * pgsync_itsm.queue_change(): see trigger.h.  Arguments of the trigger: the
- * namespace column with @ before it, if any; key columns (a/b: two as one key,
- * *: whatever changes concerns the whole entity type); then, after |, the
- * columns whose change counts.
+ * namespace column with @ before it, if any; key columns (a/b: two as one key;
+ * *: whatever changes concerns the whole entity type; *a/b: so if a or b is
+ * NULL); then, after |, the columns whose change counts.
  */
 Datum
 trigger_queue_change(PG_FUNCTION_ARGS)

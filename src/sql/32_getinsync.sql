@@ -329,7 +329,10 @@ BEGIN ATOMIC
         ('deployment_profile_contacts', 'contact', 'contact_id', 'key'),
         ('portfolio_assignments', 'application', 'application_id', 'key'),
         ('portfolio_assignments', 'deployment_profile', 'application_id', 'parent'),
-        ('application_integrations', 'sends_data_to', '*', 'key'),
+        ('application_integrations', 'sends_data_to', 'source_deployment_profile_id', 'parent'),
+        ('application_integrations', 'sends_data_to', 'target_deployment_profile_id', 'parent'),
+        -- known between applications only: between which profiles is for the source to say
+        ('application_integrations', 'sends_data_to', '*source_deployment_profile_id/target_deployment_profile_id', 'key'),
         ('organizations', 'company', 'id', 'key'),
         ('organizations', 'application', '*', 'key'),
         ('organizations', 'it_service', '*', 'key'),
@@ -352,8 +355,6 @@ BEGIN ATOMIC
     SELECT array_agg(k.col::text ORDER BY k.col)
       FROM pgsync_itsm.getinsync_columns() AS k
      WHERE k.tab = getinsync_watched_columns.tab AND pgsync_itsm.has_columns(schema_name, k.tab, k.col)
-       -- no list: inserted and deleted rows count for the key * only where every change counts
-       AND k.tab <> 'application_integrations'
        AND k.col NOT IN ('id', 'created_at')
        -- of those that many records refer to, only what these records show
        AND (k.tab <> 'contacts' OR k.col IN ('email', 'is_active', 'display_name'))
@@ -510,11 +511,13 @@ BEGIN
     LOOP
         rel := to_regclass(format('%I.%I', schema_name, table_name));
         CONTINUE WHEN rel IS NULL;
-        PERFORM pgsync_itsm.store_watch(rel, w.entity_type, w.key_column, w.match_by,
-                                        pgsync_itsm.getinsync_watched_columns(schema_name, table_name), 'getinsync')
+        -- a condition on columns that are not there holds always
+        PERFORM pgsync_itsm.store_watch(rel, w.entity_type, CASE WHEN c.there THEN w.key_column ELSE '*' END, w.match_by,
+                    CASE WHEN c.there THEN pgsync_itsm.getinsync_watched_columns(schema_name, table_name) END, 'getinsync')
            FROM pgsync_itsm.getinsync_watches() AS w
-          WHERE w.tab = table_name
-            AND (w.key_column = '*' OR pgsync_itsm.has_columns(schema_name, w.tab, VARIADIC string_to_array(w.key_column, '/')::name[]));
+          CROSS JOIN LATERAL (SELECT w.key_column = '*' OR pgsync_itsm.has_columns(schema_name, w.tab,
+                                  VARIADIC string_to_array(ltrim(w.key_column, '*'), '/')::name[])) AS c(there)
+          WHERE w.tab = table_name AND (c.there OR w.key_column LIKE '*%');
         PERFORM pgsync_itsm.make_triggers(rel);
         tables := tables + 1;
     END LOOP;

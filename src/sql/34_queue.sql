@@ -6,7 +6,7 @@
 CREATE FUNCTION pgsync_itsm.queue_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'trigger_queue_change';
 COMMENT ON FUNCTION pgsync_itsm.queue_change() IS
-'Trigger that notes the keys of changed rows and appends them to integration_queue before commit. Arguments: @ and the namespace column, if any; key columns (a/b: two as one key, *: the whole entity type), |, columns whose change counts (none: all)';
+'Trigger that notes the keys of changed rows and appends them to integration_queue before commit. Arguments: @ and the namespace column, if any; key columns (a/b: two as one key, *: the whole entity type; *a/b: that, if a or b is NULL), |, columns whose change counts (none: all)';
 
 CREATE FUNCTION pgsync_itsm.wants_changes() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -127,7 +127,7 @@ BEGIN
             HINT = 'Allowed are: key (the column holds the record''s key), parent (the key of its parent, or of either end of a relationship).';
     END IF;
     SELECT string_agg(c.name, ', ') INTO missing
-      FROM unnest(CASE WHEN key_column = '*' THEN '{}' ELSE string_to_array(key_column, '/') END || columns) AS c(name)
+      FROM unnest(CASE WHEN key_column = '*' THEN '{}' ELSE string_to_array(ltrim(key_column, '*'), '/') END || columns) AS c(name)
      WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
                         WHERE a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF missing IS NOT NULL OR key_column IS NULL THEN
@@ -151,7 +151,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_watch(regclass, text, name, text, name[]) IS
-'Has changes of a table publish what they concern: the key column holds keys of the entity type (match_by parent: of its parents; a/b: two columns as one key; *: any change concerns all of it). columns: only their change counts';
+'Has changes of a table publish what they concern: the key column holds keys of the entity type (match_by parent: of its parents; a/b: two columns as one key; *: any change concerns all of it; *a/b: so if a or b is NULL). columns: only their change counts';
 
 CREATE FUNCTION @extschema@.itsm_unwatch(relation regclass, entity_type text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -237,11 +237,14 @@ BEGIN ATOMIC
           JOIN relations AS r ON r.relation = t.relation AND r.key_column = t.key_column
          CROSS JOIN LATERAL unnest(t.keys) AS k(key)
          WHERE t.op <> 't')
-    SELECT (SELECT array_agg((k.entity_type, k.match_by, k.key, k.deleted, k.namespace_id)::pgsync_itsm.change_key) FROM keyed AS k),
+    SELECT (SELECT array_agg((k.entity_type, k.match_by, k.key, k.deleted, k.namespace_id)::pgsync_itsm.change_key) FROM keyed AS k
+             WHERE k.key <> '*' OR NOT pgsync_itsm.is_relationship(k.entity_type)),
            -- truncated, or a table that is no longer known by the name that it was watched under
            coalesce((SELECT bool_or(t.op = 't' OR NOT EXISTS (SELECT FROM relations AS r
                                                                WHERE r.relation = t.relation AND r.key_column = t.key_column))
-                       FROM taken AS t), false);
+                       FROM taken AS t), false)
+           -- which relationships are gone is only seen where all of them are looked at
+           OR EXISTS (SELECT FROM keyed AS k WHERE k.key = '*' AND pgsync_itsm.is_relationship(k.entity_type));
 END;
 COMMENT ON FUNCTION pgsync_itsm.take_changes() IS
 'Takes what is in the queue and says which records it concerns; everything: that cannot be said of all of it';
