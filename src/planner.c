@@ -47,6 +47,7 @@ pin(const char *name, const char *value)
 }
 
 /*
+ * Statements here are many and short: compiling them costs more than it saves.
  * A claim must survive a crash, or what it claims is sent again unnoticed:
  * so commits wait for the disk here at the least.
  */
@@ -60,6 +61,7 @@ planner_pin_settings(void)
 	pin("session_replication_role", "origin");
 	pin("row_security", "on");
 	pin("statement_timeout", "0");
+	pin("jit", "off");
 	pin("idle_in_transaction_session_timeout", "0");
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
 		pin("synchronous_commit", "local");
