@@ -49,22 +49,28 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.known_settings() IS 'Every setting of a connection with default, allowed values and meaning';
 
 CREATE FUNCTION pgsync_itsm.setting(connection_id uuid, name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT nullif(coalesce(c.settings ->> setting.name, k.default_value), '')
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (SELECT nullif(coalesce(c.settings ->> setting.name, k.default_value), '')
       FROM @extschema@.integration_connections AS c
       LEFT JOIN pgsync_itsm.known_settings() AS k ON k.name = setting.name
-     WHERE c.id = setting.connection_id;
-END;
+     WHERE c.id = setting.connection_id);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.setting(uuid, text) IS 'Effective value of one setting of a connection; NULL if unset';
 
 CREATE FUNCTION pgsync_itsm.effective_settings(connection_id uuid) RETURNS json
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT json_object_agg(k.name, coalesce(c.settings ->> k.name, k.default_value, ''))
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (SELECT json_object_agg(k.name, coalesce(c.settings ->> k.name, k.default_value, ''))
       FROM @extschema@.integration_connections AS c, pgsync_itsm.known_settings() AS k
-     WHERE c.id = effective_settings.connection_id;
-END;
+     WHERE c.id = effective_settings.connection_id);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.effective_settings(uuid) IS 'All effective settings of a connection as one flat object of strings';
 
 CREATE FUNCTION pgsync_itsm.check_setting(name text, value text) RETURNS void

@@ -275,9 +275,11 @@ RETURNS TABLE (namespace_id uuid, platform text, instance_url text, auth_type te
                client_id_ref text, client_secret_ref text, username_ref text, password_ref text, api_key_ref text,
                client_cert_file text, client_key_file text, max_concurrency integer, settings json,
                token_url_path text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT c.namespace_id, c.platform, c.instance_url, c.auth_type, c.oauth_grant,
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT c.namespace_id, c.platform, c.instance_url, c.auth_type, c.oauth_grant,
            pgsync_itsm.secret_ref(c.client_id_vault_id), pgsync_itsm.secret_ref(c.client_secret_vault_id),
            pgsync_itsm.secret_ref(c.username_vault_id), pgsync_itsm.secret_ref(c.password_vault_id),
            pgsync_itsm.secret_ref(c.api_key_vault_id), c.client_cert_file, c.client_key_file,
@@ -285,7 +287,8 @@ BEGIN ATOMIC
            pgsync_itsm.setting(c.id, 'token_path')
       FROM @extschema@.integration_connections AS c
      WHERE c.id = connection_info.connection_id;
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.connection_info(uuid) IS 'What the worker needs of a connection; secrets as references only';
 
 CREATE FUNCTION pgsync_itsm.store_instance_name(connection_id uuid, instance text) RETURNS boolean

@@ -229,9 +229,11 @@ COMMENT ON FUNCTION pgsync_itsm.turn() IS 'What the worker has to do now, and wh
 -- companies come before everything that may name them; two requests never write one record at a time.
 CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid)
 RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT n.run_id, n.step, n.entity_type, n.action, n.in_doubt
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT n.run_id, n.step, n.entity_type, n.action, n.in_doubt
       FROM @extschema@.integration_runs AS r
       JOIN @extschema@.integration_run_steps AS s ON s.run_id = r.id AND s.status <> 'done'
      CROSS JOIN LATERAL (
@@ -250,7 +252,8 @@ BEGIN ATOMIC
        AND (s.ord <= 10 OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = r.id AND o.ord <= 10 AND o.state IN ('pending', 'sent')))
      ORDER BY s.ord
      LIMIT 1;
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid) IS 'Which kind of items of a connection can be claimed next';
 
 CREATE FUNCTION pgsync_itsm.fill_companies(connection_id uuid, payload json) RETURNS json
@@ -374,8 +377,10 @@ COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], integer[], text[]
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken)
@@ -409,12 +414,15 @@ BEGIN ATOMIC
      WHERE i.entity_type = 'company' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, kind, target, key) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table, matches = 1, fetched_at = now();
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.settle_map(uuid, pgsync_itsm.answer[]) IS 'The map after an answer: what is agreed now, and which record there is ours';
 
 CREATE FUNCTION pgsync_itsm.settle_log(connection_id uuid, answers pgsync_itsm.answer[], http_status integer) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
     INSERT INTO @extschema@.integration_sync_log
         (connection_id, namespace_id, run_id, item_id, operation, entity_type, entity_id, external_id, status,
          request_payload, response_payload, error_class, error_message, http_status)
@@ -428,7 +436,8 @@ BEGIN ATOMIC
            a.error_class, a.message, settle_log.http_status
       FROM unnest(settle_log.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
      WHERE a.outcome IN ('done', 'unchanged', 'dead', 'retry');
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.settle_log(uuid, pgsync_itsm.answer[], integer) IS 'One log row an item and answer';
 
 -- Who needs a dead item is skipped, the blocker named; everything else goes on.
@@ -461,8 +470,10 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Counts the steps of a run anew';
 
 CREATE FUNCTION pgsync_itsm.count_request(connection_id uuid, run_id bigint, step text, writes boolean, subrequests integer, bytes_sent bigint, bytes_received bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
     UPDATE @extschema@.integration_runs AS r
        SET requests = r.requests + 1, write_requests = r.write_requests + count_request.writes::integer,
            subrequests = r.subrequests + count_request.subrequests,
@@ -471,7 +482,8 @@ BEGIN ATOMIC
                             WHERE x.connection_id = count_request.connection_id AND x.status IN ('planning', 'running')));
     UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + 1
      WHERE s.run_id = count_request.run_id AND s.step = count_request.step;
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.count_request(uuid, bigint, text, boolean, integer, bigint, bigint) IS 'Adds one HTTP request to the counters of a run';
 
 -- Look-ups ----------------------------------------------------------------------------------------------
