@@ -79,7 +79,7 @@ else ifneq (,$(wildcard $(PGXS)))
 
 include $(PGXS)
 
-$(OBJS): $(H_FILES)
+$(OBJS): $(H_FILES) Makefile
 
 $(DATA_built): $(SQL_FILES) pgsync_itsm.control
 	cat $(SQL_FILES) > $@.tmp && mv $@.tmp $@
