@@ -19,7 +19,7 @@ for my $strategy (qw(ire instance))
 	my $ns = namespace_of($node, 'postgres');
 	connect_and_activate($node, 'postgres', $sim, namespace => $ns, write_api => $strategy, max_concurrency => $strategy eq 'ire' ? 2 : 16);
 	$sim->reset_counters;
-	my $run = publish_and_wait($node, 'postgres', $ns);
+	my $run = publish_and_wait($node, "postgres", $ns, seconds => 400);
 	my $stats = $sim->stats;
 	is($run->{status}, 'done', "$strategy: done") or diag($run->{error_message} // '');
 	is($run->{dead}, 0, "$strategy: nothing dead");
