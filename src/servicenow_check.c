@@ -89,7 +89,7 @@ said(const AdapterResponse *response, const ServicenowAnswer *answer)
 		return response->transport_message ? response->transport_message : "no answer";
 	words = servicenow_answer_envelope(answer->root);
 	if (words == NULL && response->body_len > 0 && answer->root == NULL)
-		words = "the answer is no JSON";
+		words = answer->message ? json_to_utf8(answer->message) : "the answer is no JSON";
 	return psprintf("HTTP %d%s%s", response->status, words ? ": " : "",
 					words ? json_excerpt(words, strlen(words), WORDS_MAX) : "");
 }
@@ -431,6 +431,8 @@ report_table(CheckContext *context, const char *table, const ServicenowSub *sub)
 					 NULL);
 	else if (sub->state != SUB_SERVICED)
 		check_report(context, name, CHECK_UNKNOWN, "the instance left this question unanswered", "Test again.");
+	else if (sub->reply.status < 300 || sub->reply.status >= 500)
+		check_report(context, name, CHECK_FAILED, said(&sub->reply, &answer), "This should not come back; test again.");
 	else if (sub->reply.status == 400)
 		check_report(
 			context, name, CHECK_FAILED, said(&sub->reply, &answer),
