@@ -200,7 +200,7 @@ COMMENT ON COLUMN @extschema@.integration_watches.id IS 'Identifies the row';
 COMMENT ON COLUMN @extschema@.integration_watches.namespace_id IS 'Null: watched for every namespace';
 COMMENT ON COLUMN @extschema@.integration_watches.relation IS 'Schema-qualified name of the table';
 COMMENT ON COLUMN @extschema@.integration_watches.entity_type IS 'Entity type that its changes concern';
-COMMENT ON COLUMN @extschema@.integration_watches.key_column IS 'Column whose value says which record is concerned';
+COMMENT ON COLUMN @extschema@.integration_watches.key_column IS 'Column whose value says which record is concerned; a/b: two columns as one key; *: any change concerns the whole entity type; *a/b: so where a or b is null';
 COMMENT ON COLUMN @extschema@.integration_watches.match_by IS 'key: the value is the record''s key; parent: it is the key of the record''s parent end';
 COMMENT ON COLUMN @extschema@.integration_watches.owns_key IS 'True for the table that holds the record itself: a DELETE there means that the record is gone, elsewhere that it changed';
 COMMENT ON COLUMN @extschema@.integration_watches.columns IS 'Columns whose update concerns the entity type; null: every column';
