@@ -30,6 +30,8 @@ CREATE TABLE @extschema@.integration_connections (
     pause_class            text,
     pause_reason           text,
     full_plan_after        pg_snapshot,
+    full_plan_for          pg_snapshot,
+    full_plan_from         pg_snapshot,
     first_publish_at       timestamptz,
     last_sync_at           timestamptz,
     last_error             text,

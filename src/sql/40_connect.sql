@@ -182,7 +182,7 @@ BEGIN
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'authentication "%" needs %', auth, missing
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'SELECT itsm_connect_servicenow(''…'', ''https://acme.service-now.com'', client_id => ''…'', client_secret => ''file:/etc/itsm/secret'');';
+                  HINT = 'SELECT itsm_connect_servicenow(''...'', ''https://acme.service-now.com'', client_id => ''...'', client_secret => ''file:/etc/itsm/secret'');';
     END IF;
     IF client_cert_file IS NOT NULL OR client_key_file IS NOT NULL THEN
         PERFORM pgsync_itsm.check_file_right();
@@ -209,7 +209,7 @@ BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION 'namespace % already has a servicenow connection named "%"', namespace_id, coalesce(name, 'default')
             USING ERRCODE = 'unique_violation',
-                  HINT = 'Give another name, or drop that one: SELECT itsm_disconnect(id) FROM integration_connections …;';
+                  HINT = 'Give another name, or drop that one: SELECT itsm_disconnect(id) FROM integration_connections ...;';
     END IF;
     PERFORM @extschema@.itsm_set_filter(id, substr(s.key, 8), s.value)
        FROM jsonb_each_text(all_settings) AS s WHERE s.key LIKE 'filter.%';

@@ -58,7 +58,7 @@ BEGIN ATOMIC
       FROM @extschema@.integration_field_mappings AS m
       JOIN @extschema@.integration_connections AS c ON c.id = mapped_fields.connection_id AND c.platform = m.platform
      WHERE m.entity_type = mapped_fields.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id)
-     ORDER BY m.target_class, m.target_field, m.connection_id NULLS LAST;
+     ORDER BY m.target_class, m.target_field, m.connection_id NULLS LAST, m.is_default;
 END;
 COMMENT ON FUNCTION pgsync_itsm.mapped_fields(uuid, text) IS 'Effective target fields of an entity type: the connection''s own rows before the defaults';
 

@@ -83,12 +83,15 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
       FROM gone AS g WHERE c.id = g.connection_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = k.run_id);
-    -- What changed while settings or activation were being committed is found by one plan in full.
+    -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
+    -- transactions that the worker finds running when it first sees the change: they may not have seen it.
+    UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
+     WHERE c.full_plan_after IS NOT NULL AND c.full_plan_for::text IS DISTINCT FROM c.full_plan_after::text;
     WITH due AS (
-        UPDATE @extschema@.integration_connections AS c SET full_plan_after = NULL
+        UPDATE @extschema@.integration_connections AS c SET full_plan_after = NULL, full_plan_for = NULL, full_plan_from = NULL
          WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
            AND c.first_publish_at IS NOT NULL
-           AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_after)
+           AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_from)
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
         RETURNING c.id, c.namespace_id, c.owner)
     INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)

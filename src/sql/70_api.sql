@@ -82,7 +82,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = coalesce((SELECT format('SELECT itsm_activate(%L);', i.id) FROM @extschema@.integration_connections AS i
                                     WHERE i.namespace_id = namespace_id AND NOT i.is_active ORDER BY i.name LIMIT 1),
-                                  format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', …);', namespace_id));
+                                  format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', ...);', namespace_id));
     END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
     PERFORM pgsync_itsm.wake();

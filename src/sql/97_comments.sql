@@ -20,12 +20,14 @@ COMMENT ON COLUMN @extschema@.integration_connections.sync_direction IS 'publish
 COMMENT ON COLUMN @extschema@.integration_connections.sync_schedule IS 'When a run begins without a call: manual (never), daily, or on_change (as changes are committed)';
 COMMENT ON COLUMN @extschema@.integration_connections.is_active IS 'False until itsm_activate(); nothing is sent for an inactive connection';
 COMMENT ON COLUMN @extschema@.integration_connections.owner IS 'Role with whose rights the sources are read, so that row-level security and privileges hold';
-COMMENT ON COLUMN @extschema@.integration_connections.session_settings IS 'Settings that are made before sources are read, for policies that need them: {"request.jwt.claims": "…"}';
+COMMENT ON COLUMN @extschema@.integration_connections.session_settings IS 'Settings that are made before sources are read, for policies that need them: {"request.jwt.claims": "..."}';
 COMMENT ON COLUMN @extschema@.integration_connections.settings IS 'Settings of this connection that differ from the default; names and defaults in pgsync_itsm.known_settings()';
 COMMENT ON COLUMN @extschema@.integration_connections.instance_name IS 'Name that the instance gave itself when it was tested first; another name behind the same address pauses the connection until itsm_adopt()';
 COMMENT ON COLUMN @extschema@.integration_connections.paused_at IS 'Since when nothing is sent although the connection is active; null: not paused. itsm_activate() ends it';
 COMMENT ON COLUMN @extschema@.integration_connections.pause_class IS 'Short code of why it is paused, such as HTTP_401';
 COMMENT ON COLUMN @extschema@.integration_connections.pause_reason IS 'Why it is paused, in words';
+COMMENT ON COLUMN @extschema@.integration_connections.full_plan_for IS 'The value of full_plan_after that the worker has taken note of';
+COMMENT ON COLUMN @extschema@.integration_connections.full_plan_from IS 'Snapshot of when the worker did: the full plan starts once every transaction of that time has ended';
 COMMENT ON COLUMN @extschema@.integration_connections.full_plan_after IS 'Transactions that were open when the connection was activated or its mapping changed: once all have ended, everything is planned once in full';
 COMMENT ON COLUMN @extschema@.integration_connections.first_publish_at IS 'When the first approved publish began; until then a publish waits for approval';
 COMMENT ON COLUMN @extschema@.integration_connections.last_sync_at IS 'When the last run ended that was not cancelled';
@@ -231,7 +233,7 @@ COMMENT ON TABLE @extschema@.integration_references IS
 'Cache of what names and e-mails resolved to there; believed for the setting reference_ttl, safe to empty at any time';
 COMMENT ON COLUMN @extschema@.integration_references.connection_id IS 'Connection whose instance was asked';
 COMMENT ON COLUMN @extschema@.integration_references.namespace_id IS 'Namespace of that connection; row-level security looks at it';
-COMMENT ON COLUMN @extschema@.integration_references.kind IS 'What was asked for: user, group, company, relation_type, choice, life_cycle_stage, …';
+COMMENT ON COLUMN @extschema@.integration_references.kind IS 'What was asked for: user, group, company, relation_type, choice, life_cycle_stage, ...';
 COMMENT ON COLUMN @extschema@.integration_references.target IS 'Class or table that the question was about; empty where the kind says all';
 COMMENT ON COLUMN @extschema@.integration_references.key IS 'Name or e-mail that was asked for';
 COMMENT ON COLUMN @extschema@.integration_references.external_id IS 'What it resolved to; null: nothing of that name there';
@@ -366,7 +368,7 @@ COMMENT ON TABLE pgsync_itsm.integration_secrets IS
 'Sealed credentials (libsodium, key in pgsync_itsm.key_file); no view or function returns what is in them';
 COMMENT ON COLUMN pgsync_itsm.integration_secrets.id IS 'What the *_vault_id columns of integration_connections refer to';
 COMMENT ON COLUMN pgsync_itsm.integration_secrets.namespace_id IS 'Namespace that it belongs to; part of what is authenticated, so that a row cannot be moved to another';
-COMMENT ON COLUMN pgsync_itsm.integration_secrets.purpose IS 'What it is: client_secret, password, …; authenticated as well';
+COMMENT ON COLUMN pgsync_itsm.integration_secrets.purpose IS 'What it is: client_secret, password, ...; authenticated as well';
 COMMENT ON COLUMN pgsync_itsm.integration_secrets.sealed IS 'Nonce and ciphertext';
 COMMENT ON COLUMN pgsync_itsm.integration_secrets.created_at IS 'When it was sealed';
 COMMENT ON TABLE pgsync_itsm.site IS
