@@ -302,7 +302,7 @@ address_is_good(Check *check)
 		return true;
 	}
 	report_failure(check, "address", psprintf("%s: %s", check->info->instance_url, reason),
-				   "ALTER SYSTEM SET pgsync_itsm.allowed_hosts = '…'; SELECT pg_reload_conf();");
+				   "ALTER SYSTEM SET pgsync_itsm.allowed_hosts = '...'; SELECT pg_reload_conf();");
 	return false;
 }
 

@@ -219,7 +219,7 @@ COMMENT ON COLUMN @extschema@.integration_field_mappings.target_class IS 'Class 
 COMMENT ON COLUMN @extschema@.integration_field_mappings.target_field IS 'Column there';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.expression IS 'Column of the source, or an SQL expression over its columns, run with the rights of the connection''s owner; :setting(name) stands for a setting; null: the field is left alone';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.kind IS 'What the value is: text and date are sent as they are, the others are looked up there first';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here → value there, one flat object, * for all others; alternatives as in Pipeline|Operational: the first that the instance has; a value that is not in it is sent as it is';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here to value there, one flat object, * for all others; alternatives as in Pipeline|Operational: the first that the instance has; a value that is not in it is sent as it is';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.on_unresolved IS 'When a look-up finds nothing: warn (leave the field out, say so), ignore (leave it out) or error (the record is not sent)';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.direction IS 'publish, subscribe or both';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.authority IS 'Whose value counts when the two sides differ: ours, theirs, newest, if_empty (ours where theirs is empty or was ours) or manual';
