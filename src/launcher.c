@@ -445,6 +445,17 @@ cancel_planner(Slot *slot, int64 run_id)
 	return kill(slot->planner_pid, SIGINT) == 0;
 }
 
+bool
+launcher_planner_attached(void)
+{
+	bool attached;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	attached = my_slot->planner != NULL;
+	LWLockRelease(shared->lock);
+	return attached;
+}
+
 long
 launcher_planner_pause_ms(void)
 {

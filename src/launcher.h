@@ -69,6 +69,9 @@ extern void launcher_set_planner_run(int64 run_id);
 /* Planner to worker: look now. */
 extern void launcher_wake_worker(void);
 
+/* Is there a planner that holds its place? */
+extern bool launcher_planner_attached(void);
+
 /* For how long the worker should not start a planner, the last one having failed. */
 extern long launcher_planner_pause_ms(void);
 

@@ -32,6 +32,9 @@
 /* Asked for but not possible now: no worker slot, or the last one failed. */
 #define START_AGAIN_MS 5000
 
+/* It has a process, but no place: it begins just now, or has just ended. */
+#define LOOK_AGAIN_MS 100
+
 /* The worker's: its planner, if it started one. */
 static BackgroundWorkerHandle *planner_handle = NULL;
 
@@ -173,7 +176,7 @@ planner_start(void)
 	long			 pause;
 
 	if (planner_is_there())
-		return 0;
+		return launcher_planner_attached() ? 0 : LOOK_AGAIN_MS;
 	pause = launcher_planner_pause_ms();
 	if (pause > 0)
 		return pause;

@@ -16,7 +16,7 @@ extern PGDLLEXPORT void planner_main(Datum arg);
 
 /*
  * For the worker: starts this database's planner unless there is one.  Returns
- * in how many milliseconds to ask again, 0 if it is there or on its way.
+ * in how many milliseconds to ask again, 0 if it is at work or has been started.
  */
 extern long planner_start(void);
 
