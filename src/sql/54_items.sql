@@ -426,6 +426,11 @@ BEGIN
         next_phase := pgsync_itsm.plan_phase(r);
     EXCEPTION WHEN query_canceled OR others THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, more = PG_EXCEPTION_HINT;
+        -- Interrupted before plan_timeout could have run out: somebody asked for it.
+        IF code = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+            PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
+            RETURN 'done';
+        END IF;
         PERFORM pgsync_itsm.fail_run(r.id, code, format('phase "%s": %s', r.phase, words), more);
         RETURN 'done';
     END;

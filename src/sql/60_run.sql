@@ -41,22 +41,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.finish_run(bigint, text) IS 'Ends a run: counts, steps, and the work space it leaves';
 
-CREATE FUNCTION pgsync_itsm.recover() RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
-     WHERE i.state = 'sent';
-    UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
-     WHERE l.state = 'sent';
-    -- The work space of a plan does not survive a crash: what was being planned is planned anew.
-    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
-     WHERE r.status = 'planning';
-    DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
-     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase <> 'recheck';
-    UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
-END;
-COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
-
 CREATE FUNCTION pgsync_itsm.worker_ready() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN pgsync_itsm.is_adopted();
@@ -471,6 +455,29 @@ BEGIN ATOMIC
      WHERE s.run_id = settle_steps.run_id AND s.step = c.step;
 END;
 COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Counts the steps of a run anew';
+
+CREATE FUNCTION pgsync_itsm.recover() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- What was on the wire through as many deaths as it has attempts is not tried again.
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = CASE WHEN i.attempts >= c.ceiling THEN 'dead' ELSE 'pending' END,
+           error_class = CASE WHEN i.attempts >= c.ceiling THEN 'INTERRUPTED' ELSE i.error_class END,
+           reason = CASE WHEN i.attempts >= c.ceiling THEN 'the worker ended before an answer was seen, each time; see the server log' ELSE i.reason END,
+           lease_until = NULL, generation = i.generation + 1
+      FROM (SELECT x.id, pgsync_itsm.setting(x.id, 'max_attempts')::integer AS ceiling FROM @extschema@.integration_connections AS x) AS c
+     WHERE i.state = 'sent' AND c.id = i.connection_id;
+    SELECT pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM @extschema@.integration_runs AS r WHERE r.status = 'running';
+    UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
+     WHERE l.state = 'sent';
+    -- The work space of a plan does not survive a crash: what was being planned is planned anew.
+    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
+     WHERE r.status = 'planning';
+    DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
+     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase <> 'recheck';
+    UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
+END;
+COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
 
 CREATE FUNCTION pgsync_itsm.count_request(connection_id uuid, run_id bigint, step text, writes boolean, subrequests integer, bytes_sent bigint, bytes_received bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -155,6 +155,8 @@ BEGIN
     IF r.status IN ('planned', 'needs_approval', 'queued') THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
     ELSE
+        -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
+        PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x SET cancel_requested = true WHERE x.id = r.id;
         PERFORM pgsync_itsm.wake();
     END IF;

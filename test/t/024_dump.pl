@@ -24,6 +24,8 @@ $old->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d', $old->connstr('postgres'
 my $key = $old->safe_psql('postgres', 'SHOW pgsync_itsm.key_file');
 $new->append_conf('postgresql.conf', "pgsync_itsm.key_file = '$key'\n");
 $new->reload;
+# roles are the cluster's, not the dump's
+$new->safe_psql('postgres', 'CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role');
 $new->safe_psql('postgres', 'CREATE DATABASE copy');
 $new->command_ok([ 'pg_restore', '--exit-on-error', '-d', $new->connstr('copy'), $dump ], 'restored without an error');
 for my $table (qw(integration_connections integration_sync_map integration_sync_log integration_runs integration_run_items

@@ -89,7 +89,7 @@ is($run->{status}, 'done', 'a token that expires is replaced');
 my $wrong = $node->safe_psql('postgres', "SELECT itsm_connect_servicenow('$city', '$url', '" . CLIENT_ID . "', "
 	  . sql_literal(secret_file('wrong')) . ", name => 'wrong')");
 like($node->safe_psql('postgres', "SELECT hint FROM itsm_test_connection('$wrong') WHERE \"check\" = 'token'"),
-	qr/client_credential/i, 'the test of a wrong secret names the usual reasons');
+	qr/client\.credential/i, 'the test of a wrong secret names the usual reasons');
 $node->safe_psql('postgres', "SELECT itsm_activate('$wrong')");
 my ($id) = $node->safe_psql('postgres', "SELECT itsm_publish('$city', connection_id => '$wrong')") =~ /(\d+)/;
 my ($rc, $out, $err) = $node->psql('postgres', "CALL itsm_wait($id)");
