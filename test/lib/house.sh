@@ -119,12 +119,24 @@ install_rights()
 	fi
 }
 
+# Is what is installed this very build?
+is_installed()
+{
+	local script
+	script=$(cd "$TOP" && ls pgsync_itsm--*.sql | tail -n 1)
+	cmp -s "$TOP/pgsync_itsm.so" "$PKGLIBDIR/pgsync_itsm.so" &&
+		cmp -s "$TOP/pgsync_itsm.control" "$SHAREDIR/extension/pgsync_itsm.control" &&
+		cmp -s "$TOP/$script" "$SHAREDIR/extension/$script"
+}
+
 # Builds, and installs into the server's own directories: PostgreSQL before 18 looks for an extension
 # nowhere else.  remove_installed undoes that, unless an earlier installation was there.
 install_build()
 {
 	local rights
 	(cd "$TOP" && "$MAKE" --no-print-directory -s PG_CONFIG="$PG_CONFIG" all) || fail "the build failed"
+	INSTALLED_HERE=no
+	is_installed && return
 	rights=$(install_rights) || exit 1
 	INSTALLED_HERE=yes
 	if [ -e "$SHAREDIR/extension/pgsync_itsm.control" ]
