@@ -20,9 +20,9 @@ struct json_object;
 /* Effective settings of one connection: member name -> text, all present. */
 typedef struct AdapterConnection
 {
-	const char *source_name;	/* registered data source, e.g. GetInSync */
-	const char *write_api;		/* "ire" or "instance" */
-	struct json_object *settings;	/* object of strings; owned by the caller */
+	const char		   *source_name; /* registered data source, e.g. GetInSync */
+	const char		   *write_api;	 /* "ire" or "instance" */
+	struct json_object *settings;	 /* object of strings; owned by the caller */
 } AdapterConnection;
 
 /* One item as pgsync_itsm.claim() returns it.  Absent texts are NULL. */
@@ -40,133 +40,129 @@ typedef struct AdapterItem
 	const char *parent_table;
 	const char *child_external_id;
 	const char *child_table;
-	const char *rel_type;		/* name of the relationship type */
-	const char *rel_type_id;	/* its sys_id */
+	const char *rel_type;	 /* name of the relationship type */
+	const char *rel_type_id; /* its sys_id */
 	int			attempts;
-	bool		in_doubt;		/* sent before, answer never seen: look first */
+	bool		in_doubt; /* sent before, answer never seen: look first */
 } AdapterItem;
 
 typedef enum OutcomeKind
 {
-	OUTCOME_DONE,				/* took effect (operation tells how) */
-	OUTCOME_UNCHANGED,			/* was so already */
-	OUTCOME_RETRY,				/* try again later */
-	OUTCOME_DEAD,				/* will not succeed as it is */
-	OUTCOME_RECHECKED,			/* in doubt, looked up, not there: create now */
-	OUTCOME_RELEASE				/* did not fit into the request: claim again */
+	OUTCOME_DONE,	   /* took effect (operation tells how) */
+	OUTCOME_UNCHANGED, /* was so already */
+	OUTCOME_RETRY,	   /* try again later */
+	OUTCOME_DEAD,	   /* will not succeed as it is */
+	OUTCOME_RECHECKED, /* in doubt, looked up, not there: create now */
+	OUTCOME_RELEASE	   /* did not fit into the request: claim again */
 } OutcomeKind;
 
 typedef struct AdapterOutcome
 {
 	OutcomeKind kind;
-	const char *operation;		/* create, update, delete, read, or NULL */
+	const char *operation; /* create, update, delete, read, or NULL */
 	const char *external_id;
 	const char *external_table;
 	const char *external_number;
-	const char *error_class;	/* platform code or HTTP_nnn, NULL if none */
-	const char *message;		/* plain words, bounded, NULL if none */
-	const char *not_taken;		/* JSON object field -> what was sent, or NULL */
-	const char *excerpt;		/* the answer's part for this item, JSON, bounded, or NULL */
+	const char *error_class; /* platform code or HTTP_nnn, NULL if none */
+	const char *message;	 /* plain words, bounded, NULL if none */
+	const char *not_taken;	 /* JSON object field -> what was sent, or NULL */
+	const char *excerpt;	 /* the answer's part for this item, JSON, bounded, or NULL */
 } AdapterOutcome;
 
 typedef struct AdapterLookup
 {
-	int64		lookup_id;
-	int			generation;
-	const char *kind;
-	const char *target;			/* class or column the kind needs, or "" */
-	int			nkeys;
+	int64		 lookup_id;
+	int			 generation;
+	const char	*kind;
+	const char	*target; /* class or column the kind needs, or "" */
+	int			 nkeys;
 	const char **keys;
-	int			nfields;
-	const char **fields;		/* columns wanted back in attrs */
+	int			 nfields;
+	const char **fields; /* columns wanted back in attrs */
 } AdapterLookup;
 
 /* One answer row; several rows for one key mean several matches. */
 typedef struct AdapterLookupRow
 {
-	int			lookup;			/* index into the lookups given */
-	const char *key;			/* as it was asked */
+	int			lookup; /* index into the lookups given */
+	const char *key;	/* as it was asked */
 	const char *external_id;
 	const char *external_table;
 	const char *label;
-	const char *attrs;			/* JSON object of strings or NULL */
+	const char *attrs; /* JSON object of strings or NULL */
 } AdapterLookupRow;
 
 typedef struct AdapterLookupResult
 {
-	OutcomeKind *kinds;			/* per lookup: DONE, RETRY, DEAD, RELEASE */
-	const char **error_classes;
-	const char **messages;
-	int			nrows;
+	OutcomeKind		 *kinds; /* per lookup: DONE, RETRY, DEAD, RELEASE */
+	const char		**error_classes;
+	const char		**messages;
+	int				  nrows;
 	AdapterLookupRow *rows;
 } AdapterLookupResult;
 
 typedef struct AdapterRequest
 {
 	const char *method;
-	char	   *path;			/* with query, begins with '/' */
-	char	   *body;			/* NULL if none */
+	char	   *path; /* with query, begins with '/' */
+	char	   *body; /* NULL if none */
 	size_t		body_len;
 	const char *content_type;
-	int			nused;			/* the first nused items (lookups) travel in it */
-	bool		writes;			/* may change something there */
-	int			subrequests;	/* calls inside a Batch, else 0 */
-	int			timeout_ms;		/* for the whole transfer */
+	int			nused;		 /* the first nused items (lookups) travel in it */
+	bool		writes;		 /* may change something there */
+	int			subrequests; /* calls inside a Batch, else 0 */
+	int			timeout_ms;	 /* for the whole transfer */
 } AdapterRequest;
 
 typedef struct AdapterResponse
 {
-	int			status;			/* HTTP status; 0: no answer, see transport_class */
-	const char *transport_class;	/* RESOLVE, CONNECT, TLS, TIMEOUT, BROKEN, TOO_LARGE; NULL if answered */
+	int			status;			 /* HTTP status; 0: no answer, see transport_class */
+	const char *transport_class; /* RESOLVE, CONNECT, TLS, TIMEOUT, BROKEN, TOO_LARGE; NULL if answered */
 	const char *transport_message;
 	const char *content_type;
-	const char *body;			/* NUL-terminated, may contain NULs */
+	const char *body; /* NUL-terminated, may contain NULs */
 	size_t		body_len;
-	long		retry_after_s;	/* -1: none */
-	bool		rate_headers;	/* a rate-limit rule spoke */
+	long		retry_after_s; /* -1: none */
+	bool		rate_headers;  /* a rate-limit rule spoke */
 } AdapterResponse;
 
 /* What became of the request as a whole. */
 typedef enum ResponseVerdict
 {
-	RESPONSE_READABLE,			/* outcomes stand for each item */
-	RESPONSE_RETRY,				/* all items again later */
-	RESPONSE_REAUTHENTICATE,	/* token refused: fetch another, items again */
-	RESPONSE_PAUSE,				/* credentials or rights refused: pause the connection */
-	RESPONSE_DEAD				/* the request as such is refused */
+	RESPONSE_READABLE,		 /* outcomes stand for each item */
+	RESPONSE_RETRY,			 /* all items again later */
+	RESPONSE_REAUTHENTICATE, /* token refused: fetch another, items again */
+	RESPONSE_PAUSE,			 /* credentials or rights refused: pause the connection */
+	RESPONSE_DEAD			 /* the request as such is refused */
 } ResponseVerdict;
 
 typedef struct Adapter
 {
-	const char *platform;		/* "servicenow" */
+	const char *platform; /* "servicenow" */
 
 	/* How many items of this kind may share one request at the most (>= 1). */
-	int			(*max_items) (const AdapterConnection *conn, const char *entity_type,
-							  const char *action, bool in_doubt);
+	int (*max_items)(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt);
 
 	/* Items all share entity type class, action and in_doubt. nused >= 1. */
-	void		(*build) (const AdapterConnection *conn, const AdapterItem *items, int nitems,
-						  AdapterRequest *request);
+	void (*build)(const AdapterConnection *conn, const AdapterItem *items, int nitems, AdapterRequest *request);
 
 	/*
 	 * Fills outcomes[0..request->nused-1] when RESPONSE_READABLE; otherwise
 	 * error_class and message tell why.
 	 */
-	ResponseVerdict (*read) (const AdapterConnection *conn, const AdapterItem *items,
-							 const AdapterRequest *request, const AdapterResponse *response,
-							 AdapterOutcome *outcomes,
-							 const char **error_class, const char **message);
+	ResponseVerdict (*read)(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request,
+							const AdapterResponse *response, AdapterOutcome *outcomes, const char **error_class,
+							const char **message);
 
-	int			(*max_lookups) (const AdapterConnection *conn);
-	void		(*build_lookup) (const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
-								 AdapterRequest *request);
-	ResponseVerdict (*read_lookup) (const AdapterConnection *conn, const AdapterLookup *lookups,
-									const AdapterRequest *request, const AdapterResponse *response,
-									AdapterLookupResult *result,
-									const char **error_class, const char **message);
+	int (*max_lookups)(const AdapterConnection *conn);
+	void (*build_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
+						 AdapterRequest *request);
+	ResponseVerdict (*read_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups,
+								   const AdapterRequest *request, const AdapterResponse *response,
+								   AdapterLookupResult *result, const char **error_class, const char **message);
 
 	/* Are repetitions of this write harmless without a look-up first? */
-	bool		(*idempotent) (const AdapterConnection *conn, const char *entity_type, const char *action);
+	bool (*idempotent)(const AdapterConnection *conn, const char *entity_type, const char *action);
 } Adapter;
 
 extern const Adapter servicenow_adapter;
@@ -177,4 +173,4 @@ extern const Adapter *adapter_for(const char *platform);
 /* A setting's text; NULL if it is absent or empty. Borrowed from conn. */
 extern const char *adapter_setting(const AdapterConnection *conn, const char *name);
 
-#endif							/* PGSYNC_ITSM_ADAPTER_H */
+#endif /* PGSYNC_ITSM_ADAPTER_H */

@@ -26,10 +26,10 @@
 
 typedef struct WaitState
 {
-	int64		run_id;
-	char	   *said;			/* last progress line, in TopTransaction-proof memory */
+	int64		  run_id;
+	char		 *said; /* last progress line, in TopTransaction-proof memory */
 	MemoryContext memory;
-	bool		ended;
+	bool		  ended;
 } WaitState;
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_wait);
@@ -46,8 +46,8 @@ first_text(int column)
 static void
 run_query(const char *query, int64 run_id)
 {
-	Oid			types[1] = {INT8OID};
-	Datum		values[1] = {Int64GetDatum(run_id)};
+	Oid	  types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(run_id)};
 
 	if (SPI_execute_with_args(query, 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look at run " INT64_FORMAT, run_id);
@@ -68,9 +68,9 @@ say_progress(WaitState *state, const char *line)
 static void
 look(WaitState *state)
 {
-	char	   *status;
-	char	   *problem;
-	char	   *hint;
+	char *status;
+	char *problem;
+	char *hint;
 
 	run_query("SELECT status, line, problem, problem_hint FROM pgsync_itsm.wait_poll($1)", state->run_id);
 	status = first_text(1);
@@ -78,12 +78,10 @@ look(WaitState *state)
 	hint = first_text(4);
 	say_progress(state, first_text(2));
 	state->ended = status == NULL ||
-		(strcmp(status, "queued") != 0 && strcmp(status, "planning") != 0 && strcmp(status, "running") != 0);
+				   (strcmp(status, "queued") != 0 && strcmp(status, "planning") != 0 && strcmp(status, "running") != 0);
 	if (!state->ended && problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg_internal("%s", problem),
-				 hint ? errhint("%s", hint) : 0));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg_internal("%s", problem),
+						hint ? errhint("%s", hint) : 0));
 }
 
 static void
@@ -91,22 +89,20 @@ report(WaitState *state)
 {
 	run_query("SELECT * FROM pgsync_itsm.wait_report($1)", state->run_id);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		ereport(NOTICE,
-				(errmsg_internal("%s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1))));
+		ereport(NOTICE, (errmsg_internal("%s", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1))));
 }
 
 static void
 fail_unless_through(WaitState *state)
 {
-	char	   *through;
+	char *through;
 
 	run_query("SELECT pgsync_itsm.went_through($1)::text", state->run_id);
 	through = first_text(1);
 	if (through == NULL || strcmp(through, "true") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("run " INT64_FORMAT " did not go through", state->run_id),
-				 errhint("SELECT * FROM integration_sync_log_errors;")));
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+						errmsg("run " INT64_FORMAT " did not go through", state->run_id),
+						errhint("SELECT * FROM integration_sync_log_errors;")));
 }
 
 /* Sleeps with neither transaction nor snapshot; a cancel or a shutdown ends it. */
@@ -125,8 +121,7 @@ refuse_transaction_block(FunctionCallInfo fcinfo, int64 run_id)
 
 	if (call == NULL || !IsA(call, CallContext) || call->atomic)
 		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("itsm_wait() cannot run inside a transaction block"),
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION), errmsg("itsm_wait() cannot run inside a transaction block"),
 				 errdetail("The worker sees a run only after the transaction that queued it has committed."),
 				 errhint("COMMIT; CALL itsm_wait(" INT64_FORMAT ");", run_id)));
 }
@@ -140,13 +135,11 @@ refuse_transaction_block(FunctionCallInfo fcinfo, int64 run_id)
 Datum
 pgsync_itsm_wait(PG_FUNCTION_ARGS)
 {
-	WaitState	state = {0};
-	bool		strict = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	WaitState state = {0};
+	bool	  strict = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("run_id must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("run_id must not be null")));
 	state.run_id = PG_GETARG_INT64(0);
 	refuse_transaction_block(fcinfo, state.run_id);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
