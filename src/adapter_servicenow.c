@@ -81,13 +81,28 @@ by_ire(const AdapterConnection *conn)
 	return strcmp(conn->write_api, "ire") == 0;
 }
 
+/*
+ * Identification takes relationships between CIs only. A software model is
+ * none (servicenow-api 10.4), so runs_on_as = relation writes its row straight
+ * into cmdb_rel_ci.
+ */
+static bool
+relation_by_ire(const AdapterConnection *conn, const char *entity_type)
+{
+	const char *runs_on_as = adapter_setting(conn, "runs_on_as");
+
+	if (!by_ire(conn) || !servicenow_is_relation(entity_type))
+		return false;
+	return strcmp(entity_type, "runs_on") != 0 || runs_on_as == NULL || strcmp(runs_on_as, "relation") != 0;
+}
+
 /* What goes through identification may be repeated, and so may what names its record; a Table POST may not. */
 static bool
 idempotent(const AdapterConnection *conn, const char *entity_type, const char *action)
 {
 	if (strcmp(action, "CREATE") != 0 || servicenow_is_ci(entity_type))
 		return true;
-	return by_ire(conn) && servicenow_is_relation(entity_type);
+	return relation_by_ire(conn, entity_type);
 }
 
 static Route
@@ -101,7 +116,7 @@ route_of(const AdapterConnection *conn, const char *entity_type, const char *act
 		return ROUTE_CALL;
 	if (servicenow_is_ci(entity_type) && (create || strcmp(action, "UPDATE") == 0))
 		return ROUTE_CIS;
-	if (servicenow_is_relation(entity_type) && create)
+	if (create && relation_by_ire(conn, entity_type))
 		return ROUTE_RELATIONS;
 	return ROUTE_BATCH;
 }

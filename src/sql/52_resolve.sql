@@ -212,7 +212,7 @@ BEGIN
          WHERE p.run_id = run.id AND p.verdict = 'NEW' AND p.parent_type IS NULL
            AND p.entity_type NOT IN ('company', 'contact', 'contract', 'software_product')));
     -- Where relationships are written one by one, nothing but a look keeps the platform from having a row twice.
-    IF pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' THEN
+    IF pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' OR pgsync_itsm.setting(run.connection_id, 'runs_on_as') = 'relation' THEN
         PERFORM pgsync_itsm.ask(run, 'relation', '', ARRAY(
             SELECT pm.external_id || '/' || cm.external_id || '/' || rt.external_id
               FROM pgsync_itsm.plan_records AS p
@@ -221,6 +221,7 @@ BEGIN
               JOIN @extschema@.integration_references AS rt ON rt.connection_id = run.connection_id AND rt.kind = 'relation_type'
                AND rt.key = lower(pgsync_itsm.relation_type(run.connection_id, p.entity_type, p.attrs ->> 'bidirectional' = 'true'))
              WHERE p.run_id = run.id AND p.parent_type IS NOT NULL AND p.entity_type <> 'covers'
+               AND (pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' OR p.entity_type = 'runs_on')
                AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = run.connection_id
                                   AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id)), chunk => 50);
     END IF;

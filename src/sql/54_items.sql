@@ -36,7 +36,8 @@ BEGIN ATOMIC
          payload, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
          rel_type, rel_type_id, reason, warnings)
     SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
-           left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key), 300), p.verdict,
+           left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name,
+                         coalesce(a.name, p.parent_key) || ' > ' || coalesce(b.name, p.child_key), p.native_key), 300), p.verdict,
            CASE WHEN p.verdict IN ('CREATE', 'UPDATE') THEN 'planned' WHEN p.verdict = 'MISMATCH' THEN 'held'
                 WHEN p.verdict = 'MATCH' THEN 'planned' WHEN p.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
            CASE WHEN p.parent_type IS NULL THEN p.payload END,
@@ -46,6 +47,8 @@ BEGIN ATOMIC
       FROM pgsync_itsm.plan_records AS p
       LEFT JOIN @extschema@.integration_references AS r
         ON r.connection_id = (run).connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
+      LEFT JOIN pgsync_itsm.plan_records AS a ON a.run_id = p.run_id AND a.entity_type = p.parent_type AND a.entity_id = p.parent_id
+      LEFT JOIN pgsync_itsm.plan_records AS b ON b.run_id = p.run_id AND b.entity_type = p.child_type AND b.entity_id = p.child_id
       JOIN (SELECT k.entity_type, k.class, f.* FROM (SELECT DISTINCT q.entity_type, q.class FROM pgsync_itsm.plan_records AS q WHERE q.run_id = (run).id) AS k
              CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS f) AS s
         ON s.entity_type = p.entity_type AND s.class IS NOT DISTINCT FROM p.class
@@ -272,6 +275,8 @@ CREATE FUNCTION pgsync_itsm.scope_words(run @extschema@.integration_runs) RETURN
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN (SELECT CASE WHEN c.profiles > 0 AND c.scoped = 0 AND NOT (run).partial
                     THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', c.profiles, (run).namespace_id)
+                    WHEN pgsync_itsm.setting((run).connection_id, 'runs_on_as') = 'relation'
+                    THEN 'runs_on_as = relation makes relationship rows that point at models, which are not CIs: dependency views there may break'
                END
           FROM (SELECT count(*) AS profiles, count(*) FILTER (WHERE p.attrs ->> 'scope' <> 'none') AS scoped
                   FROM pgsync_itsm.plan_records AS p WHERE p.run_id = (run).id AND p.entity_type = 'deployment_profile') AS c);

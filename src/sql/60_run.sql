@@ -15,6 +15,22 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.fail_run(bigint, text, text, text) IS 'Ends a run that cannot go on, with the reason';
 
+-- A run's end is when the log has grown; a bounded piece at a time, so that no run pays for a year.
+CREATE FUNCTION pgsync_itsm.purge_log() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kept interval := nullif(current_setting('pgsync_itsm.log_retention', true), '')::interval;
+BEGIN
+    IF kept > interval '0' THEN
+        DELETE FROM @extschema@.integration_sync_log AS l
+         WHERE l.ctid = ANY (ARRAY(SELECT x.ctid FROM @extschema@.integration_sync_log AS x
+                                    WHERE x.created_at < now() - kept LIMIT 20000));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention';
+
 CREATE FUNCTION pgsync_itsm.finish_run(run_id bigint, status text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -37,6 +53,7 @@ BEGIN
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
+    PERFORM pgsync_itsm.purge_log();
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.finish_run(bigint, text) IS 'Ends a run: counts, steps, and the work space it leaves';
