@@ -173,6 +173,15 @@ BEGIN ATOMIC
                     WHERE m.connection_id = (run).connection_id AND m.entity_type = p.entity_type AND m.entity_id <> p.entity_id
                       AND m.state <> 'gone' AND lower(m.published_name) = pgsync_itsm.name_key(p.payload ->> 'name')
                       AND m.external_table = p.class);
+    -- A partial plan does not see the other one of two that were held: it holds what the last full plan held for its name.
+    UPDATE pgsync_itsm.plan_records AS p SET verdict = 'MISMATCH', reason = h.reason
+      FROM @extschema@.integration_run_items AS h
+     WHERE p.run_id = (run).id AND (run).partial AND p.verdict = 'NEW'
+       AND p.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
+       AND h.run_id = (SELECT max(r.id) FROM @extschema@.integration_runs AS r
+                        WHERE r.connection_id = (run).connection_id AND NOT r.partial AND r.status IN ('planned', 'needs_approval', 'running', 'done'))
+       AND h.entity_type = p.entity_type AND h.entity_id = p.entity_id AND h.action = 'MISMATCH' AND h.external_id IS NULL
+       AND pgsync_itsm.name_key(h.label) = pgsync_itsm.name_key(left(p.payload ->> 'name', 300));
 END;
 COMMENT ON FUNCTION pgsync_itsm.plan_collisions(@extschema@.integration_runs) IS 'Holds new records whose name another record here already has';
 

@@ -294,8 +294,9 @@ BEGIN
      WHERE i.run_id = r.id AND i.state = 'planned';
     UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', started_at = coalesce(x.started_at, now())
      WHERE x.id = r.id;
+    -- A pilot is not the first publish: what it leaves out still has to be shown to a person once.
     UPDATE @extschema@.integration_connections AS c SET first_publish_at = now()
-     WHERE c.id = r.connection_id AND c.first_publish_at IS NULL;
+     WHERE c.id = r.connection_id AND c.first_publish_at IS NULL AND r.applications IS NULL;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.release_items(bigint) IS 'Lets the worker send what a run planned';

@@ -83,7 +83,19 @@ $node->safe_psql('postgres', "UPDATE applications SET short_description = 'elsew
 ok(settled(), 'the change of another tenant is collected');
 is($sim->stats->{writes}, 0, 'and not sent');
 
-# a cancelled run, and its retry
+# two of one name are held by the first publish; a change of one of them does not let it slip through
+$node->safe_psql('postgres', "UPDATE applications SET short_description = 'still held' WHERE id = 'aaaaaaaa-0001-4000-8000-000000000002'");
+ok(settled(), 'a change of a held application');
+is($node->safe_psql('postgres', "SELECT count(*) FROM integration_sync_map WHERE entity_id = 'aaaaaaaa-0001-4000-8000-000000000002'"), '0', 'it stays held');
+
+# deleted here: retired there, and left there
+my $gone = $node->safe_psql('postgres', "SELECT entity_id FROM integration_sync_map WHERE entity_type = 'application' AND entity_id <> '$sage' ORDER BY entity_id DESC LIMIT 1");
+$node->safe_psql('postgres', "DELETE FROM applications WHERE id = '$gone'");
+ok(settled(), 'a deleted application');
+my ($retired) = grep { ($_->{correlation_id} // '') eq $gone } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} };
+is($retired->{operational_status}, '6', 'is retired there, not deleted');
+
+# every application at once
 $node->safe_psql('postgres', "UPDATE applications SET description = description || '!' WHERE name IS NOT NULL");
 ok(settled(), 'a change of every application');
 $sim->stop;
