@@ -22,7 +22,7 @@ BEGIN ATOMIC
         ('publish_retired', 'false', ARRAY['true', 'false'], 'publish what is retired and was never published'),
         ('send_number', 'false', ARRAY['true', 'false'], 'send APP-0042 as the number of a Business Application'),
         ('life_cycle_write', 'both', ARRAY['pair', 'legacy', 'both'], 'life-cycle columns, legacy status columns, or both'),
-        ('offering_parent', 'off', NULL, 'parent of service offerings: off, service_type, or the name of a technical service there'),
+        ('offering_parent', 'off', NULL, 'parent of service offerings: off, or the name of a technical service there'),
         ('default_owner', NULL, NULL, 'e-mail or user name of the IT owner where the portfolio names none'),
         ('create_companies', 'true', ARRAY['true', 'false'], 'create vendors and manufacturers that are missing there'),
         ('create_contacts', 'false', ARRAY['true', 'false'], 'create users that are missing there'),
@@ -104,6 +104,10 @@ BEGIN
     IF name = 'max_changes' AND value !~ '^[0-9]{1,9}%?$' THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number of records, or a share such as 20%.';
+    END IF;
+    IF name = 'offering_parent' AND value = 'service_type' THEN
+        RAISE EXCEPTION 'offering_parent cannot be service_type'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Give the name of a technical service there, or off.';
     END IF;
     IF name = 'reference_ttl' THEN
         PERFORM value::interval;

@@ -262,7 +262,7 @@ BEGIN
     END IF;
     SELECT * INTO taken FROM pgsync_itsm.take_changes();
     FOR c IN
-        SELECT i.id, i.namespace_id, i.first_publish_at IS NOT NULL AS confirm
+        SELECT i.id, i.namespace_id, false AS confirm
           FROM @extschema@.integration_connections AS i
          WHERE i.is_active AND i.sync_schedule = 'on_change'
     LOOP

@@ -173,7 +173,7 @@ BEGIN
         PERFORM pgsync_itsm.want_keys(run.id, 'deployment_profile', 'parent', ARRAY(SELECT unnest(run.applications)::text));
         PERFORM pgsync_itsm.plan_read(run, 'deployment_profile');
         PERFORM pgsync_itsm.want_keys(run.id, r.entity_type, 'parent',
-                   ARRAY(SELECT split_part(p.native_key, '/', 2) FROM pgsync_itsm.plan_records AS p
+                   ARRAY(SELECT substr(p.native_key, strpos(p.native_key, '/') + 1) FROM pgsync_itsm.plan_records AS p
                           WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile'))
            FROM unnest(ARRAY['depends_on', 'runs_on']) AS r(entity_type);
     END IF;
@@ -189,15 +189,14 @@ BEGIN
     ON CONFLICT DO NOTHING;
     -- The ends of a relationship that is gone have to be looked at too, or its removal could not be told from a scope change.
     INSERT INTO pgsync_itsm.run_keys (run_id, entity_type, match_by, key)
-    SELECT DISTINCT run.id, e.entity_type, 'key', split_part(em.native_key, '/', 2)
+    SELECT DISTINCT run.id, em.entity_type, 'key', substr(em.native_key, strpos(em.native_key, '/') + 1)
       FROM pgsync_itsm.run_keys AS k
       JOIN pgsync_itsm.plan_types() AS pt ON pt.entity_type = k.entity_type AND pt.is_relation
       JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
-       AND m.parent_id = pgsync_itsm.entity_id(pt.parent_type, k.key)
-      CROSS JOIN LATERAL (VALUES (pt.parent_type, m.parent_id), (pt.child_type, m.child_id)) AS e(entity_type, id)
+       AND pgsync_itsm.entity_id(pt.parent_type, k.key) IN (m.parent_id, m.child_id)
       JOIN @extschema@.integration_sync_map AS em
-        ON em.connection_id = run.connection_id AND em.entity_type = e.entity_type AND em.entity_id = e.id
+        ON em.connection_id = run.connection_id AND em.entity_id IN (m.parent_id, m.child_id) AND em.parent_id IS NULL
      WHERE k.run_id = run.id AND k.match_by = 'parent'
     ON CONFLICT DO NOTHING;
     -- Companies are few, and any of them may be somebody's vendor.
@@ -228,13 +227,13 @@ BEGIN
                WHEN r.entity_type IN ('deployment_profile', 'it_service') AND coalesce(r.attrs ->> 'scope', 'none') = 'none'
                     THEN ARRAY['SKIP', CASE WHEN m.id IS NULL THEN 'sync scope is none'
                                             ELSE 'sync scope went back to none: left there as it is, no longer updated' END]
-               WHEN r.entity_type = 'contract' AND coalesce(r.attrs ->> 'is_internal', 'true') = 'true' AND r.attrs ->> 'vendor_name' IS NOT NULL
-                    THEN ARRAY['SKIP', 'internal chargeback contract: never published']
-               WHEN r.entity_type = 'contract' AND r.attrs ->> 'vendor_name' IS NULL
+               WHEN r.entity_type = 'contract' AND coalesce(btrim(r.attrs ->> 'vendor_name'), '') = ''
                     THEN ARRAY['SKIP', 'no vendor is named: might be an internal contract, not published']
+               WHEN r.entity_type = 'contract' AND r.attrs ->> 'is_internal' IS DISTINCT FROM 'false'
+                    THEN ARRAY['SKIP', 'internal chargeback contract: never published']
                WHEN r.entity_type = 'contract' AND r.attrs ->> 'conflicting' = 'true'
                     THEN ARRAY['MISMATCH', 'records of this contract disagree on its dates']
-               WHEN r.entity_type = 'company' AND coalesce(r.attrs ->> 'is_internal', 'false') = 'true'
+               WHEN r.entity_type = 'company' AND coalesce(r.attrs ->> 'is_internal', 'false') <> 'false'
                     THEN ARRAY['DROP', 'internal organization']
                WHEN r.entity_type = 'contact' AND NOT create_contacts THEN ARRAY['DROP', 'contacts are matched, not created']
                WHEN r.attrs ->> 'retired' = 'true' AND m.id IS NULL AND NOT publish_retired
@@ -308,6 +307,8 @@ BEGIN
                                        CASE WHEN w.kind LIKE 'life_cycle%' THEN w.kind ELSE '' END, w.keys);
     END LOOP;
     PERFORM pgsync_itsm.ask_cached(run, 'user', '', ARRAY[pgsync_itsm.setting(run.connection_id, 'default_owner')]);
+    PERFORM pgsync_itsm.ask_cached(run, 'name', 'cmdb_ci_service_technical',
+                                   ARRAY[nullif(pgsync_itsm.setting(run.connection_id, 'offering_parent'), 'off')]);
     PERFORM pgsync_itsm.ask_cached(run, 'relation_type', '', ARRAY(
         SELECT DISTINCT pgsync_itsm.relation_type(run.connection_id, k.entity_type, k.both_ways)
           FROM (SELECT DISTINCT p.entity_type, p.attrs ->> 'bidirectional' = 'true' AS both_ways FROM pgsync_itsm.plan_records AS p
@@ -352,7 +353,7 @@ BEGIN
            coalesce(a.matches, 0), now()
       FROM (SELECT DISTINCT ON (l.kind, l.target, lower(k.key)) l.kind, l.target, k.key FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(key)
              WHERE l.run_id = run.id AND l.state = 'done'
-               AND l.kind IN ('user', 'group', 'company', 'contract_model', 'relation_type', 'life_cycle')) AS q
+               AND l.kind IN ('user', 'group', 'company', 'contract_model', 'relation_type', 'life_cycle', 'name')) AS q
       LEFT JOIN LATERAL (
            SELECT (array_agg(x.external_id))[1] AS external_id, (array_agg(x.external_table))[1] AS external_table,
                   (array_agg(x.label))[1] AS label, (array_agg(x.attrs::text))[1]::json AS attrs,

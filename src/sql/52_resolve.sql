@@ -79,6 +79,34 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.resolved_fields(@extschema@.integration_runs, text) IS
 'Desired values of one entity type with references and choices resolved; what is left out and what makes a record unsendable';
 
+-- The service that the customer chose for all offerings; one that is not there, or there twice, is left out.
+CREATE FUNCTION pgsync_itsm.plan_offering_parent(run @extschema@.integration_runs, only_type text, version text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    chosen text := nullif(pgsync_itsm.setting(run.connection_id, 'offering_parent'), 'off');
+    parent text;
+BEGIN
+    IF chosen IS NULL OR only_type NOT IN ('it_service', 'deployment_profile') THEN
+        RETURN;
+    END IF;
+    SELECT r.external_id INTO parent FROM @extschema@.integration_references AS r
+     WHERE r.connection_id = run.connection_id AND r.kind = 'name' AND r.target = 'cmdb_ci_service_technical'
+       AND r.key = lower(chosen) AND r.matches = 1;
+    UPDATE pgsync_itsm.plan_records AS p
+       SET payload = x.payload, payload_hash = pgsync_itsm.content_hash(x.payload::text || '|' || p.class || '|' || version),
+           warnings = CASE WHEN parent IS NULL THEN coalesce(p.warnings, '[]') || to_jsonb(format('parent: no technical service there is called %s', chosen))
+                           ELSE p.warnings END
+      FROM pgsync_itsm.plan_records AS q
+     CROSS JOIN LATERAL (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) AS payload
+                           FROM (SELECT e.field, e.value, e.ord FROM json_each_text(q.payload) WITH ORDINALITY AS e(field, value, ord)
+                                 UNION ALL SELECT 'parent', parent, 1000000 WHERE parent IS NOT NULL) AS v) AS x
+     WHERE q.run_id = run.id AND q.entity_type = only_type AND q.class = 'service_offering' AND q.verdict IS NULL AND q.payload IS NOT NULL
+       AND p.run_id = q.run_id AND p.entity_type = q.entity_type AND p.entity_id = q.entity_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_offering_parent(@extschema@.integration_runs, text, text) IS 'Puts the chosen parent service into the payloads of service offerings';
+
 CREATE FUNCTION pgsync_itsm.plan_resolve(run @extschema@.integration_runs, only_type text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -93,6 +121,7 @@ BEGIN
                    string_agg(r.fatal, '; ' ORDER BY r.ord) AS fatal
               FROM pgsync_itsm.resolved_fields(run, only_type) AS r GROUP BY r.entity_id) AS f
      WHERE p.run_id = run.id AND p.entity_type = only_type AND p.entity_id = f.entity_id;
+    PERFORM pgsync_itsm.plan_offering_parent(run, only_type, version);
     -- Mandatory columns matter when a record is made: an update does not have to repeat them.
     UPDATE pgsync_itsm.plan_records AS p
        SET verdict = 'ERROR', reason = format('mandatory there and empty here: %s', c.names)
@@ -223,7 +252,8 @@ BEGIN
     -- Where relationships are written one by one, nothing but a look keeps the platform from having a row twice.
     IF pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance' OR pgsync_itsm.setting(run.connection_id, 'runs_on_as') = 'relation' THEN
         PERFORM pgsync_itsm.ask(run, 'relation', '', ARRAY(
-            SELECT pm.external_id || '/' || cm.external_id || '/' || rt.external_id
+            SELECT CASE WHEN p.entity_type = 'depends_on' AND pgsync_itsm.setting(run.connection_id, 'csdm_profile') = 'csdm'
+                        THEN cm.external_id || '/' || pm.external_id ELSE pm.external_id || '/' || cm.external_id END || '/' || rt.external_id
               FROM pgsync_itsm.plan_records AS p
               JOIN @extschema@.integration_sync_map AS pm ON pm.connection_id = run.connection_id AND pm.entity_type = p.parent_type AND pm.entity_id = p.parent_id
               JOIN @extschema@.integration_sync_map AS cm ON cm.connection_id = run.connection_id AND cm.entity_type = p.child_type AND cm.entity_id = p.child_id
@@ -374,7 +404,9 @@ BEGIN
               LEFT JOIN @extschema@.integration_sync_map AS m
                 ON m.connection_id = run.connection_id AND m.entity_type = e.type AND m.entity_id = e.id AND m.state <> 'gone'
              WHERE q.run_id = run.id AND q.parent_type IS NOT NULL AND q.verdict = 'CREATE'
-               AND coalesce(o.verdict, 'SKIP') NOT IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH') AND m.id IS NULL) AS b
+               -- What was left out by a rule takes its new relationships with it, published before or not.
+               AND CASE WHEN o.verdict = 'SKIP' THEN true
+                        ELSE coalesce(o.verdict, 'SKIP') NOT IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH') AND m.id IS NULL END) AS b
      WHERE p.run_id = run.id AND p.entity_type = b.rel AND p.entity_id = b.rel_id;
 END
 $$;

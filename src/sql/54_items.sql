@@ -83,6 +83,9 @@ BEGIN ATOMIC
             WHERE coalesce(a.value, '') <> '' AND a.field NOT LIKE '\_%' AND i.payload ->> a.field IS NULL
               AND a.field NOT IN ('name', 'correlation_id', 'vendor_contract', 'it_application_owner', 'contract_model')
               AND a.value = coalesce(i.old_values ->> a.field, a.value)
+              -- What is left out because it does not resolve there is not empty here.
+              AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(coalesce(i.warnings, '[]')) AS w(words)
+                               WHERE starts_with(w.words, a.field || ':') OR starts_with(w.words, 'column ' || a.field || ' '))
            HAVING count(*) > 0) AS c
      WHERE i.run_id = (run).id AND i.action = 'UPDATE' AND m.created_by_us;
 END;
@@ -143,6 +146,7 @@ BEGIN
                   UNION ALL SELECT 'name', m.published_name) AS c) AS v
      WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key'
        AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
+       AND v.payload ->> 'operational_status' IS NOT NULL
        AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
     ON CONFLICT DO NOTHING;
 END
@@ -259,7 +263,7 @@ BEGIN
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,
            phase = 'apply', approval_reason = why, planned_at = now(),
-           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), advice)
+           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), nullif(advice, ''))
      WHERE r.id = run.id;
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id;
@@ -273,13 +277,17 @@ COMMENT ON FUNCTION pgsync_itsm.plan_finish(@extschema@.integration_runs) IS 'En
 
 CREATE FUNCTION pgsync_itsm.scope_words(run @extschema@.integration_runs) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT CASE WHEN c.profiles > 0 AND c.scoped = 0 AND NOT (run).partial
+RETURN (SELECT concat_ws('; ', CASE WHEN c.profiles > 0 AND c.scoped = 0 AND NOT (run).partial
                     THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', c.profiles, (run).namespace_id)
                     WHEN pgsync_itsm.setting((run).connection_id, 'runs_on_as') = 'relation'
                     THEN 'runs_on_as = relation makes relationship rows that point at models, which are not CIs: dependency views there may break'
-               END
-          FROM (SELECT count(*) AS profiles, count(*) FILTER (WHERE p.attrs ->> 'scope' <> 'none') AS scoped
-                  FROM pgsync_itsm.plan_records AS p WHERE p.run_id = (run).id AND p.entity_type = 'deployment_profile') AS c);
+               END,
+               CASE WHEN c.offerings > 0 AND pgsync_itsm.setting((run).connection_id, 'offering_parent') = 'off'
+                    THEN format('%s offerings will have no parent service there (offering_parent = off)', c.offerings) END)
+          FROM (SELECT count(*) FILTER (WHERE p.entity_type = 'deployment_profile') AS profiles,
+                       count(*) FILTER (WHERE p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none') AS scoped,
+                       count(*) FILTER (WHERE p.class = 'service_offering' AND p.verdict = 'CREATE') AS offerings
+                  FROM pgsync_itsm.plan_records AS p WHERE p.run_id = (run).id AND p.parent_type IS NULL) AS c);
 COMMENT ON FUNCTION pgsync_itsm.scope_words(@extschema@.integration_runs) IS 'Says so when no profile is in scope, and which call changes it';
 
 CREATE FUNCTION pgsync_itsm.release_items(run_id bigint) RETURNS void
@@ -310,7 +318,7 @@ DECLARE
 BEGIN
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
     FOR t IN SELECT DISTINCT i.entity_type FROM @extschema@.integration_run_items AS i
-              WHERE i.run_id = run.id AND i.state = 'planned' AND i.source_hash IS NOT NULL
+              WHERE i.run_id = run.id AND i.state = 'planned' AND (i.source_hash IS NOT NULL OR i.action = 'DELETE' OR i.payload_hash = 'retired')
     LOOP
         PERFORM pgsync_itsm.read_keys(run.id, run.connection_id, t, NULL, 'key');
     END LOOP;
@@ -321,12 +329,29 @@ BEGIN
       LEFT JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = j.entity_type AND p.entity_id = j.entity_id
      WHERE i.run_id = run.id AND j.id = i.id AND i.state = 'planned' AND i.source_hash IS NOT NULL
        AND p.source_hash IS DISTINCT FROM i.source_hash;
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'it is here again', updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
+       AND EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id);
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
+    -- Another run may have been faster: nothing is made twice, nothing newer is overwritten.
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'published since the plan', updated_at = now()
+      FROM @extschema@.integration_sync_map AS m
+     WHERE i.run_id = run.id AND i.state = 'planned' AND m.connection_id = i.connection_id
+       AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+       AND (i.action = 'CREATE' AND (i.parent_id IS NULL OR m.rel_type IS NOT DISTINCT FROM i.rel_type)
+            OR i.action IN ('UPDATE', 'CLEAR') AND m.last_synced_at > run.planned_at);
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'already removed', updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
+                          AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.external_id = i.external_id);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'skipped', reason = 'what it connects changed since the plan', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.parent_id IS NOT NULL
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
        AND EXISTS (SELECT FROM @extschema@.integration_run_items AS e
-                    WHERE e.run_id = run.id AND e.state = 'refused' AND e.action = 'CREATE' AND e.entity_id IN (i.parent_id, i.child_id));
+                    WHERE e.run_id = run.id AND e.state = 'refused' AND e.action IN ('CREATE', 'UPDATE', 'MATCH')
+                      AND (e.entity_type, e.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id))
+                      AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
+                                         AND m.entity_type = e.entity_type AND m.entity_id = e.entity_id));
     PERFORM pgsync_itsm.release_items(run.id);
 END
 $$;

@@ -53,6 +53,10 @@ BEGIN
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
+    -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about.
+    UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
+      FROM @extschema@.integration_runs AS r
+     WHERE r.id = run_id AND c.id = r.connection_id AND r.partial AND r.origin = 'on_change' AND status IN ('failed', 'cancelled');
     PERFORM pgsync_itsm.purge_log();
 END
 $$;

@@ -177,7 +177,7 @@ BEGIN
         RAISE EXCEPTION 'run % has not ended: it is %', r.id, replace(r.status, '_', ' ')
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
     END IF;
-    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, r.confirm) AS p;
+    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, false) AS p;
     RETURN id;
 END
 $$;
@@ -211,10 +211,24 @@ DECLARE
     r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
     n bigint;
 BEGIN
+    IF r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
+           SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running')) THEN
+        RAISE EXCEPTION 'dead items of run % cannot be queued again now', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('It is %s, or another run of its connection is at work.', replace(r.status, '_', ' ')),
+                  HINT = format('SELECT itsm_publish(%L);', r.namespace_id);
+    END IF;
+    -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
-       SET state = 'pending', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
+       SET state = 'pending', in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
-       AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class);
+       AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class)
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS n
+                        WHERE n.entity_id = i.entity_id AND n.entity_type = i.entity_type AND n.connection_id = i.connection_id
+                          AND n.run_id > i.run_id AND n.state IN ('done', 'unchanged', 'pending', 'sent'))
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                        WHERE i.action = 'CREATE' AND i.parent_id IS NULL AND m.connection_id = i.connection_id
+                          AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id);
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
         UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = r.id AND x.status = 'done';
