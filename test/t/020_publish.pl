@@ -106,6 +106,18 @@ for my $strategy (qw(ire instance))
 				  WHERE w.namespace_id = '$city' AND p.sn_sync_scope = '$scope->[0]' AND p.dp_type <> 'cost_bundle'"),
 			"$strategy: $scope->[1] holds the profiles of scope $scope->[0]");
 	}
+	is_deeply(correlations($there->{cmdb_ci_spkg}),
+		wanted($node, $id, 'software_package',
+			"SELECT DISTINCT l.software_product_id FROM deployment_profile_software_products l
+			   JOIN software_products s ON s.id = l.software_product_id WHERE s.namespace_id = '$city'"),
+		"$strategy: software packages are the linked products");
+	is_deeply([ grep { /^[0-9a-f-]{36}$/ } @{ correlations($there->{service_offering}) } ],
+		[ sort @{ wanted($node, $id, 'it_service',
+				"SELECT id FROM it_services WHERE namespace_id = '$city' AND (sn_sync_scope IS NULL AND NOT is_internal_only OR sn_sync_scope = 'technical_service_offering')") },
+			@{ wanted($node, $id, 'deployment_profile',
+				"SELECT p.id FROM deployment_profiles p JOIN workspaces w ON w.id = p.workspace_id
+				  WHERE w.namespace_id = '$city' AND p.sn_sync_scope = 'technical_service_offering' AND p.dp_type <> 'cost_bundle'") } ],
+		"$strategy: offerings are the shared services and the profiles of that scope");
 	is_deeply(relations_there($sim),
 		[ sort @{ relations_wanted($node, $id) }, split /\n/, $node->safe_psql('postgres',
 			"SELECT parent_id || ' > ' || child_id || ' : ' || rel_type FROM integration_sync_map WHERE entity_type = 'sends_data_to'") ],
