@@ -42,8 +42,16 @@ typedef struct AdapterItem
 	const char *child_table;
 	const char *rel_type;	 /* name of the relationship type */
 	const char *rel_type_id; /* its sys_id */
+	int64		bundle;		 /* same number: one application's, better sent together; 0: nobody's */
 	int			attempts;
 	bool		in_doubt; /* sent before, answer never seen: look first */
+
+	/*
+	 * Keys of a relationship's ends.  An end without external id is an item
+	 * that was given in the same call, before this one, under that native key.
+	 */
+	const char *parent_native_key;
+	const char *child_native_key;
 } AdapterItem;
 
 typedef enum OutcomeKind
@@ -63,10 +71,11 @@ typedef struct AdapterOutcome
 	const char *external_id;
 	const char *external_table;
 	const char *external_number;
-	const char *error_class; /* platform code or HTTP_nnn, NULL if none */
-	const char *message;	 /* plain words, bounded, NULL if none */
-	const char *not_taken;	 /* JSON object field -> what was sent, or NULL */
-	const char *excerpt;	 /* the answer's part for this item, JSON, bounded, or NULL */
+	const char *error_class;   /* platform code or HTTP_nnn, NULL if none */
+	const char *message;	   /* plain words, bounded, NULL if none */
+	const char *not_taken;	   /* JSON object field -> what was sent, or NULL */
+	const char *excerpt;	   /* the answer's part for this item, JSON, bounded, or NULL */
+	int			retry_after_s; /* of RETRY, as the platform told for this item; 0: it did not */
 } AdapterOutcome;
 
 typedef struct AdapterLookup
@@ -104,6 +113,7 @@ typedef struct AdapterLookupResult
 typedef struct AdapterRequest
 {
 	const char *method;
+	const char *api;  /* what a rate-limit rule tells apart, e.g. "batch"; a constant */
 	char	   *path; /* with query, begins with '/' */
 	char	   *body; /* NULL if none */
 	size_t		body_len;
@@ -130,36 +140,94 @@ typedef struct AdapterResponse
 typedef enum ResponseVerdict
 {
 	RESPONSE_READABLE,		 /* outcomes stand for each item */
-	RESPONSE_RETRY,			 /* all items again later */
+	RESPONSE_RETRY,			 /* all items again later: the platform is in no state to answer */
+	RESPONSE_THROTTLED,		 /* the same, because we ask too much: nothing was done */
+	RESPONSE_SPLIT,			 /* too much for one request, or one item spoils it: again in halves */
 	RESPONSE_REAUTHENTICATE, /* token refused: fetch another, items again */
 	RESPONSE_PAUSE,			 /* credentials or rights refused: pause the connection */
-	RESPONSE_DEAD			 /* the request as such is refused */
+	RESPONSE_DEAD /* the request as such is refused: in halves, until the item that is to blame stands alone */
 } ResponseVerdict;
+
+/* A rate-limit rule that counted sub-requests of a batch, as their answers say. */
+typedef struct AdapterRate
+{
+	const char *rule;	   /* its name there */
+	int64		limit;	   /* an hour, -1: not told */
+	int64		reset;	   /* UNIX seconds, -1: not told */
+	int			counted;   /* sub-requests that it counted */
+	bool		exhausted; /* it refused one of them */
+} AdapterRate;
+
+#define ADAPTER_MAX_RATES 4
+
+/* What an answer says beside its outcomes.  Zeroed by the caller. */
+typedef struct AdapterReport
+{
+	const char *error_class; /* of all verdicts but READABLE */
+	const char *message;
+	int			nrates;
+	AdapterRate rates[ADAPTER_MAX_RATES];
+} AdapterReport;
+
+#define ADAPTER_MAX_KINDS 24
+
+/* What may share a request: items of all these kinds, in the order of their ids. */
+typedef struct AdapterLane
+{
+	int			max_records; /* items that are no relationships, at the most (>= 1) */
+	int			max_items;	 /* all of them (>= 1); 1: one call an item */
+	int			nkinds;
+	const char *entity_types[ADAPTER_MAX_KINDS];
+	const char *actions[ADAPTER_MAX_KINDS];
+	bool		ends_inside; /* a relationship may travel with the creation of its ends */
+} AdapterLane;
+
+/*
+ * A line of the table of outcomes: what the adapter makes of what comes back.
+ * Texts are constants.
+ */
+typedef struct AdapterRule
+{
+	const char *layer; /* transport, http, limit, code, ... */
+	const char *match; /* error class, status or code */
+	const char
+		*outcome; /* done, unchanged, retry, retry_after, reauthenticate, split, lookup_first, dead, pause_connection */
+	const char *reason; /* in plain words */
+	const char *hint;	/* what the user can do; NULL where there is nothing to do */
+} AdapterRule;
 
 typedef struct Adapter
 {
 	const char *platform; /* "servicenow" */
 
-	/* How many items of this kind may share one request at the most (>= 1). */
-	int (*max_items)(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt);
+	const AdapterRule *rules;
+	int				   nrules;
 
-	/* Items all share entity type class, action and in_doubt. nused >= 1. */
-	void (*build)(const AdapterConnection *conn, const AdapterItem *items, int nitems, AdapterRequest *request);
+	/* What may travel with an item of this kind; the kind itself is among it. */
+	void (*lane)(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt,
+				 AdapterLane *lane);
 
 	/*
-	 * Fills outcomes[0..request->nused-1] when RESPONSE_READABLE; otherwise
-	 * error_class and message tell why.
+	 * Items are of one lane and share in_doubt.  The first nused (>= 1) of them
+	 * travel; what is left is given to the next call.
 	 */
+	void (*build)(const AdapterConnection *conn, const AdapterItem *items, int nitems, AdapterRequest *request);
+
+	/* Fills outcomes[0..request->nused-1] when RESPONSE_READABLE. */
 	ResponseVerdict (*read)(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request,
-							const AdapterResponse *response, AdapterOutcome *outcomes, const char **error_class,
-							const char **message);
+							const AdapterResponse *response, AdapterOutcome *outcomes, AdapterReport *report);
 
 	int (*max_lookups)(const AdapterConnection *conn);
 	void (*build_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
 						 AdapterRequest *request);
 	ResponseVerdict (*read_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups,
 								   const AdapterRequest *request, const AdapterResponse *response,
-								   AdapterLookupResult *result, const char **error_class, const char **message);
+								   AdapterLookupResult *result, AdapterReport *report);
+
+	/* A cheap question that tells whether the platform is there again; READABLE if so. */
+	void (*build_probe)(const AdapterConnection *conn, AdapterRequest *request);
+	ResponseVerdict (*read_probe)(const AdapterConnection *conn, const AdapterResponse *response,
+								  AdapterReport *report);
 
 	/* Are repetitions of this write harmless without a look-up first? */
 	bool (*idempotent)(const AdapterConnection *conn, const char *entity_type, const char *action);

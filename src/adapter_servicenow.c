@@ -125,24 +125,32 @@ route_of(const AdapterConnection *conn, const char *entity_type, const char *act
  * Links to shared records bring few new CIs each, so more of them fit than
  * CIs; an application and its profiles are a tree, where they do not.
  */
-static int
-max_items(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt)
+static void
+lane_of(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt, AdapterLane *lane)
 {
 	int cis = servicenow_limit(conn, "batch_items", 500, 500);
 
+	memset(lane, 0, sizeof(*lane));
+	lane->nkinds = 1;
+	lane->entity_types[0] = entity_type;
+	lane->actions[0] = action;
 	switch (route_of(conn, entity_type, action, in_doubt))
 	{
 		case ROUTE_CIS:
-			return cis;
+			lane->max_items = cis;
+			break;
 		case ROUTE_RELATIONS:
-			return strcmp(entity_type, "consumes") == 0 ? cis : cis * 4;
+			lane->max_items = strcmp(entity_type, "consumes") == 0 ? cis : cis * 4;
+			break;
 		case ROUTE_BATCH:
 		case ROUTE_RECHECK:
-			return Min(cis, SERVICENOW_BATCH_SUBS);
+			lane->max_items = Min(cis, SERVICENOW_BATCH_SUBS);
+			break;
 		case ROUTE_CALL:
+			lane->max_items = 1;
 			break;
 	}
-	return 1;
+	lane->max_records = lane->max_items;
 }
 
 static int
@@ -361,13 +369,11 @@ read_whole(const AdapterConnection *conn, const AdapterItem *items, const Adapte
 
 static ResponseVerdict
 read_answer(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request,
-			const AdapterResponse *response, AdapterOutcome *outcomes, const char **error_class, const char **message)
+			const AdapterResponse *response, AdapterOutcome *outcomes, AdapterReport *report)
 {
 	Route			 route = route_of(conn, items[0].entity_type, items[0].action, items[0].in_doubt);
 	ServicenowAnswer answer = {.verdict = RESPONSE_READABLE};
 
-	*error_class = NULL;
-	*message = NULL;
 	if (all_refused(conn, items, request->nused, route, outcomes))
 		return RESPONSE_READABLE;
 	if (route == ROUTE_CALL)
@@ -376,9 +382,28 @@ read_answer(const AdapterConnection *conn, const AdapterItem *items, const Adapt
 		read_whole(conn, items, request, route, response, &answer, outcomes);
 	if (answer.verdict != RESPONSE_READABLE)
 	{
-		*error_class = answer.error_class;
-		*message = answer.message;
+		report->error_class = answer.error_class;
+		report->message = answer.message;
 	}
+	return answer.verdict;
+}
+
+/* The same question as for nothing: one property. */
+static void
+build_probe(const AdapterConnection *conn, AdapterRequest *request)
+{
+	memset(request, 0, sizeof(*request));
+	servicenow_request_nothing(request);
+}
+
+static ResponseVerdict
+read_probe(const AdapterConnection *conn, const AdapterResponse *response, AdapterReport *report)
+{
+	ServicenowAnswer answer;
+
+	servicenow_answer_open(response, &answer);
+	report->error_class = answer.error_class;
+	report->message = answer.message;
 	return answer.verdict;
 }
 
@@ -391,11 +416,13 @@ build_lookup(const AdapterConnection *conn, const AdapterLookup *lookups, int nl
 
 const Adapter servicenow_adapter = {
 	.platform = "servicenow",
-	.max_items = max_items,
+	.lane = lane_of,
 	.build = build,
 	.read = read_answer,
 	.max_lookups = max_lookups,
 	.build_lookup = build_lookup,
 	.read_lookup = servicenow_lookup_read,
+	.build_probe = build_probe,
+	.read_probe = read_probe,
 	.idempotent = idempotent,
 };

@@ -86,6 +86,9 @@ fill_item(AdapterItem *item, struct json_object *from)
 	item->child_table = text_of(from, "child_table");
 	item->rel_type = text_of(from, "rel_type");
 	item->rel_type_id = text_of(from, "rel_type_id");
+	item->bundle = json_int(from, "bundle", 0);
+	item->parent_native_key = text_of(from, "parent_native_key");
+	item->child_native_key = text_of(from, "child_native_key");
 	item->attempts = (int) json_int(from, "attempts", 1);
 	item->in_doubt = json_boolean(from, "in_doubt", false);
 	if (item->entity_type == NULL || item->action == NULL)
@@ -204,7 +207,7 @@ put_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 static const char *
 verdict_word(ResponseVerdict verdict)
 {
-	static const char *const words[] = {"readable", "retry", "reauthenticate", "pause", "dead"};
+	static const char *const words[] = {"readable", "retry", "throttled", "split", "reauthenticate", "pause", "dead"};
 
 	return words[verdict];
 }
@@ -317,15 +320,14 @@ adapter_read(PG_FUNCTION_ARGS)
 	AdapterItem		 *items = items_argument(fcinfo, &n);
 	AdapterOutcome	 *outcomes = palloc0(sizeof(AdapterOutcome) * n);
 	ResponseVerdict	  verdict;
-	const char		 *error_class = NULL;
-	const char		 *message = NULL;
+	AdapterReport	  report = {0};
 
 	InitMaterializedSRF(fcinfo, 0);
 	response_argument(fcinfo, &response);
 	adapter->build(&conn, items, n, &request);
-	verdict = adapter->read(&conn, items, &request, &response, outcomes, &error_class, &message);
+	verdict = adapter->read(&conn, items, &request, &response, outcomes, &report);
 	if (verdict != RESPONSE_READABLE)
-		put_verdict(fcinfo, 11, verdict, 5, error_class, message);
+		put_verdict(fcinfo, 11, verdict, 5, report.error_class, report.message);
 	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
 		put_outcome(fcinfo, &items[i], &outcomes[i]);
 	return (Datum) 0;
@@ -375,15 +377,14 @@ adapter_read_lookup(PG_FUNCTION_ARGS)
 	int					n;
 	AdapterLookup	   *lookups = lookups_argument(fcinfo, &n);
 	ResponseVerdict		verdict;
-	const char		   *error_class = NULL;
-	const char		   *message = NULL;
+	AdapterReport		report = {0};
 
 	InitMaterializedSRF(fcinfo, 0);
 	response_argument(fcinfo, &response);
 	adapter->build_lookup(&conn, lookups, n, &request);
-	verdict = adapter->read_lookup(&conn, lookups, &request, &response, &result, &error_class, &message);
+	verdict = adapter->read_lookup(&conn, lookups, &request, &response, &result, &report);
 	if (verdict != RESPONSE_READABLE)
-		put_verdict(fcinfo, 10, verdict, 3, error_class, message);
+		put_verdict(fcinfo, 10, verdict, 3, report.error_class, report.message);
 	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
 		put_lookup_rows(fcinfo, lookups, i, &result);
 	return (Datum) 0;
@@ -395,13 +396,15 @@ adapter_limits(PG_FUNCTION_ARGS)
 {
 	AdapterConnection conn;
 	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	AdapterLane		  lane;
 	char			 *entity_type = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	char			 *action = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	Datum			  values[3];
 	bool			  nulls[3] = {false};
 
 	InitMaterializedSRF(fcinfo, 0);
-	values[0] = Int32GetDatum(adapter->max_items(&conn, entity_type, action, PG_GETARG_BOOL(4)));
+	adapter->lane(&conn, entity_type, action, PG_GETARG_BOOL(4), &lane);
+	values[0] = Int32GetDatum(lane.max_items);
 	values[1] = BoolGetDatum(adapter->idempotent(&conn, entity_type, action));
 	values[2] = Int32GetDatum(adapter->max_lookups(&conn));
 	put_row(fcinfo, values, nulls);

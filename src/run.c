@@ -179,8 +179,11 @@ limit_is_for(const ConnectionLimit *limit, const QueueBatch *batch)
 static int
 items_per_request(Connection *conn, const QueueBatch *batch)
 {
-	int max = conn->adapter->max_items(&conn->settings->conn, batch->entity_type, batch->action, batch->in_doubt);
+	AdapterLane lane;
+	int			max;
 
+	conn->adapter->lane(&conn->settings->conn, batch->entity_type, batch->action, batch->in_doubt, &lane);
+	max = lane.max_items;
 	if (limit_is_for(&conn->limit, batch))
 		max = Min(max, conn->limit.max);
 	return Max(max, 1);
@@ -424,6 +427,7 @@ read_answer(Transfer *transfer, const HttpResult *result)
 	const Adapter			*adapter = transfer->conn->adapter;
 	const AdapterConnection *conn = &transfer->settings->conn;
 	AdapterResponse			 response;
+	AdapterReport			 report = {0};
 
 	transfer->outcomes = palloc0(sizeof(AdapterOutcome) * transfer->n);
 	prepare_found(&transfer->found, transfer->n);
@@ -436,11 +440,13 @@ read_answer(Transfer *transfer, const HttpResult *result)
 	}
 	fill_response(&response, result);
 	if (transfer->kind == TRANSFER_LOOKUP)
-		transfer->verdict = adapter->read_lookup(conn, transfer->lookups, &transfer->request, &response,
-												 &transfer->found, &transfer->error_class, &transfer->message);
+		transfer->verdict =
+			adapter->read_lookup(conn, transfer->lookups, &transfer->request, &response, &transfer->found, &report);
 	else
-		transfer->verdict = adapter->read(conn, transfer->items, &transfer->request, &response, transfer->outcomes,
-										  &transfer->error_class, &transfer->message);
+		transfer->verdict =
+			adapter->read(conn, transfer->items, &transfer->request, &response, transfer->outcomes, &report);
+	transfer->error_class = report.error_class;
+	transfer->message = report.message;
 }
 
 static void
@@ -641,6 +647,8 @@ settle_answer(Transfer *transfer)
 			settle_readable(transfer);
 			break;
 		case RESPONSE_RETRY:
+		case RESPONSE_THROTTLED:
+		case RESPONSE_SPLIT:
 			settle_again(transfer);
 			break;
 		case RESPONSE_REAUTHENTICATE:

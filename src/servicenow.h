@@ -167,8 +167,7 @@ extern void servicenow_lookup_build(const AdapterConnection *conn, const Adapter
 									AdapterRequest *request);
 extern ResponseVerdict servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups,
 											  const AdapterRequest *request, const AdapterResponse *response,
-											  AdapterLookupResult *result, const char **error_class,
-											  const char **message);
+											  AdapterLookupResult *result, AdapterReport *report);
 
 /* A request that asks for one property: for when all items were refused before sending. */
 extern void servicenow_request_nothing(AdapterRequest *request);

@@ -1083,8 +1083,7 @@ read_all(const AdapterConnection *conn, const AdapterLookup *lookups, const int 
 /* Outcomes and rows of all look-ups that travelled; the verdict is about the Batch. */
 ResponseVerdict
 servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups, const AdapterRequest *request,
-					   const AdapterResponse *response, AdapterLookupResult *result, const char **error_class,
-					   const char **message)
+					   const AdapterResponse *response, AdapterLookupResult *result, AdapterReport *report)
 {
 	int				 n = request->nused;
 	int				*parts = palloc(sizeof(int) * n);
@@ -1103,8 +1102,8 @@ servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *looku
 	}
 	if (total > 0)
 		servicenow_answer_whole(response, "the Batch API", &answer);
-	*error_class = answer.error_class;
-	*message = answer.message;
+	report->error_class = answer.error_class;
+	report->message = answer.message;
 	if (answer.verdict == RESPONSE_READABLE)
 		read_all(conn, lookups, parts, n, servicenow_batch_open(answer.root, total, &serviced), result);
 	return answer.verdict;
