@@ -58,6 +58,7 @@ struct HttpEngine
 	int					  mux;
 	bool				  has_mux;
 	int64				  deadline_us; /* monotonic; -1 = libcurl has no timer */
+	int64				  phases_us;   /* monotonic: next look at how long phases last */
 	dlist_head			  active;
 	dlist_head			  finished;
 	dlist_head			  taken;
@@ -92,6 +93,8 @@ struct HttpTransfer
 	char			   host[MAX_HOST];
 	bool			   https;
 	int				   timeout_ms;
+	int64			   begun_us;	/* monotonic */
+	bool			   phase_ended; /* ended by us: a phase took too long */
 	char			   content_type[128];
 	char			   rate_rule[64];
 	char			   message[MAX_MESSAGE];
@@ -770,17 +773,38 @@ http_busy(const HttpEngine *engine)
 long
 http_deadline_ms(const HttpEngine *engine)
 {
+	int64 deadline = engine->deadline_us;
 	int64 left;
 
 	if (!dlist_is_empty(unconstify(dlist_head *, &engine->finished)))
 		return 0;
-	if (engine->deadline_us < 0)
+	if (!dlist_is_empty(unconstify(dlist_head *, &engine->active)))
+		deadline = deadline < 0 ? engine->phases_us : Min(deadline, engine->phases_us);
+	if (deadline < 0)
 		return -1;
-	left = engine->deadline_us - monotonic_us();
+	left = deadline - monotonic_us();
 	return left <= 0 ? 0 : (long) ((left + 999) / 1000);
 }
 
 /* ------------------------------------------------------------ one transfer */
+
+/* How often to look whether a phase lasts too long: libcurl itself knows only the sum of the first three. */
+static int64
+phase_interval_us(void)
+{
+	int shortest = Min(Min(pgsync_itsm_resolve_timeout, pgsync_itsm_connect_timeout), pgsync_itsm_tls_timeout);
+
+	if (pgsync_itsm_first_byte_timeout > 0)
+		shortest = Min(shortest, pgsync_itsm_first_byte_timeout);
+	return Max((int64) shortest * 1000 / 4, 20 * 1000);
+}
+
+/* All that comes before a request; each part has a limit of its own, see check_phases(). */
+static long
+connection_timeout(void)
+{
+	return (long) pgsync_itsm_resolve_timeout + pgsync_itsm_connect_timeout + pgsync_itsm_tls_timeout;
+}
 
 /* Who may be spoken to, how, and what is never done. */
 static bool
@@ -801,7 +825,7 @@ set_policy(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 	ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT) == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip") == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) pgsync_itsm_connect_timeout) == CURLE_OK;
+	ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connection_timeout()) == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) transfer->timeout_ms) == CURLE_OK;
 	return ok;
 }
@@ -917,7 +941,10 @@ new_transfer(HttpEngine *engine, const HttpRequest *request)
 	transfer->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : pgsync_itsm_request_timeout;
 	transfer->body_max = (size_t) pgsync_itsm_max_response_size * 1024;
 	transfer->result.started_at = GetCurrentTimestamp();
+	transfer->begun_us = monotonic_us();
 	forget_headers(transfer);
+	if (dlist_is_empty(&engine->active))
+		engine->phases_us = transfer->begun_us + phase_interval_us();
 	dlist_push_tail(&engine->active, &transfer->node);
 	engine->busy++;
 	return transfer;
@@ -1049,33 +1076,52 @@ is_connected(CURL *easy)
 	return port > 0 || time_of(easy, CURLINFO_CONNECT_TIME_T) > 0;
 }
 
-/* Which phase a timeout hit; before TIMEOUT nothing of the request was sent. */
-static const char *
-timeout_phase(HttpTransfer *transfer, const char **class)
+typedef enum HttpPhase
+{
+	PHASE_RESOLVE,
+	PHASE_CONNECT,
+	PHASE_TLS,
+	PHASE_FIRST_BYTE,
+	PHASE_BODY
+} HttpPhase;
+
+/* Before PHASE_FIRST_BYTE nothing of a request was sent. */
+static const struct
+{
+	const char *class;
+	const char *words;
+	const int  *limit_ms; /* NULL, 0: only the whole request has a limit */
+} phases[] = {
+	[PHASE_RESOLVE] = {"RESOLVE", "resolving the name", &pgsync_itsm_resolve_timeout},
+	[PHASE_CONNECT] = {"CONNECT", "connecting", &pgsync_itsm_connect_timeout},
+	[PHASE_TLS] = {"TLS", "agreeing on TLS", &pgsync_itsm_tls_timeout},
+	[PHASE_FIRST_BYTE] = {"TIMEOUT", "waiting for the first byte of the answer", &pgsync_itsm_first_byte_timeout},
+	[PHASE_BODY] = {"TIMEOUT", "reading the answer", NULL},
+};
+
+/* What a transfer is at, and since when, in microseconds after its beginning. */
+static HttpPhase
+phase_of(HttpTransfer *transfer, int64 *since_us)
 {
 	CURL *easy = transfer->easy;
 
-	*class = "TIMEOUT";
+	*since_us = time_of(easy, CURLINFO_PRETRANSFER_TIME_T);
 	if (transfer->answering)
-		return "reading the answer";
-	if (time_of(easy, CURLINFO_PRETRANSFER_TIME_T) > 0)
-		return "waiting for the first byte of the answer";
-	if (time_of(easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
-	{
-		*class = "RESOLVE";
-		return "resolving the name";
-	}
+		return PHASE_BODY;
+	if (*since_us > 0)
+		return PHASE_FIRST_BYTE;
+	*since_us = time_of(easy, CURLINFO_NAMELOOKUP_TIME_T);
+	if (*since_us == 0)
+		return PHASE_RESOLVE;
 	if (!is_connected(easy))
-	{
-		*class = "CONNECT";
-		return "connecting";
-	}
-	if (transfer->https && time_of(easy, CURLINFO_APPCONNECT_TIME_T) == 0)
-	{
-		*class = "TLS";
-		return "agreeing on TLS";
-	}
-	return "waiting for the first byte of the answer";
+		return PHASE_CONNECT;
+	if (!transfer->https)
+		return PHASE_FIRST_BYTE;
+	*since_us = Max(*since_us, time_of(easy, CURLINFO_CONNECT_TIME_T));
+	if (time_of(easy, CURLINFO_APPCONNECT_TIME_T) == 0)
+		return PHASE_TLS;
+	*since_us = time_of(easy, CURLINFO_APPCONNECT_TIME_T);
+	return PHASE_FIRST_BYTE;
 }
 
 static const char *
@@ -1120,10 +1166,12 @@ describe_failure(HttpTransfer *transfer, CURLcode code)
 	result->error_class = transfer->too_large ? "TOO_LARGE" : class_of(code);
 	if (code == CURLE_OPERATION_TIMEDOUT)
 	{
-		const char *phase = timeout_phase(transfer, &result->error_class);
+		int64	  since_us;
+		HttpPhase phase = phase_of(transfer, &since_us);
 
+		result->error_class = phases[phase].class;
 		snprintf(transfer->message, sizeof(transfer->message), "timed out after %.1f s while %s (%s)",
-				 (double) result->elapsed_us / 1000000, phase, transfer->host);
+				 (double) result->elapsed_us / 1000000, phases[phase].words, transfer->host);
 	}
 	else if (strcmp(result->error_class, "TOO_LARGE") == 0)
 		snprintf(transfer->message, sizeof(transfer->message),
@@ -1167,7 +1215,7 @@ finish_transfer(HttpTransfer *transfer, CURLcode code)
 	long		status = 0;
 	long		connections = 0;
 
-	result->elapsed_us = (int64) time_of(transfer->easy, CURLINFO_TOTAL_TIME_T);
+	result->elapsed_us = monotonic_us() - transfer->begun_us;
 	(void) curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connections);
 	result->reused = connections == 0;
 	count_bytes(transfer);
@@ -1203,6 +1251,38 @@ collect_finished(HttpEngine *engine)
 			continue;
 		(void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
 		finish_transfer((HttpTransfer *) transfer, code);
+	}
+}
+
+static bool
+phase_is_over(HttpTransfer *transfer, int64 now)
+{
+	int64	  since_us;
+	HttpPhase phase = phase_of(transfer, &since_us);
+	int		  limit_ms = phases[phase].limit_ms ? *phases[phase].limit_ms : 0;
+
+	return limit_ms > 0 && now - transfer->begun_us - since_us > (int64) limit_ms * 1000;
+}
+
+/* Ends the transfers that have been too long at one thing. */
+static void
+check_phases(HttpEngine *engine)
+{
+	int64			   now = monotonic_us();
+	dlist_mutable_iter iter;
+
+	if (now < engine->phases_us || dlist_is_empty(&engine->active))
+		return;
+	engine->phases_us = now + phase_interval_us();
+	dlist_foreach_modify (iter, &engine->active)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (!transfer->in_multi || !phase_is_over(transfer, now))
+			continue;
+		curl_multi_remove_handle(engine->multi, transfer->easy);
+		transfer->in_multi = false;
+		finish_transfer(transfer, CURLE_OPERATION_TIMEDOUT);
 	}
 }
 
@@ -1259,6 +1339,7 @@ http_drive(HttpEngine *engine, bool readable)
 			more = true;
 	}
 	collect_finished(engine);
+	check_phases(engine);
 	unblock_signals(&saved);
 	if (code != CURLM_OK)
 		elog(ERROR, "libcurl failed: %s", curl_multi_strerror(code));

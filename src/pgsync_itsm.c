@@ -35,11 +35,16 @@ int	  pgsync_itsm_slow_poll = 30;
 int	  pgsync_itsm_log_retention = 90 * 24 * 60;
 int	  pgsync_itsm_plan_timeout = 10 * 60 * 1000;
 int	  pgsync_itsm_lock_timeout = 10 * 1000;
+int	  pgsync_itsm_resolve_timeout = 5 * 1000;
 int	  pgsync_itsm_connect_timeout = 10 * 1000;
+int	  pgsync_itsm_tls_timeout = 10 * 1000;
+int	  pgsync_itsm_first_byte_timeout = 0;
 int	  pgsync_itsm_request_timeout = 90 * 1000;
 int	  pgsync_itsm_max_response_size = 64 * 1024;
 int	  pgsync_itsm_debounce = 2 * 1000;
 int	  pgsync_itsm_lease = 300;
+int	  pgsync_itsm_retry_delay = 1000;
+int	  pgsync_itsm_retry_delay_max = 60 * 1000;
 
 extern PGDLLEXPORT void _PG_init(void);
 
@@ -201,8 +206,15 @@ define_number_settings(void)
 			   &pgsync_itsm_plan_timeout, 10 * 60 * 1000, 1000, INT_MAX, GUC_UNIT_MS);
 	define_int("pgsync_itsm.lock_timeout", "Longest wait for a lock while a source is read.", &pgsync_itsm_lock_timeout,
 			   10 * 1000, 10, INT_MAX, GUC_UNIT_MS);
-	define_int("pgsync_itsm.connect_timeout", "Longest time to resolve, connect and agree on TLS.",
-			   &pgsync_itsm_connect_timeout, 10 * 1000, 100, 600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.resolve_timeout", "Longest time to find a host's address.", &pgsync_itsm_resolve_timeout,
+			   5 * 1000, 100, 600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.connect_timeout", "Longest time to reach a host.", &pgsync_itsm_connect_timeout, 10 * 1000,
+			   100, 600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.tls_timeout", "Longest time to agree on TLS.", &pgsync_itsm_tls_timeout, 10 * 1000, 100,
+			   600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.first_byte_timeout",
+			   "Longest wait for the first byte of an answer; 0: as long as the whole request may take.",
+			   &pgsync_itsm_first_byte_timeout, 0, 0, 3600 * 1000, GUC_UNIT_MS);
 	define_int("pgsync_itsm.request_timeout", "Longest time for one request, unless its kind has its own.",
 			   &pgsync_itsm_request_timeout, 90 * 1000, 100, 3600 * 1000, GUC_UNIT_MS);
 	define_int("pgsync_itsm.max_response_size", "Size at which an answer is cut off and counts as failed.",
@@ -211,6 +223,10 @@ define_number_settings(void)
 			   &pgsync_itsm_debounce, 2 * 1000, 0, 3600 * 1000, GUC_UNIT_MS);
 	define_int("pgsync_itsm.lease", "Time after which what a worker claimed may be claimed again.", &pgsync_itsm_lease,
 			   300, 10, 86400, GUC_UNIT_S);
+	define_int("pgsync_itsm.retry_delay", "Delay before the second attempt; it doubles with each further one.",
+			   &pgsync_itsm_retry_delay, 1000, 1, 3600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.retry_delay_max", "Longest delay between two attempts, unless the platform asks for more.",
+			   &pgsync_itsm_retry_delay_max, 60 * 1000, 1, 24 * 3600 * 1000, GUC_UNIT_MS);
 }
 
 void

@@ -25,15 +25,20 @@ extern char *pgsync_itsm_allow_insecure_hosts;
 extern char *pgsync_itsm_https_proxy;
 extern char *pgsync_itsm_ca_file;
 extern char *pgsync_itsm_site;
-extern int	 pgsync_itsm_slow_poll;			/* s */
-extern int	 pgsync_itsm_log_retention;		/* min, as PostgreSQL has no unit above it to store; 0 = for ever */
-extern int	 pgsync_itsm_plan_timeout;		/* ms */
-extern int	 pgsync_itsm_lock_timeout;		/* ms */
-extern int	 pgsync_itsm_connect_timeout;	/* ms */
-extern int	 pgsync_itsm_request_timeout;	/* ms */
-extern int	 pgsync_itsm_max_response_size; /* kB */
-extern int	 pgsync_itsm_debounce;			/* ms */
-extern int	 pgsync_itsm_lease;				/* s */
+extern int	 pgsync_itsm_slow_poll;			 /* s */
+extern int	 pgsync_itsm_log_retention;		 /* min, as PostgreSQL has no unit above it to store; 0 = for ever */
+extern int	 pgsync_itsm_plan_timeout;		 /* ms */
+extern int	 pgsync_itsm_lock_timeout;		 /* ms */
+extern int	 pgsync_itsm_resolve_timeout;	 /* ms */
+extern int	 pgsync_itsm_connect_timeout;	 /* ms */
+extern int	 pgsync_itsm_tls_timeout;		 /* ms */
+extern int	 pgsync_itsm_first_byte_timeout; /* ms; 0: as long as the whole request may take */
+extern int	 pgsync_itsm_request_timeout;	 /* ms */
+extern int	 pgsync_itsm_max_response_size;	 /* kB */
+extern int	 pgsync_itsm_debounce;			 /* ms */
+extern int	 pgsync_itsm_lease;				 /* s */
+extern int	 pgsync_itsm_retry_delay;		 /* ms */
+extern int	 pgsync_itsm_retry_delay_max;	 /* ms */
 
 /*
  * The names in pgsync_itsm.databases, as char * palloc'd in the current
