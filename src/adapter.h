@@ -61,7 +61,8 @@ typedef enum OutcomeKind
 	OUTCOME_RETRY,	   /* try again later */
 	OUTCOME_DEAD,	   /* will not succeed as it is */
 	OUTCOME_RECHECKED, /* in doubt, looked up, not there: create now */
-	OUTCOME_RELEASE	   /* did not fit into the request: claim again */
+	OUTCOME_RELEASE,   /* nothing was done about it: claim again, as if it had not been claimed */
+	OUTCOME_AGAIN	   /* the same, though something may have been done: never an adapter's */
 } OutcomeKind;
 
 typedef struct AdapterOutcome
@@ -174,6 +175,7 @@ typedef struct AdapterReport
 /* What may share a request: items of all these kinds, in the order of their ids. */
 typedef struct AdapterLane
 {
+	const char *api;		 /* as in AdapterRequest */
 	int			max_records; /* items that are no relationships, at the most (>= 1) */
 	int			max_items;	 /* all of them (>= 1); 1: one call an item */
 	int			nkinds;
@@ -202,6 +204,9 @@ typedef struct Adapter
 
 	const AdapterRule *rules;
 	int				   nrules;
+
+	const char *lookup_api; /* as in AdapterRequest: of build_lookup() and build_probe() */
+	const char *probe_api;
 
 	/* What may travel with an item of this kind; the kind itself is among it. */
 	void (*lane)(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt,

@@ -121,6 +121,25 @@ route_of(const AdapterConnection *conn, const char *entity_type, const char *act
 	return ROUTE_BATCH;
 }
 
+/* A rate-limit rule is about one resource (servicenow-api 8). */
+static const char *
+api_name(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt)
+{
+	switch (route_of(conn, entity_type, action, in_doubt))
+	{
+		case ROUTE_CIS:
+		case ROUTE_RELATIONS:
+			return "identifyreconcile";
+		case ROUTE_BATCH:
+		case ROUTE_RECHECK:
+			return "batch";
+		case ROUTE_CALL:
+			break;
+	}
+	return servicenow_is_ci(entity_type) && strcmp(action, "CLEAR") != 0 && strcmp(action, "DELETE") != 0 ? "instance"
+																										  : "table";
+}
+
 /*
  * Links to shared records bring few new CIs each, so more of them fit than
  * CIs; an application and its profiles are a tree, where they do not.
@@ -134,6 +153,7 @@ lane_of(const AdapterConnection *conn, const char *entity_type, const char *acti
 	lane->nkinds = 1;
 	lane->entity_types[0] = entity_type;
 	lane->actions[0] = action;
+	lane->api = api_name(conn, entity_type, action, in_doubt);
 	switch (route_of(conn, entity_type, action, in_doubt))
 	{
 		case ROUTE_CIS:
@@ -416,6 +436,8 @@ build_lookup(const AdapterConnection *conn, const AdapterLookup *lookups, int nl
 
 const Adapter servicenow_adapter = {
 	.platform = "servicenow",
+	.lookup_api = "batch",
+	.probe_api = "table",
 	.lane = lane_of,
 	.build = build,
 	.read = read_answer,

@@ -22,8 +22,12 @@
 
 #include "connection.h"
 #include "json.h"
+#include "pgsync_itsm.h"
 #include "queue.h"
 #include "secrets.h"
+
+/* Changes of a connection are seen so late at the most, while one answer follows the other. */
+#define RECENT_MS 250
 
 /* A connection without work is kept, token and all, for so long. */
 #define KEEP_CONNECTION_MS (30 * 60 * 1000)
@@ -212,7 +216,9 @@ add_connection(Connections *connections, const pg_uuid_t *id)
 
 	conn->context = context;
 	conn->id = *id;
-	pace_init(&conn->pace, 1);
+	pace_init(&conn->pace);
+	queue_load_pace(id, &conn->pace);
+	dlist_init(&conn->ready);
 	dlist_push_tail(&connections->list, &conn->node);
 	return conn;
 }
@@ -226,11 +232,19 @@ drop_connection(Connection *conn)
 	MemoryContextDelete(conn->context);
 }
 
+static int64
+number_setting(const ConnectionSettings *settings, const char *name, int64 fallback)
+{
+	const char *value = adapter_setting(&settings->conn, name);
+
+	return value ? atoll(value) : fallback;
+}
+
 static void
 apply_settings(Connections *connections, Connection *conn, const QueueConnection *info)
 {
 	ConnectionSettings *settings = conn->settings;
-	const char		   *per_hour;
+	AdapterLane			lane;
 
 	if (settings == NULL || strcmp(settings->text, info->settings ? info->settings : "{}") != 0)
 	{
@@ -239,8 +253,12 @@ apply_settings(Connections *connections, Connection *conn, const QueueConnection
 		connection_release_settings(conn->settings);
 		conn->settings = settings;
 	}
-	per_hour = adapter_setting(&settings->conn, "requests_per_hour");
-	pace_set_limits(&conn->pace, Max(info->max_concurrency, 1), per_hour ? atoll(per_hour) : 0);
+	pace_set_limits(&conn->pace, Max(info->max_concurrency, 1), number_setting(settings, "requests_per_hour", 0),
+					(int) number_setting(settings, "max_share", 90),
+					(int) number_setting(settings, "breaker_failures", 5), pgsync_itsm_retry_delay,
+					pgsync_itsm_retry_delay_max);
+	conn->adapter->lane(&settings->conn, "application", "CREATE", false, &lane);
+	conn->bundled = lane.ends_inside;
 }
 
 /* Brings a connection up to date; throws what is wrong with it. */
@@ -338,13 +356,26 @@ connection_get(Connections *connections, const pg_uuid_t *id)
 		return NULL;
 	if (conn == NULL)
 		conn = add_connection(connections, id);
-	conn->used_at = GetCurrentTimestamp();
+	conn->used_at = conn->loaded_at = GetCurrentTimestamp();
 	error = try_load(connections, conn, info);
 	if (error == NULL)
 		return conn;
 	connection_pause(conn, "CONFIGURATION",
 					 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
 	return NULL;
+}
+
+Connection *
+connection_recent(Connections *connections, const pg_uuid_t *id)
+{
+	Connection *conn = find_connection(connections, id);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (conn == NULL || conn->stale || now < conn->loaded_at ||
+		TimestampDifferenceExceeds(conn->loaded_at, now, RECENT_MS))
+		return NULL;
+	conn->used_at = now;
+	return conn;
 }
 
 /* Forgets connections that have had nothing to do for long, or were paused. */
@@ -364,9 +395,9 @@ connection_forget(Connections *connections)
 }
 
 void
-connection_trouble(Connection *conn, const char *error_class, const char *message, long retry_after_s)
+connection_trouble(Connection *conn, const char *error_class, const char *message)
 {
-	(void) pace_pause(&conn->pace, GetCurrentTimestamp(), retry_after_s);
+	strlcpy(conn->trouble, error_class, sizeof(conn->trouble));
 	queue_connection_trouble(&conn->id, error_class, message);
 	conn->in_trouble = true;
 }
@@ -374,8 +405,40 @@ connection_trouble(Connection *conn, const char *error_class, const char *messag
 void
 connection_works(Connection *conn)
 {
-	pace_succeeded(&conn->pace);
 	if (conn->in_trouble)
 		queue_connection_trouble(&conn->id, NULL, NULL);
 	conn->in_trouble = false;
+}
+
+/* As in the column state of pgsync_itsm.connection_pace. */
+static const char *
+state_of(const Connection *conn)
+{
+	switch (conn->pace.breaker)
+	{
+		case PACE_OPEN:
+			return "open";
+		case PACE_HALF_OPEN:
+			return "half_open";
+		case PACE_CLOSED:
+			break;
+	}
+	if (conn->waits == PACE_WAIT_RULE)
+		return "limited";
+	return conn->waits == PACE_WAIT_BACKOFF ? "backoff" : "active";
+}
+
+void
+connection_save_pace(Connection *conn)
+{
+	const char *state = state_of(conn);
+	bool		waits = strcmp(state, "active") != 0;
+	TimestampTz until = waits ? conn->waits_until : 0;
+
+	if (!conn->pace.changed && strcmp(conn->saved_state, state) == 0 && conn->saved_until == until)
+		return;
+	queue_save_pace(&conn->id, &conn->pace, state, waits && conn->trouble[0] ? conn->trouble : NULL, until);
+	strlcpy(conn->saved_state, state, sizeof(conn->saved_state));
+	conn->saved_until = until;
+	conn->pace.changed = false;
 }

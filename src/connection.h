@@ -38,16 +38,19 @@ typedef struct ConnectionCredentials
 	bool		  renewable; /* a refused token can be replaced */
 	int			  number;	 /* of these credentials, in this process */
 	int			  token;	 /* of the token */
-	int			  refusals;	 /* 401 in a row */
+	bool		  used;		 /* the token has been accepted once */
+	int			  refusals;	 /* of tokens that never were, in a row */
 } ConnectionCredentials;
 
-/* After a refused request: how many items the next ones of this step take. */
-typedef struct ConnectionLimit
+/* How many items a request of an API takes at present; run.c's. */
+typedef struct ConnectionSize
 {
-	int64 run_id;
-	char  step[64];
-	int	  max; /* 0: no limit */
-} ConnectionLimit;
+	char api[24];
+	int	 max;		/* 0: as many as the adapter allows */
+	int	 successes; /* in a row that are wanted before it grows */
+} ConnectionSize;
+
+#define CONNECTION_MAX_SIZES 8
 
 typedef struct Connection
 {
@@ -59,10 +62,19 @@ typedef struct Connection
 	ConnectionSettings	 *settings;
 	ConnectionCredentials credentials;
 	Pace				  pace;
-	ConnectionLimit		  limit;	  /* run.c's */
-	bool				  stale;	  /* was paused: load everything again */
-	bool				  in_trouble; /* and the database says so */
-	int					  transfers;  /* that point here; it stays as long */
+	int					  nsizes;
+	ConnectionSize		  sizes[CONNECTION_MAX_SIZES];
+	bool				  bundled;	   /* the adapter sends applications with their relationships */
+	dlist_head			  ready;	   /* claimed, not sent for want of a slot; run.c's */
+	PaceWait			  waits;	   /* why nothing was claimed last, */
+	TimestampTz			  waits_until; /* and for how long */
+	TimestampTz			  loaded_at;
+	bool				  stale;		   /* was paused: load everything again */
+	bool				  in_trouble;	   /* and the database says so */
+	char				  trouble[64];	   /* error class of what was wrong last */
+	char				  saved_state[16]; /* of connection_pace */
+	TimestampTz			  saved_until;
+	int					  transfers; /* that point here; it stays as long */
 	TimestampTz			  used_at;
 } Connection;
 
@@ -89,14 +101,20 @@ extern Connection *connection_get(Connections *connections, const pg_uuid_t *id)
 extern ConnectionSettings *connection_hold_settings(Connection *conn);
 extern void				   connection_release_settings(ConnectionSettings *settings);
 
+/* One that was loaded a moment ago, as it is; NULL if it has to be loaded. */
+extern Connection *connection_recent(Connections *connections, const pg_uuid_t *id);
+
 /*
  * Nothing more is sent until someone activates it; then all is loaded anew.
- * Needs the transaction, as the next two do.  Texts in the server's encoding.
+ * Needs the transaction, as the next three do.  Texts in the server's encoding.
  */
 extern void connection_pause(Connection *conn, const char *error_class, const char *message);
 
-/* It gets nowhere: left alone for a while (-1: exponential), and shown. */
-extern void connection_trouble(Connection *conn, const char *error_class, const char *message, long retry_after_s);
+/* It gets nowhere, and that is shown. */
+extern void connection_trouble(Connection *conn, const char *error_class, const char *message);
+
+/* Writes down what was learned of its limits and why it waits, if that has changed. */
+extern void connection_save_pace(Connection *conn);
 
 /* It works: what was shown is shown no more. */
 extern void connection_works(Connection *conn);

@@ -29,13 +29,14 @@
 #include "queue.h"
 
 #define MAX_ARGS 15
+#define MAX_COLUMNS 20
 
 /* One statement.  types and result end with InvalidOid. */
 typedef struct Call
 {
 	const char *sql;
 	Oid			types[MAX_ARGS + 1];
-	Oid			result[MAX_ARGS + 2];
+	Oid			result[MAX_COLUMNS + 1];
 	SPIPlanPtr	plan;
 } Call;
 
@@ -370,6 +371,26 @@ get_texts(int row, int column, int *n)
 	return texts;
 }
 
+/* of bigint[] without nulls */
+static int64 *
+get_bigints(int row, int column, int *n)
+{
+	bool   isnull;
+	Datum  value = get(row, column, &isnull);
+	Datum *elements;
+	int64 *values;
+
+	*n = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(value), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements,
+					  NULL, n);
+	values = palloc(sizeof(int64) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		values[i] = DatumGetInt64(elements[i]);
+	return values;
+}
+
 /* ----------------------------------------------------------------
  * The worker's calls
  * ----------------------------------------------------------------
@@ -420,15 +441,18 @@ work_named(const char *name)
 }
 
 int
-queue_turn(QueueTurn **turns)
+queue_turn(bool nothing_on_the_wire, QueueTurn **turns)
 {
 	static Call call = {
-		.sql = "SELECT what, connection_id, run_id, due FROM pgsync_itsm.turn()",
+		.sql = "SELECT what, connection_id, run_id, due FROM pgsync_itsm.turn($1)",
+		.types = {BOOLOID},
 		.result = {TEXTOID, UUIDOID, INT8OID, TIMESTAMPTZOID},
 	};
 	Args args = {0};
-	int	 n = run_call(&call, &args);
+	int	 n;
 
+	put_bool(&args, nothing_on_the_wire);
+	n = run_call(&call, &args);
 	*turns = palloc0(sizeof(QueueTurn) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -525,23 +549,144 @@ queue_connection_trouble(const pg_uuid_t *connection_id, const char *error_class
 }
 
 void
-queue_count_request(const pg_uuid_t *connection_id, int64 run_id, const char *step, bool writes, int subrequests,
-					int64 bytes_sent, int64 bytes_received)
+queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.count_request($1, $2, $3, $4, $5, $6, $7)",
-		.types = {UUIDOID, INT8OID, TEXTOID, BOOLOID, INT4OID, INT8OID, INT8OID},
+		.sql = "SELECT pgsync_itsm.count_requests($1, $2, $3, $4, $5, $6, $7, $8)",
+		.types = {UUIDOID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID},
 		.result = {VOIDOID},
 	};
 	Args args = {0};
 
 	put_uuid(&args, connection_id);
-	put(&args, Int64GetDatum(run_id), run_id == 0);
-	put_text(&args, step);
-	put_bool(&args, writes);
-	put_int(&args, subrequests);
-	put_bigint(&args, bytes_sent);
-	put_bigint(&args, bytes_received);
+	put(&args, Int64GetDatum(count->run_id), count->run_id == 0);
+	put_text(&args, count->step);
+	put_bigint(&args, count->requests);
+	put_bigint(&args, count->writes);
+	put_bigint(&args, count->subrequests);
+	put_bigint(&args, count->bytes_sent);
+	put_bigint(&args, count->bytes_received);
+	run_void(&call, &args);
+}
+
+/* ----------------------------------------------------------------
+ * Pace
+ * ----------------------------------------------------------------
+ */
+
+static void
+read_rules(Pace *pace)
+{
+	int			 nrules;
+	int			 napis;
+	int			 n;
+	const char **names = get_texts(0, 1, &nrules);
+	int64		*limits = get_bigints(0, 2, &n);
+	int64		*used = get_bigints(0, 3, &n);
+	int64		*resets = get_bigints(0, 4, &n);
+	int64		*subs = get_bigints(0, 5, &n);
+	const char **apis = get_texts(0, 6, &napis);
+	int64		*api_rules = get_bigints(0, 7, &n);
+
+	pace->nrules = Min(Max(nrules, 1), PACE_MAX_RULES);
+	for (int i = 0; i < Min(nrules, PACE_MAX_RULES); i++)
+	{
+		PaceRule *rule = &pace->rules[i];
+
+		strlcpy(rule->name, names[i], sizeof(rule->name));
+		/* our own ceiling is a setting, and has been read already */
+		rule->limit = i > 0 ? limits[i] : rule->limit;
+		rule->used = used[i];
+		rule->resets_at = resets[i];
+		rule->subs = (subs[i] & 1) != 0;
+		rule->guessed = (subs[i] & 2) != 0;
+	}
+	pace->napis = Min(napis, PACE_MAX_APIS);
+	for (int i = 0; i < pace->napis; i++)
+	{
+		strlcpy(pace->apis[i].name, apis[i], sizeof(pace->apis[i].name));
+		pace->apis[i].rule = api_rules[i] > 0 && api_rules[i] < pace->nrules ? (int) api_rules[i] : -1;
+	}
+}
+
+void
+queue_load_pace(const pg_uuid_t *connection_id, Pace *pace)
+{
+	static Call call = {
+		.sql = "SELECT rules, limits, used, ARRAY(SELECT (extract(epoch FROM r) * 1000000)::bigint - 946684800000000"
+			   " FROM unnest(resets) WITH ORDINALITY AS u(r, n) ORDER BY n), subs::bigint[], apis, api_rules::bigint[]"
+			   " FROM pgsync_itsm.load_pace($1)",
+		.types = {UUIDOID},
+		.result = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID},
+	};
+	Args args = {0};
+
+	put_uuid(&args, connection_id);
+	if (run_call(&call, &args) > 0)
+		read_rules(pace);
+	done_rows();
+}
+
+static void
+put_rules(Args *args, const Pace *pace)
+{
+	Datum		limits[PACE_MAX_RULES];
+	Datum		used[PACE_MAX_RULES];
+	Datum		resets[PACE_MAX_RULES];
+	Datum		subs[PACE_MAX_RULES];
+	const char *names[PACE_MAX_RULES];
+
+	for (int i = 0; i < pace->nrules; i++)
+	{
+		const PaceRule *rule = &pace->rules[i];
+
+		names[i] = rule->name;
+		limits[i] = Int64GetDatum(rule->limit);
+		used[i] = Int64GetDatum(rule->used);
+		resets[i] = TimestampTzGetDatum(rule->resets_at);
+		subs[i] = Int32GetDatum((rule->subs ? 1 : 0) | (rule->guessed ? 2 : 0));
+	}
+	put_texts(args, pace->nrules, names, sizeof(char *));
+	put_bigints(args, pace->nrules, limits);
+	put_bigints(args, pace->nrules, used);
+	put_array(args, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, pace->nrules, resets, NULL);
+	put_ints(args, pace->nrules, subs);
+}
+
+static void
+put_apis(Args *args, const Pace *pace)
+{
+	const char *names[PACE_MAX_APIS];
+	Datum		rules[PACE_MAX_APIS];
+
+	for (int i = 0; i < pace->napis; i++)
+	{
+		names[i] = pace->apis[i].name;
+		rules[i] = Int32GetDatum(pace->apis[i].rule);
+	}
+	put_texts(args, pace->napis, names, sizeof(char *));
+	put_ints(args, pace->napis, rules);
+}
+
+void
+queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, const char *state, const char *reason,
+				TimestampTz until)
+{
+	static Call call = {
+		.sql = "SELECT pgsync_itsm.save_pace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		.types = {UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+				  TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID},
+		.result = {VOIDOID},
+	};
+	Args args = {0};
+
+	put_uuid(&args, connection_id);
+	put_text(&args, state);
+	put_text(&args, reason);
+	put(&args, TimestampTzGetDatum(until), until == 0);
+	put_int(&args, (int) pace->slots);
+	put_rules(&args, pace);
+	put_apis(&args, pace);
 	run_void(&call, &args);
 }
 
@@ -551,17 +696,18 @@ queue_count_request(const pg_uuid_t *connection_id, int64 run_id, const char *st
  */
 
 bool
-queue_next_batch(const pg_uuid_t *connection_id, QueueBatch *batch)
+queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch)
 {
 	static Call call = {
-		.sql = "SELECT run_id, step, entity_type, action, in_doubt FROM pgsync_itsm.next_batch($1)",
-		.types = {UUIDOID},
+		.sql = "SELECT run_id, step, entity_type, action, in_doubt FROM pgsync_itsm.next_batch($1, $2)",
+		.types = {UUIDOID, BOOLOID},
 		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	};
 	Args args = {0};
 	bool found;
 
 	put_uuid(&args, connection_id);
+	put_bool(&args, bundled);
 	found = run_call(&call, &args) > 0;
 	if (found)
 	{
@@ -576,54 +722,71 @@ queue_next_batch(const pg_uuid_t *connection_id, QueueBatch *batch)
 }
 
 static void
-read_item(int row, AdapterItem *item)
+read_item(int row, AdapterItem *item, const char **step)
 {
 	item->item_id = get_bigint(row, 1);
 	item->generation = get_int(row, 2);
-	item->entity_type = get_text(row, 3);
-	item->action = get_text(row, 4);
-	item->native_key = get_text(row, 5);
-	item->external_id = get_text(row, 6);
-	item->external_table = get_text(row, 7);
-	item->payload = get_text(row, 8);
-	item->parent_external_id = get_text(row, 9);
-	item->parent_table = get_text(row, 10);
-	item->child_external_id = get_text(row, 11);
-	item->child_table = get_text(row, 12);
-	item->rel_type = get_text(row, 13);
-	item->rel_type_id = get_text(row, 14);
-	item->attempts = get_int(row, 15);
-	item->in_doubt = get_bool(row, 16);
+	*step = get_text(row, 3);
+	item->entity_type = get_text(row, 4);
+	item->action = get_text(row, 5);
+	item->native_key = get_text(row, 6);
+	item->external_id = get_text(row, 7);
+	item->external_table = get_text(row, 8);
+	item->payload = get_text(row, 9);
+	item->parent_external_id = get_text(row, 10);
+	item->parent_table = get_text(row, 11);
+	item->child_external_id = get_text(row, 12);
+	item->child_table = get_text(row, 13);
+	item->parent_native_key = get_text(row, 14);
+	item->child_native_key = get_text(row, 15);
+	item->rel_type = get_text(row, 16);
+	item->rel_type_id = get_text(row, 17);
+	item->bundle = get_bigint(row, 18);
+	item->attempts = get_int(row, 19);
+	item->in_doubt = get_bool(row, 20);
+}
+
+/* The kinds of a lane as pgsync_itsm.claim() compares them: entity type and action. */
+static void
+put_kinds(Args *args, const AdapterLane *lane)
+{
+	const char *kinds[ADAPTER_MAX_KINDS];
+
+	for (int i = 0; i < lane->nkinds; i++)
+		kinds[i] = psprintf("%s %s", lane->entity_types[i], lane->actions[i]);
+	put_texts(args, lane->nkinds, kinds, sizeof(char *));
 }
 
 int
-queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items, int lease_seconds, bool repeatable,
-			AdapterItem **items)
+queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items, const char ***steps)
 {
 	static Call call = {
-		.sql = "SELECT item_id, generation, entity_type, action, native_key, external_id, external_table,"
-			   " payload, parent_external_id, parent_table, child_external_id, child_table, rel_type, rel_type_id,"
-			   " attempts, in_doubt FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		.types = {UUIDOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, BOOLOID},
-		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-				   TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID},
+		.sql = "SELECT item_id, generation, step, entity_type, action, native_key, external_id, external_table,"
+			   " payload, parent_external_id, parent_table, child_external_id, child_table, parent_native_key,"
+			   " child_native_key, rel_type, rel_type_id, bundle, attempts, in_doubt"
+			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		.types = {UUIDOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, INT4OID, INT4OID, INT4OID, BOOLOID},
+		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
 	};
 	Args args = {0};
 	int	 n;
 
 	put_uuid(&args, connection_id);
-	put_bigint(&args, batch->run_id);
-	put_text(&args, batch->step);
-	put_text(&args, batch->entity_type);
-	put_text(&args, batch->action);
-	put_bool(&args, batch->in_doubt);
-	put_int(&args, max_items);
-	put_int(&args, lease_seconds);
-	put_bool(&args, repeatable);
+	put_bigint(&args, claim->run_id);
+	put_kinds(&args, claim->lane);
+	put_bool(&args, claim->in_doubt);
+	put_bool(&args, claim->lane->ends_inside);
+	put_bool(&args, claim->bundled);
+	put_int(&args, claim->max_records);
+	put_int(&args, claim->max_items);
+	put_int(&args, claim->lease_seconds);
+	put_bool(&args, claim->repeatable);
 	n = run_call(&call, &args);
 	*items = palloc0(sizeof(AdapterItem) * Max(n, 1));
+	*steps = palloc0(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		read_item(i, &(*items)[i]);
+		read_item(i, &(*items)[i], &(*steps)[i]);
 	done_rows();
 	return n;
 }
@@ -631,26 +794,17 @@ queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_ite
 static const char *
 outcome_name(OutcomeKind kind)
 {
-	switch (kind)
-	{
-		case OUTCOME_DONE:
-			return "done";
-		case OUTCOME_UNCHANGED:
-			return "unchanged";
-		case OUTCOME_RETRY:
-			return "retry";
-		case OUTCOME_DEAD:
-			return "dead";
-		case OUTCOME_RECHECKED:
-			return "rechecked";
-		case OUTCOME_RELEASE:
-			return "release";
-	}
-	elog(ERROR, "unknown outcome %d", (int) kind);
+	static const char *const names[] = {
+		[OUTCOME_DONE] = "done",   [OUTCOME_UNCHANGED] = "unchanged", [OUTCOME_RETRY] = "retry",
+		[OUTCOME_DEAD] = "dead",   [OUTCOME_RECHECKED] = "rechecked", [OUTCOME_RELEASE] = "release",
+		[OUTCOME_AGAIN] = "again",
+	};
+
+	return names[kind];
 }
 
 static void
-put_items(Args *args, int n, const AdapterItem *items, const AdapterOutcome *outcomes)
+put_outcomes(Args *args, int n, const QueueOutcome *outcomes)
 {
 	Datum		*ids = palloc(sizeof(Datum) * n);
 	Datum		*generations = palloc(sizeof(Datum) * n);
@@ -658,43 +812,63 @@ put_items(Args *args, int n, const AdapterItem *items, const AdapterOutcome *out
 
 	for (int i = 0; i < n; i++)
 	{
-		ids[i] = Int64GetDatum(items[i].item_id);
-		generations[i] = Int32GetDatum(items[i].generation);
-		names[i] = outcome_name(outcomes[i].kind);
+		ids[i] = Int64GetDatum(outcomes[i].item->item_id);
+		generations[i] = Int32GetDatum(outcomes[i].item->generation);
+		names[i] = outcome_name(outcomes[i].outcome.kind);
 	}
 	put_bigints(args, n, ids);
 	put_ints(args, n, generations);
 	put_texts(args, n, names, sizeof(char *));
 }
 
+/* Status of the answer, and what it asked for; an item's own wish counts more than the request's. */
+static void
+put_answers(Args *args, int n, const QueueOutcome *outcomes)
+{
+	Datum *statuses = palloc(sizeof(Datum) * n);
+	Datum *delays = palloc(sizeof(Datum) * n);
+	bool  *untold = palloc(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		long delay =
+			outcomes[i].outcome.retry_after_s > 0 ? outcomes[i].outcome.retry_after_s : outcomes[i].retry_after_s;
+
+		statuses[i] = Int32GetDatum(outcomes[i].http_status);
+		delays[i] = Float8GetDatum((float8) delay);
+		untold[i] = delay < 0;
+	}
+	put_ints(args, n, statuses);
+	put_array(args, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, n, delays, untold);
+}
+
 void
-queue_settle(const pg_uuid_t *connection_id, int64 run_id, int nitems, const AdapterItem *items,
-			 const AdapterOutcome *outcomes, int http_status, long retry_after_s)
+queue_settle(const pg_uuid_t *connection_id, int64 run_id, int n, const QueueOutcome *outcomes)
 {
 	static Call call = {
 		.sql = "SELECT pgsync_itsm.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 		.types = {UUIDOID, INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-				  TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID, FLOAT8OID},
+				  TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, FLOAT8ARRAYOID},
 		.result = {VOIDOID},
 	};
-	const size_t stride = sizeof(AdapterOutcome);
-	Args		 args = {0};
+	const size_t		  stride = sizeof(QueueOutcome);
+	const AdapterOutcome *first = &outcomes->outcome;
+	Args				  args = {0};
 
-	if (nitems == 0)
+	if (n == 0)
 		return;
 	put_uuid(&args, connection_id);
 	put_bigint(&args, run_id);
-	put_items(&args, nitems, items, outcomes);
-	put_texts(&args, nitems, &outcomes->operation, stride);
-	put_texts(&args, nitems, &outcomes->external_id, stride);
-	put_texts(&args, nitems, &outcomes->external_table, stride);
-	put_texts(&args, nitems, &outcomes->external_number, stride);
-	put_texts(&args, nitems, &outcomes->error_class, stride);
-	put_texts(&args, nitems, &outcomes->message, stride);
-	put_texts(&args, nitems, &outcomes->not_taken, stride);
-	put_texts(&args, nitems, &outcomes->excerpt, stride);
-	put(&args, Int32GetDatum(http_status), http_status == 0);
-	put_seconds(&args, retry_after_s);
+	put_outcomes(&args, n, outcomes);
+	put_texts(&args, n, &first->operation, stride);
+	put_texts(&args, n, &first->external_id, stride);
+	put_texts(&args, n, &first->external_table, stride);
+	put_texts(&args, n, &first->external_number, stride);
+	put_texts(&args, n, &first->error_class, stride);
+	put_texts(&args, n, &first->message, stride);
+	put_texts(&args, n, &first->not_taken, stride);
+	put_texts(&args, n, &first->excerpt, stride);
+	put_answers(&args, n, outcomes);
 	run_void(&call, &args);
 }
 

@@ -18,6 +18,7 @@
 #include "utils/uuid.h"
 
 #include "adapter.h"
+#include "pace.h"
 
 /* What pgsync_itsm.turn() says is to be done. */
 typedef enum QueueWork
@@ -35,7 +36,7 @@ typedef struct QueueTurn
 	QueueWork	what;
 	pg_uuid_t	connection_id; /* of LOOKUP and WRITE */
 	int64		run_id;		   /* of the plans */
-	TimestampTz due;		   /* 0: none */
+	TimestampTz due;		   /* 0: none; of CANCEL: until then answers are waited for */
 } QueueTurn;
 
 /* A row of pgsync_itsm.connection_info(); absent texts are NULL. */
@@ -68,6 +69,40 @@ typedef struct QueueBatch
 	bool		in_doubt;
 } QueueBatch;
 
+/* How much of it, and what may come along. */
+typedef struct QueueClaim
+{
+	const AdapterLane *lane;
+	int64			   run_id;
+	bool			   in_doubt;
+	bool			   bundled;
+	bool			   repeatable;
+	int				   max_records;
+	int				   max_items;
+	int				   lease_seconds;
+} QueueClaim;
+
+/* What became of one item, as it is written down. */
+typedef struct QueueOutcome
+{
+	const AdapterItem *item;
+	AdapterOutcome	   outcome;
+	int				   http_status;	  /* 0: no answer */
+	long			   retry_after_s; /* -1: not told */
+} QueueOutcome;
+
+/* Requests of a run and step, added up. */
+typedef struct QueueCount
+{
+	int64		run_id; /* 0: of no run in particular */
+	const char *step;	/* NULL: of no step */
+	int64		requests;
+	int64		writes;
+	int64		subrequests;
+	int64		bytes_sent;
+	int64		bytes_received;
+} QueueCount;
+
 typedef enum QueuePlan
 {
 	QUEUE_PLAN_MORE,  /* again, in another transaction */
@@ -93,7 +128,8 @@ extern void queue_flush_statistics(void);
 extern bool queue_worker_ready(void);
 extern void queue_recover(void);
 
-extern int queue_turn(QueueTurn **turns);
+/* nothing_on_the_wire: leases that ran out belong to nobody then. */
+extern int queue_turn(bool nothing_on_the_wire, QueueTurn **turns);
 
 /* NULL if there is no such connection. */
 extern QueueConnection *queue_connection(const pg_uuid_t *connection_id);
@@ -102,20 +138,25 @@ extern void queue_pause_connection(const pg_uuid_t *connection_id, const char *e
 /* Shows why a connection gets nowhere; both texts NULL: it does again. */
 extern void queue_connection_trouble(const pg_uuid_t *connection_id, const char *error_class, const char *message);
 
-extern bool queue_next_batch(const pg_uuid_t *connection_id, QueueBatch *batch);
-extern int	queue_claim(const pg_uuid_t *connection_id, const QueueBatch *batch, int max_items, int lease_seconds,
-						bool repeatable, AdapterItem **items);
-extern void queue_settle(const pg_uuid_t *connection_id, int64 run_id, int nitems, const AdapterItem *items,
-						 const AdapterOutcome *outcomes, int http_status, long retry_after_s);
+/* What a worker knows of a connection's limits; state, reason and until are for people. */
+extern void queue_load_pace(const pg_uuid_t *connection_id, Pace *pace);
+extern void queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, const char *state, const char *reason,
+							TimestampTz until);
+
+/* bundled: what belongs to an application travels together, after what all of them need. */
+extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch);
+
+/* Takes items; *steps are theirs, in the same order. */
+extern int	queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items,
+						const char ***steps);
+extern void queue_settle(const pg_uuid_t *connection_id, int64 run_id, int n, const QueueOutcome *outcomes);
 
 extern int	queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_seconds,
 								AdapterLookup **lookups, int64 *run_id);
 extern void queue_settle_lookups(const pg_uuid_t *connection_id, int nlookups, const AdapterLookup *lookups,
 								 const AdapterLookupResult *result, long retry_after_s);
 
-/* run_id 0, step NULL: of no run in particular. */
-extern void queue_count_request(const pg_uuid_t *connection_id, int64 run_id, const char *step, bool writes,
-								int subrequests, int64 bytes_sent, int64 bytes_received);
+extern void queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count);
 
 /* 0 if no run waits for the planner. */
 extern int64	 queue_next_plan(void);

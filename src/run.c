@@ -2,9 +2,12 @@
  * run.c
  *	  From claimed items to requests, from answers to outcomes.
  *
- * Words: a *transfer* is one request from its claim to its settlement; it owns
- * a memory context, and in it everything that was made for it.  A *leftover*
- * is an item that was claimed but did not fit into the request.
+ * Words: a *claim* is what one call of pgsync_itsm.claim() gave; a *transfer*
+ * is one request from its claim to its settlement, and carries a row of the
+ * claim's items.  A *leftover* is an item that was claimed and did not fit into
+ * the request.  A transfer is *ready* while it waits for a slot: where a
+ * request is one item, a few more are claimed than may be sent, so that the
+ * next one goes out the moment an answer comes.
  *
  * What a remote does, or a connection lacks, is an outcome, never an ERROR.
  * An ERROR here ends the worker; claims were committed before, with their
@@ -15,6 +18,8 @@
  * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
  */
 #include "postgres.h"
+
+#include <limits.h>
 
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -34,12 +39,32 @@
 #define LEASE_MARGIN_MS 10000
 #define MIN_TIMEOUT_MS 5000
 
+/* An answer within this part of the time allowed lets requests grow. */
+#define FAST_PART 5
+
+/* After a request was too much, so many must succeed before they grow again. */
+#define SUCCESSES_TO_GROW 4
+
 typedef enum TransferKind
 {
 	TRANSFER_TOKEN,
+	TRANSFER_PROBE,
 	TRANSFER_LOOKUP,
 	TRANSFER_WRITE
 } TransferKind;
+
+/* Items that were claimed together; ends with the last transfer that carries some. */
+typedef struct Claim
+{
+	MemoryContext context;
+	int			  refs;
+	int64		  run_id;
+	int			  n;
+	AdapterItem	 *items;
+	const char	**steps;
+	bool		  repeatable;
+	const char	 *api;
+} Claim;
 
 typedef struct Transfer
 {
@@ -51,24 +76,43 @@ typedef struct Transfer
 	int					credentials; /* number and token it was sent with */
 	int					token;
 	int64				run_id;
-	QueueBatch			batch; /* of a write */
-	bool				repeatable;
+	Claim			   *claim; /* of a write */
+	int					first; /* of the claim's items */
 	int					n;
+	int					leftovers; /* behind them, not given back yet */
 	AdapterItem		   *items;
 	AdapterLookup	   *lookups;
+	const char		   *api;
 	AdapterRequest		request;
 	HttpRequest		   *token_request; /* instead of the former */
-	bool				leftovers;	   /* not given back yet */
 	HttpTransfer	   *http;
+	PaceTicket			ticket;
 	/* the answer */
 	int					status; /* 0: none yet, or none at all */
 	ResponseVerdict		verdict;
 	OauthOutcome		granted;
 	AdapterOutcome	   *outcomes;
 	AdapterLookupResult found;
-	const char		   *error_class;
-	const char		   *message;
+	AdapterReport		report;
 } Transfer;
+
+/* What a connection has to do, as pgsync_itsm.turn() said last. */
+typedef struct Work
+{
+	pg_uuid_t connection_id;
+	QueueWork what;
+} Work;
+
+/* What is to be written down of one run, in the transaction at hand. */
+typedef struct Tally
+{
+	Connection	 *conn;
+	int64		  run_id;
+	int			  noutcomes;
+	int			  room;
+	QueueOutcome *outcomes;
+	List		 *counts; /* of QueueCount */
+} Tally;
 
 struct Runner
 {
@@ -80,6 +124,11 @@ struct Runner
 	dlist_head	  answered; /* to be settled */
 	int			  in_flight;
 	TimestampTz	  resume_at;
+	int			  nwork;
+	int			  work_room;
+	Work		 *work;
+	bool		  idle_answer; /* one came for a connection that had nothing else to do */
+	List		 *tallies;	   /* while run_settle() is at it */
 };
 
 Runner *
@@ -110,14 +159,21 @@ run_resume_at(const Runner *runner)
 }
 
 /* ----------------------------------------------------------------
- * Transfers
+ * Claims and transfers
  * ----------------------------------------------------------------
  */
+
+static void
+release_claim(Claim *claim)
+{
+	if (claim && --claim->refs == 0)
+		MemoryContextDelete(claim->context);
+}
 
 static Transfer *
 new_transfer(Runner *runner, Connection *conn, TransferKind kind)
 {
-	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm transfer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm transfer", ALLOCSET_START_SMALL_SIZES);
 	Transfer	 *transfer = MemoryContextAllocZero(context, sizeof(Transfer));
 
 	transfer->context = context;
@@ -134,17 +190,96 @@ free_transfer(Transfer *transfer)
 {
 	if (transfer->http)
 		http_transfer_free(transfer->http);
+	release_claim(transfer->claim);
 	connection_release_settings(transfer->settings);
 	transfer->conn->transfers--;
 	MemoryContextDelete(transfer->context);
 }
 
-/* Claimed: it will go out after commit and counts from now. */
+/* It will go out after commit, and counts from now. */
 static void
-enlist(Runner *runner, Transfer *transfer)
+enlist(Runner *runner, Transfer *transfer, int subs)
 {
-	pace_sent(&transfer->conn->pace, GetCurrentTimestamp());
+	pace_sent(&transfer->conn->pace, transfer->api, subs, GetCurrentTimestamp(), &transfer->ticket);
 	dlist_push_tail(&runner->claimed, &transfer->node);
+}
+
+/* A request that carries n of a claim's items. */
+static Transfer *
+new_write(Runner *runner, Connection *conn, Claim *claim, int first, int n)
+{
+	Transfer *transfer = new_transfer(runner, conn, TRANSFER_WRITE);
+
+	claim->refs++;
+	transfer->claim = claim;
+	transfer->run_id = claim->run_id;
+	transfer->first = first;
+	transfer->n = n;
+	transfer->items = claim->items + first;
+	transfer->api = claim->api;
+	return transfer;
+}
+
+/* ----------------------------------------------------------------
+ * Size of requests
+ * ----------------------------------------------------------------
+ */
+
+static ConnectionSize *
+size_for(Connection *conn, const char *api)
+{
+	ConnectionSize *size;
+
+	for (int i = 0; i < conn->nsizes; i++)
+		if (strcmp(conn->sizes[i].api, api) == 0)
+			return &conn->sizes[i];
+	if (conn->nsizes == CONNECTION_MAX_SIZES)
+		return &conn->sizes[CONNECTION_MAX_SIZES - 1];
+	size = &conn->sizes[conn->nsizes++];
+	memset(size, 0, sizeof(*size));
+	strlcpy(size->api, api, sizeof(size->api));
+	return size;
+}
+
+/* Look-ups share an API with writes, not their size. */
+static const char *
+size_name(const Transfer *transfer)
+{
+	return transfer->kind == TRANSFER_LOOKUP ? "look-up" : transfer->api;
+}
+
+static int
+at_most(Connection *conn, const char *name, int max)
+{
+	const ConnectionSize *size = size_for(conn, name);
+
+	return Max(size->max > 0 ? Min(max, size->max) : max, 1);
+}
+
+/* The next requests of this kind take half of what this one took. */
+static void
+halve(Transfer *transfer, int successes)
+{
+	ConnectionSize *size = size_for(transfer->conn, size_name(transfer));
+
+	if (transfer->request.nused < 2)
+		return;
+	size->max = transfer->request.nused / 2;
+	size->successes = successes;
+}
+
+/* An accepted request that was full, and answered fast: twice as much may be tried. */
+static void
+grow(Transfer *transfer)
+{
+	ConnectionSize *size = size_for(transfer->conn, size_name(transfer));
+	int64			allowed_us = (int64) Max(transfer->request.timeout_ms, MIN_TIMEOUT_MS) * 1000;
+
+	if (size->max == 0 || transfer->request.nused < size->max ||
+		http_result(transfer->http)->elapsed_us > allowed_us / FAST_PART || --size->successes > 0)
+		return;
+	size->max = size->max > 10000 ? 0 : size->max * 2;
+	size->successes = 1;
 }
 
 /* ----------------------------------------------------------------
@@ -155,121 +290,351 @@ enlist(Runner *runner, Transfer *transfer)
 static bool
 claim_lookups(Runner *runner, Connection *conn)
 {
-	Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
-	MemoryContext old = MemoryContextSwitchTo(transfer->context);
-	int			  max = Max(conn->adapter->max_lookups(&conn->settings->conn), 1);
+	const Adapter *adapter = conn->adapter;
+	TimestampTz	   now = GetCurrentTimestamp();
+	int			   inside = pace_room_inside(&conn->pace, adapter->lookup_api, now);
+	Transfer	  *transfer;
+	MemoryContext  old;
 
-	transfer->n = queue_claim_lookups(&conn->id, max, pgsync_itsm_lease, &transfer->lookups, &transfer->run_id);
+	if (pace_room(&conn->pace, adapter->lookup_api, now) < 1 || inside < 1)
+		return false;
+	transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
+	old = MemoryContextSwitchTo(transfer->context);
+	transfer->api = adapter->lookup_api;
+	transfer->n = queue_claim_lookups(
+		&conn->id, Min(at_most(conn, "look-up", adapter->max_lookups(&conn->settings->conn)), inside),
+		pgsync_itsm_lease, &transfer->lookups, &transfer->run_id);
 	MemoryContextSwitchTo(old);
 	if (transfer->n == 0)
 	{
 		free_transfer(transfer);
 		return false;
 	}
-	enlist(runner, transfer);
+	/* A question may take several calls: as many as are left are set aside. */
+	enlist(runner, transfer, inside == INT_MAX ? transfer->n : inside);
 	return true;
 }
 
 static bool
-limit_is_for(const ConnectionLimit *limit, const QueueBatch *batch)
+lane_is_repeatable(Connection *conn, const AdapterLane *lane)
 {
-	return limit->max > 0 && limit->run_id == batch->run_id && strcmp(limit->step, batch->step) == 0;
+	for (int i = 0; i < lane->nkinds; i++)
+		if (!conn->adapter->idempotent(&conn->settings->conn, lane->entity_types[i], lane->actions[i]))
+			return false;
+	return true;
+}
+
+/* Claims into a context of its own; NULL if there was nothing. */
+static Claim *
+claim_lane(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane, int max_items)
+{
+	MemoryContext context = AllocSetContextCreate(runner->context, "pgsync_itsm claim", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Claim		 *claim = palloc0(sizeof(Claim));
+	QueueClaim	  wanted = {
+		   .lane = lane,
+		   .run_id = batch->run_id,
+		   .in_doubt = batch->in_doubt,
+		   .bundled = conn->bundled,
+		   .repeatable = lane_is_repeatable(conn, lane),
+		   .max_records = Min(lane->max_records > 1 ? lane->max_records : max_items, max_items),
+		   .max_items = max_items,
+		   .lease_seconds = pgsync_itsm_lease,
+	   };
+
+	claim->context = context;
+	claim->run_id = batch->run_id;
+	claim->repeatable = wanted.repeatable;
+	claim->api = lane->api;
+	claim->n = queue_claim(&conn->id, &wanted, &claim->items, &claim->steps);
+	MemoryContextSwitchTo(old);
+	if (claim->n > 0)
+		return claim;
+	MemoryContextDelete(context);
+	return NULL;
+}
+
+/* Where a request is one item: as many requests as there are slots, and as many again to follow. */
+static void
+spread_claim(Runner *runner, Connection *conn, Claim *claim)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < claim->n; i++)
+	{
+		Transfer *transfer = new_write(runner, conn, claim, i, 1);
+
+		if (pace_room(&conn->pace, claim->api, now) > 0)
+			enlist(runner, transfer, 0);
+		else
+			dlist_push_tail(&conn->ready, &transfer->node);
+	}
+}
+
+static bool
+may_claim_ahead(const Connection *conn)
+{
+	for (int i = 0; i < conn->pace.nrules; i++)
+		if (conn->pace.rules[i].limit >= 0)
+			return false;
+	return conn->pace.breaker == PACE_CLOSED;
 }
 
 static int
-items_per_request(Connection *conn, const QueueBatch *batch)
+count_ready(const Connection *conn)
 {
-	AdapterLane lane;
-	int			max;
+	dlist_iter iter;
+	int		   n = 0;
 
-	conn->adapter->lane(&conn->settings->conn, batch->entity_type, batch->action, batch->in_doubt, &lane);
-	max = lane.max_items;
-	if (limit_is_for(&conn->limit, batch))
-		max = Min(max, conn->limit.max);
-	return Max(max, 1);
+	dlist_foreach (iter, (dlist_head *) &conn->ready)
+		n++;
+	return n;
 }
 
 static bool
-claim_items(Runner *runner, Connection *conn)
+claim_singles(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane)
 {
-	Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_WRITE);
-	MemoryContext old = MemoryContextSwitchTo(transfer->context);
-	QueueBatch	 *batch = &transfer->batch;
+	int	   room = pace_room(&conn->pace, lane->api, GetCurrentTimestamp());
+	int	   ahead = may_claim_ahead(conn) ? (int) conn->pace.slots - count_ready(conn) : 0;
+	Claim *claim;
 
-	if (queue_next_batch(&conn->id, batch))
-	{
-		transfer->run_id = batch->run_id;
-		transfer->repeatable = conn->adapter->idempotent(&conn->settings->conn, batch->entity_type, batch->action);
-		transfer->n = queue_claim(&conn->id, batch, items_per_request(conn, batch), pgsync_itsm_lease,
-								  transfer->repeatable, &transfer->items);
-	}
-	MemoryContextSwitchTo(old);
-	if (transfer->n == 0)
-	{
-		free_transfer(transfer);
+	if (room + ahead < 1)
 		return false;
-	}
-	enlist(runner, transfer);
+	claim = claim_lane(runner, conn, batch, lane, room + Max(ahead, 0));
+	if (claim == NULL)
+		return false;
+	spread_claim(runner, conn, claim);
 	return true;
+}
+
+static bool
+claim_many(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			inside = pace_room_inside(&conn->pace, lane->api, now);
+	Claim	   *claim;
+
+	if (pace_room(&conn->pace, lane->api, now) < 1 || inside < 1)
+		return false;
+	claim = claim_lane(runner, conn, batch, lane, Min(at_most(conn, lane->api, lane->max_items), inside));
+	if (claim == NULL)
+		return false;
+	enlist(runner, new_write(runner, conn, claim, 0, claim->n), strcmp(lane->api, "batch") == 0 ? claim->n : 0);
+	return true;
+}
+
+/* Why nothing could be claimed for this API, for those who look on. */
+static void
+note_wait(Connection *conn, const char *api)
+{
+	conn->waits = pace_may_send(&conn->pace, api, GetCurrentTimestamp(), &conn->waits_until);
+}
+
+static bool
+claim_items(Runner *runner, Connection *conn, const char **api)
+{
+	QueueBatch	batch;
+	AdapterLane lane;
+
+	if (!queue_next_batch(&conn->id, conn->bundled, &batch))
+		return false;
+	conn->adapter->lane(&conn->settings->conn, batch.entity_type, batch.action, batch.in_doubt, &lane);
+	*api = lane.api;
+	if (lane.max_items == 1)
+		return claim_singles(runner, conn, &batch, &lane);
+	return claim_many(runner, conn, &batch, &lane);
+}
+
+static void
+ask_for_token(Runner *runner, Connection *conn)
+{
+	Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_TOKEN);
+	MemoryContext old = MemoryContextSwitchTo(transfer->context);
+
+	/* Written here, so that a second one is not asked for; sent after commit. */
+	transfer->token_request = palloc0(sizeof(HttpRequest));
+	oauth_token_request(conn->credentials.state, transfer->token_request);
+	transfer->credentials = conn->credentials.number;
+	transfer->api = "token";
+	MemoryContextSwitchTo(old);
+	enlist(runner, transfer, 0);
 }
 
 /* Nothing is claimed before there is a token; false if there is none yet. */
 static bool
 have_token(Runner *runner, Connection *conn)
 {
-	TimestampTz			   now = GetCurrentTimestamp();
-	ConnectionCredentials *credentials = &conn->credentials;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until;
 
-	if (oauth_needs_token(credentials->state, now) && pace_may_send(&conn->pace, now))
-	{
-		Transfer	 *transfer = new_transfer(runner, conn, TRANSFER_TOKEN);
-		MemoryContext old = MemoryContextSwitchTo(transfer->context);
-
-		/* Written here, so that a second one is not asked for; sent after commit. */
-		transfer->token_request = palloc0(sizeof(HttpRequest));
-		oauth_token_request(credentials->state, transfer->token_request);
-		transfer->credentials = credentials->number;
-		MemoryContextSwitchTo(old);
-		enlist(runner, transfer);
-	}
-	return oauth_ready(credentials->state, now);
+	if (oauth_needs_token(conn->credentials.state, now) && pace_may_send(&conn->pace, "token", now, &until) == PACE_GO)
+		ask_for_token(runner, conn);
+	return oauth_ready(conn->credentials.state, now);
 }
 
-/* The earliest time at which a pause ends that holds something back. */
+/* A connection that failed too often in a row is asked one harmless question before it gets anything to do. */
 static void
-note_pause(Runner *runner, const Connection *conn)
+probe(Runner *runner, Connection *conn)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		ms = pace_wait_ms(&conn->pace, now);
 
-	if (ms > 0)
-		runner->resume_at = Min(runner->resume_at, TimestampTzPlusMilliseconds(now, ms));
+	if (!pace_probe_due(&conn->pace, now))
+		return;
+	pace_probe(&conn->pace);
+	if (!oauth_ready(conn->credentials.state, now))
+	{
+		if (oauth_needs_token(conn->credentials.state, now))
+			ask_for_token(runner, conn);
+	}
+	else
+	{
+		Transfer *transfer = new_transfer(runner, conn, TRANSFER_PROBE);
+
+		transfer->api = conn->adapter->probe_api;
+		enlist(runner, transfer, 0);
+	}
+}
+
+/* Claims what a connection may send.  True if more could be sent than there was. */
+static bool
+claim_for(Runner *runner, Connection *conn, QueueWork what)
+{
+	const char *api = conn->adapter->lookup_api;
+	bool		more = true;
+
+	if (conn->pace.breaker != PACE_CLOSED)
+		probe(runner, conn);
+	else if (have_token(runner, conn))
+	{
+		while (more)
+		{
+			CHECK_FOR_INTERRUPTS();
+			more = what == QUEUE_LOOKUP ? claim_lookups(runner, conn) : claim_items(runner, conn, &api);
+		}
+	}
+	note_wait(conn, api);
+	if (conn->waits_until != 0)
+		runner->resume_at = Min(runner->resume_at, conn->waits_until);
+	connection_save_pace(conn);
+	return conn->waits == PACE_GO;
+}
+
+bool
+run_claim(Runner *runner)
+{
+	bool hungry = runner->idle_answer;
+
+	runner->idle_answer = false;
+	runner->resume_at = DT_NOEND;
+	for (int i = 0; i < runner->nwork; i++)
+	{
+		Connection *conn = connection_recent(&runner->connections, &runner->work[i].connection_id);
+
+		if (conn == NULL)
+			conn = connection_get(&runner->connections, &runner->work[i].connection_id);
+		if (conn != NULL && claim_for(runner, conn, runner->work[i].what))
+			hungry = true;
+	}
+	return hungry;
+}
+
+/* ----------------------------------------------------------------
+ * What there is to do
+ * ----------------------------------------------------------------
+ */
+
+static void settle_unsent(Runner *runner, Transfer *transfer);
+static void flush_tallies(Runner *runner);
+
+/* What was claimed for a slot and got none goes back. */
+static void
+give_back_ready(Runner *runner, Connection *conn, int64 run_id)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &conn->ready)
+	{
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (run_id != 0 && transfer->run_id != run_id)
+			continue;
+		dlist_delete(&transfer->node);
+		settle_unsent(runner, transfer);
+	}
+}
+
+/* Gives up what is on the wire for a run: its answers are nobody's any more. */
+static void
+abort_transfers(Runner *runner, int64 run_id)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &runner->flying)
+	{
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (transfer->run_id != run_id || transfer->kind == TRANSFER_TOKEN)
+			continue;
+		dlist_delete(&transfer->node);
+		pace_answered(&transfer->conn->pace, &transfer->ticket);
+		runner->in_flight--;
+		free_transfer(transfer);
+	}
 }
 
 static void
-claim_for(Runner *runner, const QueueTurn *turn)
+cancel_run(Runner *runner, const QueueTurn *turn)
 {
-	Connection *conn = connection_get(&runner->connections, &turn->connection_id);
-	bool		ready;
+	dlist_iter iter;
 
-	if (conn == NULL)
-		return;
-	ready = have_token(runner, conn);
-	while (ready && pace_may_send(&conn->pace, GetCurrentTimestamp()))
+	dlist_foreach (iter, &runner->connections.list)
+		give_back_ready(runner, dlist_container(Connection, node, iter.cur), turn->run_id);
+	flush_tallies(runner);
+	if (turn->due == 0)
+		abort_transfers(runner, turn->run_id);
+}
+
+static void
+add_work(Runner *runner, const QueueTurn *turn)
+{
+	if (runner->nwork == runner->work_room)
 	{
-		CHECK_FOR_INTERRUPTS();
-		ready = turn->what == QUEUE_LOOKUP ? claim_lookups(runner, conn) : claim_items(runner, conn);
+		runner->work_room = Max(runner->work_room * 2, 16);
+		runner->work = runner->work ? repalloc(runner->work, sizeof(Work) * runner->work_room)
+									: MemoryContextAlloc(runner->context, sizeof(Work) * runner->work_room);
 	}
-	note_pause(runner, conn);
+	runner->work[runner->nwork].connection_id = turn->connection_id;
+	runner->work[runner->nwork++].what = turn->what;
+}
+
+/* A connection that was paused, or whose breaker opened, keeps nothing back. */
+static void
+give_back_stranded(Runner *runner)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+
+		if (!dlist_is_empty(&conn->ready) && (conn->stale || !may_claim_ahead(conn) || conn->waits != PACE_WAIT_SLOT))
+			give_back_ready(runner, conn, 0);
+	}
+	flush_tallies(runner);
 }
 
 void
-run_claim(Runner *runner, const QueueTurn *turns, int nturns)
+run_take_turns(Runner *runner, const QueueTurn *turns, int nturns)
 {
-	runner->resume_at = DT_NOEND;
+	runner->nwork = 0;
 	for (int i = 0; i < nturns; i++)
+	{
 		if (turns[i].what == QUEUE_LOOKUP || turns[i].what == QUEUE_WRITE)
-			claim_for(runner, &turns[i]);
+			add_work(runner, &turns[i]);
+		else if (turns[i].what == QUEUE_CANCEL)
+			cancel_run(runner, &turns[i]);
+	}
+	give_back_stranded(runner);
 	connection_forget(&runner->connections);
 }
 
@@ -279,19 +644,34 @@ run_claim(Runner *runner, const QueueTurn *turns, int nturns)
  */
 
 static void
-build(Transfer *transfer)
+build_first(Transfer *transfer, int n)
 {
 	const Adapter			*adapter = transfer->conn->adapter;
 	const AdapterConnection *conn = &transfer->settings->conn;
 	AdapterRequest			*request = &transfer->request;
 
 	if (transfer->kind == TRANSFER_LOOKUP)
-		adapter->build_lookup(conn, transfer->lookups, transfer->n, request);
+		adapter->build_lookup(conn, transfer->lookups, n, request);
 	else
-		adapter->build(conn, transfer->items, transfer->n, request);
-	if (request->nused < 1 || request->nused > transfer->n)
-		elog(ERROR, "the adapter used %d of %d", request->nused, transfer->n);
-	transfer->leftovers = request->nused < transfer->n;
+		adapter->build(conn, transfer->items, n, request);
+	if (request->nused < 1 || request->nused > n)
+		elog(ERROR, "the adapter used %d of %d", request->nused, n);
+}
+
+/* As many as fit, also into what a rule leaves for the calls inside. */
+static void
+build(Transfer *transfer)
+{
+	int n = transfer->n;
+
+	build_first(transfer, n);
+	while (transfer->ticket.subs > 0 && transfer->request.subrequests > transfer->ticket.subs && n > 1)
+	{
+		n = Max(Min(n, transfer->request.nused) / 2, 1);
+		build_first(transfer, n);
+	}
+	pace_sent_less(&transfer->conn->pace, &transfer->ticket, transfer->request.subrequests);
+	transfer->leftovers = transfer->n - transfer->request.nused;
 }
 
 static int
@@ -309,12 +689,13 @@ write_request(Transfer *transfer, HttpRequest *http)
 	Connection	   *conn = transfer->conn;
 	AdapterRequest *request = &transfer->request;
 
+	request->timeout_ms = timeout_for(request);
 	http_request_init(http, request->method, psprintf("%s%s", conn->url, request->path));
 	http->content_type = request->content_type;
 	http->body = request->body;
 	http->body_len = request->body_len;
-	http->once = request->writes && !transfer->repeatable;
-	http->timeout_ms = timeout_for(request);
+	http->once = request->writes && !(transfer->claim && transfer->claim->repeatable);
+	http->timeout_ms = request->timeout_ms;
 	oauth_authorize(conn->credentials.state, http);
 	transfer->credentials = conn->credentials.number;
 	transfer->token = conn->credentials.token;
@@ -330,35 +711,61 @@ submit(Runner *runner, Transfer *transfer, HttpRequest *http)
 	dlist_push_tail(&runner->flying, &transfer->node);
 }
 
+/* The body was copied for the wire; what it was made from is not needed twice. */
+static void
+drop_body(AdapterRequest *request)
+{
+	if (request->body)
+		pfree(request->body);
+	request->body = NULL;
+}
+
 static void
 send_one(Runner *runner, Transfer *transfer)
 {
-	HttpRequest http;
+	MemoryContext old = MemoryContextSwitchTo(transfer->context);
+	HttpRequest	  http;
 
 	if (transfer->kind == TRANSFER_TOKEN)
-	{
 		submit(runner, transfer, transfer->token_request);
-		return;
+	else
+	{
+		if (transfer->kind == TRANSFER_PROBE)
+			transfer->conn->adapter->build_probe(&transfer->settings->conn, &transfer->request);
+		else
+			build(transfer);
+		write_request(transfer, &http);
+		submit(runner, transfer, &http);
+		drop_body(&transfer->request);
 	}
-	build(transfer);
-	write_request(transfer, &http);
-	submit(runner, transfer, &http);
+	MemoryContextSwitchTo(old);
 }
 
 void
 run_send(Runner *runner)
 {
-	MemoryContext old = CurrentMemoryContext;
-
 	while (!dlist_is_empty(&runner->claimed))
 	{
-		Transfer *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->claimed));
-
 		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(transfer->context);
+		send_one(runner, dlist_container(Transfer, node, dlist_pop_head_node(&runner->claimed)));
+	}
+}
+
+/* A slot is free: what waits for one goes out at once. */
+static void
+feed(Runner *runner, Connection *conn)
+{
+	while (!dlist_is_empty(&conn->ready))
+	{
+		Transfer   *transfer = dlist_head_element(Transfer, node, &conn->ready);
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (conn->stale || !oauth_ready(conn->credentials.state, now) || pace_room(&conn->pace, transfer->api, now) < 1)
+			return;
+		dlist_delete(&transfer->node);
+		pace_sent(&conn->pace, transfer->api, 0, now, &transfer->ticket);
 		send_one(runner, transfer);
 	}
-	MemoryContextSwitchTo(old);
 }
 
 bool
@@ -367,7 +774,7 @@ run_has_leftovers(const Runner *runner)
 	dlist_iter iter;
 
 	dlist_foreach (iter, (dlist_head *) &runner->flying)
-		if (dlist_container(Transfer, node, iter.cur)->leftovers)
+		if (dlist_container(Transfer, node, iter.cur)->leftovers > 0)
 			return true;
 	return false;
 }
@@ -381,6 +788,7 @@ static void
 read_token(Transfer *transfer, const HttpResult *result)
 {
 	ConnectionCredentials *credentials = &transfer->conn->credentials;
+	AdapterReport		  *report = &transfer->report;
 	char				  *error = NULL;
 	char				  *hint = NULL;
 
@@ -391,11 +799,11 @@ read_token(Transfer *transfer, const HttpResult *result)
 		return;
 	}
 	transfer->granted = oauth_token_response(credentials->state, result, &error, &hint);
-	transfer->error_class = result->error_class ? result->error_class : psprintf("TOKEN_%d", result->status);
+	report->error_class = result->error_class ? result->error_class : psprintf("TOKEN_%d", result->status);
 	if (error && hint)
-		transfer->message = psprintf("%s (%s)", error, hint);
+		report->message = psprintf("%s (%s)", error, hint);
 	else
-		transfer->message = error ? error : "no token was given";
+		report->message = error ? error : "no token was given";
 }
 
 static void
@@ -426,56 +834,119 @@ read_answer(Transfer *transfer, const HttpResult *result)
 {
 	const Adapter			*adapter = transfer->conn->adapter;
 	const AdapterConnection *conn = &transfer->settings->conn;
+	AdapterReport			*report = &transfer->report;
 	AdapterResponse			 response;
-	AdapterReport			 report = {0};
 
-	transfer->outcomes = palloc0(sizeof(AdapterOutcome) * transfer->n);
-	prepare_found(&transfer->found, transfer->n);
 	if (result->error_class && strcmp(result->error_class, "NOT_ALLOWED") == 0)
 	{
 		transfer->verdict = RESPONSE_PAUSE;
-		transfer->error_class = result->error_class;
-		transfer->message = result->message;
+		report->error_class = result->error_class;
+		report->message = result->message;
 		return;
 	}
 	fill_response(&response, result);
-	if (transfer->kind == TRANSFER_LOOKUP)
+	if (transfer->kind == TRANSFER_PROBE)
+		transfer->verdict = adapter->read_probe(conn, &response, report);
+	else if (transfer->kind == TRANSFER_LOOKUP)
+	{
+		prepare_found(&transfer->found, transfer->n);
 		transfer->verdict =
-			adapter->read_lookup(conn, transfer->lookups, &transfer->request, &response, &transfer->found, &report);
+			adapter->read_lookup(conn, transfer->lookups, &transfer->request, &response, &transfer->found, report);
+	}
 	else
+	{
+		transfer->outcomes = palloc0(sizeof(AdapterOutcome) * transfer->n);
 		transfer->verdict =
-			adapter->read(conn, transfer->items, &transfer->request, &response, transfer->outcomes, &report);
-	transfer->error_class = report.error_class;
-	transfer->message = report.message;
+			adapter->read(conn, transfer->items, &transfer->request, &response, transfer->outcomes, report);
+	}
+}
+
+/* What the answer tells of rate-limit rules, its own and those of the calls inside it. */
+static void
+notice_rates(Transfer *transfer, const HttpResult *result, TimestampTz now)
+{
+	Pace	  *pace = &transfer->conn->pace;
+	PaceNotice notice = {.api = transfer->api, .retry_after_s = result->retry_after_s};
+
+	if (result->rate_headers)
+	{
+		notice.rule = result->rate_rule[0] ? result->rate_rule : transfer->api;
+		notice.limit = result->rate_limit;
+		notice.reset = result->rate_reset;
+		notice.exhausted = result->status == 429;
+		pace_noticed(pace, &notice, &transfer->ticket, now);
+	}
+	for (int i = 0; i < transfer->report.nrates; i++)
+	{
+		const AdapterRate *rate = &transfer->report.rates[i];
+
+		notice.rule = rate->rule;
+		notice.limit = rate->limit;
+		notice.reset = rate->reset;
+		notice.exhausted = rate->exhausted;
+		notice.retry_after_s = -1;
+		notice.inside = true;
+		notice.counted = rate->counted;
+		pace_noticed(pace, &notice, &transfer->ticket, now);
+	}
+}
+
+/* What the answer means for how fast its connection is talked to. */
+static void
+judge_pace(Transfer *transfer, const HttpResult *result, TimestampTz now)
+{
+	Pace *pace = &transfer->conn->pace;
+	bool  of_token = transfer->kind == TRANSFER_TOKEN;
+
+	if (of_token && transfer->granted == OAUTH_LATER)
+		pace_failed(pace, now, result->retry_after_s);
+	if (of_token)
+	{
+		/* of a probe's token: the question itself comes next */
+		if (transfer->granted != OAUTH_LATER)
+			pace->probing = false;
+		return;
+	}
+	if (transfer->verdict == RESPONSE_THROTTLED && !result->rate_headers)
+		pace_throttled(pace, &transfer->ticket, now, result->retry_after_s);
+	else if (transfer->verdict == RESPONSE_RETRY || (transfer->verdict == RESPONSE_SPLIT && result->status == 0))
+		pace_failed(pace, now, result->retry_after_s);
+	else if (transfer->verdict == RESPONSE_READABLE || transfer->verdict == RESPONSE_DEAD ||
+			 transfer->verdict == RESPONSE_SPLIT)
+		pace_works(pace);
+	else
+		pace->probing = false;
 }
 
 static void
 collect(Runner *runner, Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
-	Pace			 *pace = &transfer->conn->pace;
+	TimestampTz		  now = GetCurrentTimestamp();
+	MemoryContext	  old = MemoryContextSwitchTo(transfer->context);
 
 	runner->in_flight--;
 	transfer->status = result->status;
 	dlist_delete(&transfer->node);
-	pace_answered(pace);
-	pace_observed(pace, result->rate_limit, result->rate_reset);
-	MemoryContextSwitchTo(transfer->context);
 	if (transfer->kind == TRANSFER_TOKEN)
 		read_token(transfer, result);
 	else
 		read_answer(transfer, result);
-	if (transfer->error_class == NULL)
-		transfer->error_class = "UNKNOWN";
-	if (transfer->message == NULL)
-		transfer->message = "the platform's answer was refused without a reason";
+	notice_rates(transfer, result, now);
+	pace_answered(&transfer->conn->pace, &transfer->ticket);
+	judge_pace(transfer, result, now);
+	if (transfer->report.error_class == NULL)
+		transfer->report.error_class = "UNKNOWN";
+	if (transfer->report.message == NULL)
+		transfer->report.message = "the platform's answer was refused without a reason";
+	MemoryContextSwitchTo(old);
 	dlist_push_tail(&runner->answered, &transfer->node);
+	feed(runner, transfer->conn);
 }
 
 bool
 run_collect(Runner *runner)
 {
-	MemoryContext old = CurrentMemoryContext;
 	HttpTransfer *http;
 
 	while ((http = http_next_finished(runner->engine)) != NULL)
@@ -483,90 +954,120 @@ run_collect(Runner *runner)
 		CHECK_FOR_INTERRUPTS();
 		collect(runner, http_owner(http));
 	}
-	MemoryContextSwitchTo(old);
 	return !dlist_is_empty(&runner->answered);
 }
 
 /* ----------------------------------------------------------------
- * Settle
+ * Settle: what is written down is gathered run by run, and written at the end
  * ----------------------------------------------------------------
  */
 
-/* One outcome for n of a request's items from the first on. */
-static void
-settle_alike(Transfer *transfer, int first, int n, const AdapterOutcome *alike, long retry_after_s)
+static Tally *
+tally_for(Runner *runner, Connection *conn, int64 run_id)
 {
-	AdapterOutcome	   *outcomes = palloc(sizeof(AdapterOutcome) * n);
+	ListCell *lc;
+	Tally	 *tally;
+
+	foreach (lc, runner->tallies)
+	{
+		tally = lfirst(lc);
+		if (tally->conn == conn && tally->run_id == run_id)
+			return tally;
+	}
+	tally = palloc0(sizeof(Tally));
+	tally->conn = conn;
+	tally->run_id = run_id;
+	runner->tallies = lappend(runner->tallies, tally);
+	return tally;
+}
+
+static void
+put_outcome(Tally *tally, const Transfer *transfer, int i, const AdapterOutcome *outcome, long retry_after_s)
+{
+	QueueOutcome *to;
+
+	if (tally->noutcomes == tally->room)
+	{
+		tally->room = Max(tally->room * 2, 64);
+		tally->outcomes = tally->outcomes ? repalloc_huge(tally->outcomes, sizeof(QueueOutcome) * tally->room)
+										  : palloc(sizeof(QueueOutcome) * tally->room);
+	}
+	to = &tally->outcomes[tally->noutcomes++];
+	to->item = &transfer->items[i];
+	to->outcome = *outcome;
+	to->http_status = transfer->status;
+	to->retry_after_s = retry_after_s;
+}
+
+/* One outcome for n of a request's look-ups from the first on. */
+static void
+settle_lookups_alike(Transfer *transfer, int first, int n, const AdapterOutcome *alike, long retry_after_s)
+{
 	AdapterLookupResult found;
 
 	prepare_found(&found, n);
 	for (int i = 0; i < n; i++)
 	{
-		outcomes[i] = *alike;
 		found.kinds[i] = alike->kind;
 		found.error_classes[i] = alike->error_class;
 		found.messages[i] = alike->message;
 	}
+	queue_settle_lookups(&transfer->conn->id, n, transfer->lookups + first, &found, retry_after_s);
+}
+
+/* One outcome for n of what a transfer carries. */
+static void
+settle_alike(Runner *runner, Transfer *transfer, int first, int n, const AdapterOutcome *alike, long retry_after_s)
+{
 	if (transfer->kind == TRANSFER_LOOKUP)
-		queue_settle_lookups(&transfer->conn->id, n, transfer->lookups + first, &found, retry_after_s);
-	else
-		queue_settle(&transfer->conn->id, transfer->run_id, n, transfer->items + first, outcomes, transfer->status,
-					 retry_after_s);
+		settle_lookups_alike(transfer, first, n, alike, retry_after_s);
+	else if (transfer->kind == TRANSFER_WRITE)
+	{
+		Tally *tally = tally_for(runner, transfer->conn, transfer->run_id);
+
+		for (int i = first; i < first + n; i++)
+			put_outcome(tally, transfer, i, alike, retry_after_s);
+	}
 }
 
 /* One outcome for all that travelled, for the reason that was given. */
 static void
-settle_all(Transfer *transfer, OutcomeKind kind, long retry_after_s)
+settle_all(Runner *runner, Transfer *transfer, OutcomeKind kind, long retry_after_s)
 {
 	AdapterOutcome alike = {
 		.kind = kind,
-		.error_class = transfer->error_class,
-		.message = transfer->message,
+		.error_class = transfer->report.error_class,
+		.message = transfer->report.message,
 	};
 
-	settle_alike(transfer, 0, transfer->request.nused, &alike, retry_after_s);
+	settle_alike(runner, transfer, 0, transfer->request.nused, &alike, retry_after_s);
 }
 
 /* Gives back what did not fit; its request may still be under way. */
 static void
-settle_leftovers(Transfer *transfer)
+settle_leftovers(Runner *runner, Transfer *transfer)
 {
 	AdapterOutcome released = {.kind = OUTCOME_RELEASE};
-	int			   used = transfer->request.nused;
 
-	settle_alike(transfer, used, transfer->n - used, &released, -1);
-	transfer->leftovers = false;
+	settle_alike(runner, transfer, transfer->request.nused, transfer->leftovers, &released, -1);
+	transfer->leftovers = 0;
 }
 
-/* The next requests of this step take half of what this one took. */
+/* Gives back what was claimed and never sent, and forgets it. */
 static void
-halve(Transfer *transfer)
+settle_unsent(Runner *runner, Transfer *transfer)
 {
-	ConnectionLimit *limit = &transfer->conn->limit;
+	AdapterOutcome released = {.kind = OUTCOME_RELEASE};
 
-	if (transfer->kind != TRANSFER_WRITE || transfer->request.nused < 2)
-		return;
-	limit->run_id = transfer->run_id;
-	strlcpy(limit->step, transfer->batch.step, sizeof(limit->step));
-	limit->max = transfer->request.nused / 2;
-}
-
-/* An accepted request of the step: twice as much may be tried. */
-static void
-unhalve(Transfer *transfer)
-{
-	ConnectionLimit *limit = &transfer->conn->limit;
-
-	if (transfer->kind == TRANSFER_WRITE && limit_is_for(limit, &transfer->batch) &&
-		transfer->request.nused >= limit->max)
-		limit->max = limit->max > 1024 ? 0 : limit->max * 2;
+	settle_alike(runner, transfer, 0, transfer->n, &released, -1);
+	flush_tallies(runner);
+	free_transfer(transfer);
 }
 
 static void
 settle_token(Transfer *transfer)
 {
 	Connection *conn = transfer->conn;
-	long		retry_after_s = http_result(transfer->http)->retry_after_s;
 
 	if (conn->credentials.number != transfer->credentials)
 		return;
@@ -574,35 +1075,38 @@ settle_token(Transfer *transfer)
 	{
 		case OAUTH_GRANTED:
 			conn->credentials.token++;
-			connection_works(conn);
+			conn->credentials.used = false;
 			break;
 		case OAUTH_AGAIN:
 			break;
 		case OAUTH_LATER:
-			connection_trouble(conn, transfer->error_class, transfer->message, retry_after_s);
+			connection_trouble(conn, transfer->report.error_class, transfer->report.message);
 			break;
 		case OAUTH_REFUSED:
-			connection_pause(conn, transfer->error_class, transfer->message);
+			connection_pause(conn, transfer->report.error_class, transfer->report.message);
 			break;
 	}
 }
 
 /*
- * 401.  A token that others have been refused with, too, counts once; a fresh
- * one that is refused as well means that it isn't the token.
+ * 401.  A token that others have been refused with, too, counts once, and one
+ * that has worked has merely ended; fresh ones that are refused mean that it
+ * isn't the token.
  */
 static void
-settle_unauthorized(Transfer *transfer)
+settle_unauthorized(Runner *runner, Transfer *transfer)
 {
 	Connection			  *conn = transfer->conn;
 	ConnectionCredentials *credentials = &conn->credentials;
 
-	settle_all(transfer, OUTCOME_RELEASE, -1);
+	settle_all(runner, transfer, OUTCOME_RELEASE, -1);
 	if (credentials->number != transfer->credentials || credentials->token != transfer->token)
 		return;
-	if (!credentials->renewable || ++credentials->refusals > 1)
+	if (!credentials->used)
+		credentials->refusals++;
+	if (!credentials->renewable || credentials->refusals > 1)
 	{
-		connection_pause(conn, transfer->error_class, transfer->message);
+		connection_pause(conn, transfer->report.error_class, transfer->report.message);
 		return;
 	}
 	credentials->token++;
@@ -610,82 +1114,156 @@ settle_unauthorized(Transfer *transfer)
 }
 
 static void
-settle_readable(Transfer *transfer)
+settle_readable(Runner *runner, Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
 	Connection		 *conn = transfer->conn;
 	int				  n = transfer->request.nused;
 
 	conn->credentials.refusals = 0;
+	conn->credentials.used = true;
 	connection_works(conn);
-	unhalve(transfer);
+	if (transfer->kind == TRANSFER_PROBE)
+		return;
+	grow(transfer);
 	if (transfer->kind == TRANSFER_LOOKUP)
 		queue_settle_lookups(&conn->id, n, transfer->lookups, &transfer->found, result->retry_after_s);
 	else
-		queue_settle(&conn->id, transfer->run_id, n, transfer->items, transfer->outcomes, result->status,
-					 result->retry_after_s);
+	{
+		Tally *tally = tally_for(runner, conn, transfer->run_id);
+
+		for (int i = 0; i < n; i++)
+			put_outcome(tally, transfer, i, &transfer->outcomes[i], -1);
+	}
+}
+
+/* Too much for one request: the same again in halves, which costs an attempt only where nothing is left to halve. */
+static void
+settle_split(Runner *runner, Transfer *transfer)
+{
+	connection_trouble(transfer->conn, transfer->report.error_class, transfer->report.message);
+	halve(transfer, SUCCESSES_TO_GROW);
+	settle_all(runner, transfer, transfer->request.nused > 1 ? OUTCOME_AGAIN : OUTCOME_RETRY, -1);
+}
+
+/* One bad item spoils them all: halve, until it stands alone. */
+static void
+settle_refused(Runner *runner, Transfer *transfer)
+{
+	halve(transfer, 1);
+	settle_all(runner, transfer,
+			   transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE ? OUTCOME_RELEASE : OUTCOME_DEAD, -1);
 }
 
 static void
-settle_again(Transfer *transfer)
+settle_answer(Runner *runner, Transfer *transfer)
 {
-	const HttpResult *result = http_result(transfer->http);
+	const AdapterReport *report = &transfer->report;
+	long				 retry_after_s = http_result(transfer->http)->retry_after_s;
 
-	connection_trouble(transfer->conn, transfer->error_class, transfer->message, result->retry_after_s);
-	if (result->error_class &&
-		(strcmp(result->error_class, "TIMEOUT") == 0 || strcmp(result->error_class, "TOO_LARGE") == 0))
-		halve(transfer);
-	settle_all(transfer, OUTCOME_RETRY, result->retry_after_s);
-}
-
-static void
-settle_answer(Transfer *transfer)
-{
 	switch (transfer->verdict)
 	{
 		case RESPONSE_READABLE:
-			settle_readable(transfer);
+			settle_readable(runner, transfer);
 			break;
 		case RESPONSE_RETRY:
+			connection_trouble(transfer->conn, report->error_class, report->message);
+			settle_all(runner, transfer, OUTCOME_RETRY, retry_after_s);
+			break;
 		case RESPONSE_THROTTLED:
+			connection_trouble(transfer->conn, report->error_class, report->message);
+			settle_all(runner, transfer, OUTCOME_RELEASE, -1);
+			break;
 		case RESPONSE_SPLIT:
-			settle_again(transfer);
+			settle_split(runner, transfer);
 			break;
 		case RESPONSE_REAUTHENTICATE:
-			settle_unauthorized(transfer);
+			settle_unauthorized(runner, transfer);
 			break;
 		case RESPONSE_PAUSE:
-			settle_all(transfer, OUTCOME_RELEASE, -1);
+			settle_all(runner, transfer, OUTCOME_RELEASE, -1);
 			if (transfer->conn->credentials.number == transfer->credentials)
-				connection_pause(transfer->conn, transfer->error_class, transfer->message);
+				connection_pause(transfer->conn, report->error_class, report->message);
 			break;
 		case RESPONSE_DEAD:
-			/* One bad item spoils them all: halve, until it stands alone. */
-			halve(transfer);
-			settle_all(transfer,
-					   transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE ? OUTCOME_RELEASE : OUTCOME_DEAD,
-					   -1);
+			settle_refused(runner, transfer);
 			break;
 	}
 }
 
 static void
-settle(Transfer *transfer)
+count_request(Runner *runner, const Transfer *transfer)
 {
 	const HttpResult *result = http_result(transfer->http);
+	Tally			 *tally = tally_for(runner, transfer->conn, transfer->run_id);
+	const char		 *step = transfer->claim ? transfer->claim->steps[transfer->first] : NULL;
+	QueueCount		 *count = NULL;
+	ListCell		 *lc;
 
-	queue_count_request(&transfer->conn->id, transfer->run_id, transfer->batch.step, transfer->request.writes,
-						transfer->request.subrequests, result->bytes_sent, result->bytes_received);
-	if (transfer->leftovers)
-		settle_leftovers(transfer);
+	foreach (lc, tally->counts)
+	{
+		QueueCount *known = lfirst(lc);
+
+		if ((known->step == NULL) == (step == NULL) && (step == NULL || strcmp(known->step, step) == 0))
+			count = known;
+	}
+	if (count == NULL)
+	{
+		count = palloc0(sizeof(QueueCount));
+		count->run_id = transfer->run_id;
+		count->step = step ? pstrdup(step) : NULL;
+		tally->counts = lappend(tally->counts, count);
+	}
+	count->requests++;
+	count->writes += transfer->request.writes ? 1 : 0;
+	count->subrequests += transfer->request.subrequests;
+	count->bytes_sent += result->bytes_sent;
+	count->bytes_received += result->bytes_received;
+}
+
+/* Writes down what was gathered. */
+static void
+flush_tallies(Runner *runner)
+{
+	ListCell *lc;
+	ListCell *count;
+
+	foreach (lc, runner->tallies)
+	{
+		Tally *tally = lfirst(lc);
+
+		queue_settle(&tally->conn->id, tally->run_id, tally->noutcomes, tally->outcomes);
+		foreach (count, tally->counts)
+			queue_count_requests(&tally->conn->id, lfirst(count));
+	}
+	runner->tallies = NIL;
+}
+
+static bool
+has_work(const Runner *runner, const Connection *conn)
+{
+	for (int i = 0; i < runner->nwork; i++)
+		if (memcmp(&runner->work[i].connection_id, &conn->id, sizeof(conn->id)) == 0)
+			return true;
+	return false;
+}
+
+static void
+settle(Runner *runner, Transfer *transfer)
+{
+	if (!has_work(runner, transfer->conn))
+		runner->idle_answer = true;
+	count_request(runner, transfer);
+	if (transfer->leftovers > 0)
+		settle_leftovers(runner, transfer);
 	if (transfer->kind == TRANSFER_TOKEN)
 		settle_token(transfer);
 	else
-		settle_answer(transfer);
+		settle_answer(runner, transfer);
 }
 
-void
-run_settle(Runner *runner)
+static void
+settle_all_leftovers(Runner *runner)
 {
 	dlist_iter iter;
 
@@ -693,15 +1271,24 @@ run_settle(Runner *runner)
 	{
 		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
 
-		if (transfer->leftovers)
-			settle_leftovers(transfer);
+		if (transfer->leftovers > 0)
+			settle_leftovers(runner, transfer);
 	}
-	while (!dlist_is_empty(&runner->answered))
-	{
-		Transfer *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&runner->answered));
+}
 
+void
+run_settle(Runner *runner)
+{
+	dlist_iter iter;
+
+	Assert(runner->tallies == NIL);
+	settle_all_leftovers(runner);
+	dlist_foreach (iter, &runner->answered)
+	{
 		CHECK_FOR_INTERRUPTS();
-		settle(transfer);
-		free_transfer(transfer);
+		settle(runner, dlist_container(Transfer, node, iter.cur));
 	}
+	flush_tallies(runner);
+	while (!dlist_is_empty(&runner->answered))
+		free_transfer(dlist_container(Transfer, node, dlist_pop_head_node(&runner->answered)));
 }

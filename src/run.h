@@ -7,7 +7,8 @@
  *		run_collect()				what has been answered; no transaction
  *		queue_begin()
  *		run_settle()				what the answers mean for items and connections
- *		run_claim(turns)			what goes out next
+ *		run_take_turns(turns)		now and then: who has something to do
+ *		run_claim()					what goes out next
  *		queue_commit()
  *		run_send()					builds and submits; no transaction
  *
@@ -37,11 +38,18 @@ extern bool run_collect(Runner *runner);
 extern void run_settle(Runner *runner);
 
 /*
- * In the same transaction: takes look-ups and items for connections that have
- * work and may be talked to.  What is wrong with one connection pauses it and
- * touches no other.
+ * In the same transaction: notes which connections have something to do, until
+ * it is called again, and lets go of what belongs to runs that are cancelled.
  */
-extern void run_claim(Runner *runner, const QueueTurn *turns, int nturns);
+extern void run_take_turns(Runner *runner, const QueueTurn *turns, int nturns);
+
+/*
+ * In the same transaction: takes look-ups and items for the connections that
+ * have something to do and may be talked to.  What is wrong with one connection
+ * pauses it and touches no other.  True if one of them could do more than there
+ * was, or had an answer that may lead to more: then it is time to ask for turns.
+ */
+extern bool run_claim(Runner *runner);
 
 /* After commit: sends what was claimed. */
 extern void run_send(Runner *runner);

@@ -38,7 +38,10 @@
 #include "worker.h"
 
 /* A burst of commits wakes the worker no more often than this. */
-#define WAKE_INTERVAL_MS 50
+#define WAKE_INTERVAL_MS 5
+
+/* However many answers come: so often the tables are asked what there is to do. */
+#define LOOK_INTERVAL_MS 200
 
 typedef struct Worker
 {
@@ -47,10 +50,11 @@ typedef struct Worker
 	Runner		 *runner;
 	WaitEventSet *events;
 	uint32		  wait_event;
+	bool		  ready;	   /* this database may push */
 	bool		  recovered;   /* what a dead worker left was taken over */
 	int64		  waiting_run; /* plan that only answers can bring further */
-	TimestampTz	  last_turn;
-	TimestampTz	  next_turn;
+	TimestampTz	  last_look;   /* at the tables */
+	TimestampTz	  next_look;
 } Worker;
 
 /* ----------------------------------------------------------------
@@ -59,15 +63,15 @@ typedef struct Worker
  */
 
 static void
-turn_before(Worker *worker, TimestampTz when)
+look_before(Worker *worker, TimestampTz when)
 {
-	worker->next_turn = Min(worker->next_turn, when);
+	worker->next_look = Min(worker->next_look, when);
 }
 
 static void
-turn_in(Worker *worker, long ms)
+look_in(Worker *worker, long ms)
 {
-	turn_before(worker, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
+	look_before(worker, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
 }
 
 /* The extension is gone, or another one came in its place. */
@@ -91,7 +95,7 @@ plan_here(Worker *worker, int64 run_id)
 		leave();
 	if (outcome == QUEUE_PLAN_WAITS)
 		worker->waiting_run = run_id;
-	turn_in(worker, 0);
+	look_in(worker, 0);
 }
 
 static void
@@ -100,7 +104,7 @@ start_planner(Worker *worker)
 	long again = planner_start();
 
 	if (again > 0)
-		turn_in(worker, again);
+		look_in(worker, again);
 }
 
 /* What a turn asks for beside requests; after its commit. */
@@ -123,7 +127,7 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 				break;
 			case QUEUE_SLEEP:
 				if (turns[i].due != 0)
-					turn_before(worker, turns[i].due);
+					look_before(worker, turns[i].due);
 				break;
 			case QUEUE_LOOKUP:
 			case QUEUE_WRITE:
@@ -132,43 +136,64 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 	}
 }
 
-/* The part of a turn that is one transaction.  Returns the turns' number. */
+/* Asks the tables what there is to do.  Returns the turns' number. */
 static int
-settle_and_claim(Worker *worker, QueueTurn **turns)
+look(Worker *worker, QueueTurn **turns)
 {
-	bool ready;
-	int	 nturns = 0;
+	int nturns = 0;
+
+	worker->last_look = GetCurrentTimestamp();
+	worker->next_look = TimestampTzPlusMilliseconds(worker->last_look, pgsync_itsm_slow_poll * INT64CONST(1000));
+	worker->ready = queue_worker_ready();
+	if (worker->ready && !worker->recovered)
+	{
+		queue_recover();
+		worker->recovered = true;
+	}
+	if (worker->ready)
+		nturns = queue_turn(run_in_flight(worker->runner) == 0, turns);
+	run_take_turns(worker->runner, *turns, nturns);
+	return nturns;
+}
+
+/*
+ * The part of a turn that is one transaction.  As long as answers come and
+ * there is more to claim of what is known, nothing else is asked.  Returns the
+ * turns' number.
+ */
+static int
+settle_and_claim(Worker *worker, bool looks, QueueTurn **turns)
+{
+	int nturns = 0;
 
 	if (!queue_begin("pgsync_itsm: settling and claiming"))
 		leave();
-	ready = queue_worker_ready();
-	if (ready && !worker->recovered)
-		queue_recover();
-	worker->recovered = worker->recovered || ready;
 	run_settle(worker->runner);
-	if (ready)
-		nturns = queue_turn(turns);
-	run_claim(worker->runner, *turns, nturns);
+	if (looks)
+		nturns = look(worker, turns);
+	if (run_claim(worker->runner) && !looks)
+	{
+		nturns = look(worker, turns);
+		(void) run_claim(worker->runner);
+	}
 	queue_commit();
-	launcher_set_state(ready ? LAUNCHER_BUSY : LAUNCHER_NOT_ADOPTED);
+	launcher_set_state(worker->ready ? LAUNCHER_BUSY : LAUNCHER_NOT_ADOPTED);
 	return nturns;
 }
 
 static void
-take_turn(Worker *worker)
+take_turn(Worker *worker, bool looks)
 {
 	QueueTurn *turns = NULL;
 	int		   nturns;
 
-	worker->last_turn = GetCurrentTimestamp();
-	worker->next_turn = TimestampTzPlusMilliseconds(worker->last_turn, pgsync_itsm_slow_poll * INT64CONST(1000));
 	launcher_set_state(LAUNCHER_BUSY);
-	nturns = settle_and_claim(worker, &turns);
+	nturns = settle_and_claim(worker, looks, &turns);
 	run_send(worker->runner);
 	follow_turns(worker, turns, nturns);
 	if (run_has_leftovers(worker->runner))
-		turn_in(worker, 0);
-	turn_before(worker, run_resume_at(worker->runner));
+		look_in(worker, 0);
+	look_before(worker, run_resume_at(worker->runner));
 	launcher_report_cycle(run_in_flight(worker->runner));
 }
 
@@ -192,14 +217,14 @@ handle_interrupts(Worker *worker)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		planner_pin_settings();
-		turn_in(worker, 0);
+		look_in(worker, 0);
 	}
 }
 
 static long
 milliseconds_to_wait(Worker *worker)
 {
-	long turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_turn);
+	long turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_look);
 	long network = http_deadline_ms(worker->engine);
 
 	return network < 0 ? turn : Min(turn, network);
@@ -229,18 +254,17 @@ wait_turn(Worker *worker)
 	http_drive(worker->engine, readable);
 }
 
-/* Is there a reason to look at the tables? */
+/* Is it time to look at the tables? */
 static bool
-is_due(Worker *worker)
+look_is_due(Worker *worker, bool answered)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	if (launcher_take_wake())
-		turn_before(worker, TimestampTzPlusMilliseconds(worker->last_turn, WAKE_INTERVAL_MS));
-	if (run_collect(worker->runner))
-	{
-		worker->waiting_run = 0;
+		look_before(worker, TimestampTzPlusMilliseconds(worker->last_look, WAKE_INTERVAL_MS));
+	if (answered && TimestampDifferenceExceeds(worker->last_look, now, LOOK_INTERVAL_MS))
 		return true;
-	}
-	return GetCurrentTimestamp() >= worker->next_turn;
+	return now >= worker->next_look;
 }
 
 static void
@@ -248,11 +272,18 @@ work(Worker *worker)
 {
 	for (;;)
 	{
+		bool answered;
+		bool looks;
+
 		handle_interrupts(worker);
 		MemoryContextReset(worker->cycle_context);
 		MemoryContextSwitchTo(worker->cycle_context);
-		if (is_due(worker))
-			take_turn(worker);
+		answered = run_collect(worker->runner);
+		if (answered)
+			worker->waiting_run = 0;
+		looks = look_is_due(worker, answered);
+		if (answered || looks)
+			take_turn(worker, looks);
 		wait_turn(worker);
 	}
 }

@@ -146,7 +146,8 @@ CREATE TABLE @extschema@.integration_runs (
     planned_at      timestamptz,
     started_at      timestamptz,
     finished_at     timestamptz,
-    cancel_requested boolean NOT NULL DEFAULT false
+    cancel_requested boolean NOT NULL DEFAULT false,
+    cancel_by       timestamptz
 );
 CREATE INDEX integration_runs_open ON @extschema@.integration_runs (connection_id, id)
     WHERE status IN ('queued', 'planning', 'running');
@@ -198,6 +199,7 @@ CREATE TABLE @extschema@.integration_run_items (
     child_id       uuid,
     rel_type       text,
     rel_type_id    text,
+    bundle         bigint,
     attempts       integer NOT NULL DEFAULT 0,
     generation     integer NOT NULL DEFAULT 0,
     in_doubt       boolean NOT NULL DEFAULT false,
@@ -211,7 +213,7 @@ CREATE TABLE @extschema@.integration_run_items (
     updated_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (run_id, entity_type, entity_id, action)
 );
-CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, ord, id) WHERE state IN ('pending', 'sent');
+CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id) WHERE state IN ('pending', 'sent');
 CREATE INDEX integration_run_items_lease ON @extschema@.integration_run_items (lease_until) WHERE state = 'sent';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX integration_run_items_record ON @extschema@.integration_run_items (entity_id);
@@ -417,6 +419,23 @@ CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
     external_table text,
     PRIMARY KEY (run_id, entity_type, entity_id)
 );
+
+-- How fast a connection may be talked to.  A cache: what is lost is learned again from the next answers.
+CREATE TABLE pgsync_itsm.connection_pace (
+    connection_id uuid PRIMARY KEY,
+    state         text NOT NULL CHECK (state IN ('active', 'open', 'half_open', 'limited', 'backoff')),
+    reason        text,
+    until         timestamptz,
+    slots         integer NOT NULL,
+    rules         text[] NOT NULL,
+    limits        bigint[] NOT NULL,
+    used          bigint[] NOT NULL,
+    resets        timestamptz[] NOT NULL,
+    subs          integer[] NOT NULL,
+    apis          text[] NOT NULL,
+    api_rules     integer[] NOT NULL,
+    updated_at    timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
 
 -- Questions to the platform, answered in bulk before a plan can go on.
 CREATE UNLOGGED TABLE pgsync_itsm.lookups (

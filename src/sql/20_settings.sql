@@ -38,6 +38,8 @@ BEGIN ATOMIC
         ('filter.contact', NULL, NULL, 'which contacts are in scope'),
         ('max_concurrency', '2', NULL, 'requests in flight at once, 1 to 64'),
         ('requests_per_hour', NULL, NULL, 'ceiling of requests an hour; empty: what the platform announces'),
+        ('max_share', '90', NULL, 'percent of an hourly limit of the platform that is used; the rest is left to others'),
+        ('breaker_failures', '5', NULL, 'failed requests in a row after which a connection is left alone until a probe succeeds'),
         ('batch_items', '500', NULL, 'CIs in one payload at the most, 1 to 500'),
         ('batch_bytes', '4000000', NULL, 'bytes of one payload at the most'),
         ('max_attempts', '8', NULL, 'attempts before an item is dead'),
@@ -96,6 +98,7 @@ BEGIN
     END IF;
     high := CASE name WHEN 'max_concurrency' THEN 64 WHEN 'batch_items' THEN 500 WHEN 'batch_bytes' THEN 9000000
                       WHEN 'max_attempts' THEN 100 WHEN 'shrink_percent' THEN 100
+                      WHEN 'max_share' THEN 100 WHEN 'breaker_failures' THEN 1000
                       WHEN 'requests_per_hour' THEN 10000000 END;
     IF high IS NOT NULL AND (value !~ '^[0-9]{1,8}$' OR value::bigint NOT BETWEEN 1 AND high) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name

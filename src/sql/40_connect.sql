@@ -234,6 +234,7 @@ BEGIN
        FROM unnest(ARRAY[c.client_id_vault_id, c.client_secret_vault_id, c.username_vault_id, c.password_vault_id,
                          c.api_key_vault_id]) AS s(id) WHERE s.id IS NOT NULL;
     DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = c.id;
+    DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = c.id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = c.id;
     RAISE NOTICE 'connection and secrets are gone; its map and its log are kept';
 END

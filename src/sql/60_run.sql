@@ -84,10 +84,11 @@ BEGIN
         DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
          WHERE c.id = r.connection_id AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
-        RETURNING r.id, r.connection_id)
+        RETURNING r.id, r.connection_id
+    ), forgotten AS (
+        DELETE FROM pgsync_itsm.run_keys AS k USING gone AS g WHERE k.run_id = g.id)
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
       FROM gone AS g WHERE c.id = g.connection_id;
-    DELETE FROM pgsync_itsm.run_keys AS k WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = k.run_id);
     -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
     -- transactions that the worker finds running when it first sees the change: they may not have seen it.
     UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
@@ -179,32 +180,50 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.compare_taken(@extschema@.integration_runs) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
 
-CREATE FUNCTION pgsync_itsm.turn() RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
+-- What is on the wire when a run is cancelled gets a moment to be answered: an answer that is heard needs no look-up later.
+CREATE FUNCTION pgsync_itsm.cancel_runs() RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT x.id, x.cancel_by FROM @extschema@.integration_runs AS x
+              WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
+        UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
+         WHERE i.run_id = r.id AND i.state IN ('planned', 'pending');
+        IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp()
+           OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'sent') THEN
+            PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
+        END IF;
+        RETURN NEXT r.id;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.cancel_runs() IS 'Ends the runs that were asked to end, and says which; what is on the wire may still be answered for a moment';
+
+CREATE FUNCTION pgsync_itsm.turn(nothing_on_the_wire boolean) RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     r record;
 BEGIN
-    IF NOT pgsync_itsm.is_adopted() THEN
-        RETURN;
-    END IF;
     PERFORM pgsync_itsm.collect();
-    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
-        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
-    END LOOP;
-    -- A lease that ran out belongs to nobody any more.
-    UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
-     WHERE i.state = 'sent' AND i.lease_until < now();
+    RETURN QUERY SELECT 'cancel', NULL::uuid, c.id, NULL::timestamptz FROM pgsync_itsm.cancel_runs() AS c(id);
+    -- A lease that ran out belongs to nobody any more.  While something is on the wire, its owner is this process.
+    IF nothing_on_the_wire THEN
+        UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
+         WHERE i.state = 'sent' AND i.lease_until < now();
+    END IF;
     FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
-              WHERE x.status = 'running' AND NOT pgsync_itsm.plan_open_lookups(x.id)
+              WHERE x.status = 'running' AND NOT x.cancel_requested AND NOT pgsync_itsm.plan_open_lookups(x.id)
                 AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state IN ('pending', 'sent')) LOOP
         PERFORM pgsync_itsm.advance_run(r.id);
     END LOOP;
     PERFORM pgsync_itsm.start_runs();
     RETURN QUERY
-        SELECT CASE WHEN x.partial AND (SELECT count(*) FROM pgsync_itsm.run_keys AS k WHERE k.run_id = x.id) <= 100
+        SELECT CASE WHEN x.partial AND (SELECT count(*) FROM (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = x.id LIMIT 101) AS k) <= 100
                     THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
           FROM @extschema@.integration_runs AS x
          WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
@@ -215,54 +234,82 @@ BEGIN
         UNION ALL
         SELECT 'write', x.connection_id, x.id, NULL
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
-         WHERE x.status = 'running'
-           AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' AND coalesce(i.not_before, '-infinity') <= now())
+         WHERE x.status = 'running' AND NOT x.cancel_requested
+           AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending')
         UNION ALL
         SELECT 'sleep', NULL, NULL, min(d.due)
           FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS x ON x.id = i.run_id AND x.status = 'running'
                  WHERE i.state = 'pending' AND i.not_before > now()
                 UNION ALL SELECT min(l.not_before) FROM pgsync_itsm.lookups AS l WHERE l.state = 'pending' AND l.not_before > now()
                 UNION ALL SELECT min(i.lease_until) FROM @extschema@.integration_run_items AS i WHERE i.state = 'sent'
+                UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
                            WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
                 UNION ALL SELECT pgsync_itsm.queue_due()) AS d(due)
         HAVING min(d.due) IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.turn() IS 'What the worker has to do now, and when it has to look again';
+COMMENT ON FUNCTION pgsync_itsm.turn(boolean) IS 'What the worker has to do now, and when it has to look again';
 
 -- Claim ---------------------------------------------------------------------------------------------
 
+-- Companies come before everything that may name them.  Where an application travels with its relationships, what
+-- these point at has to be there first: it is waited for until it was tried once, not until it succeeds.
+CREATE FUNCTION pgsync_itsm.barrier(run_id bigint, bundled boolean) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    open bigint;
+    ahead record;
+BEGIN
+    SELECT sum(s.total - s.done - s.failed - s.skipped) INTO open
+      FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord < 70;
+    IF coalesce(open, 0) <= 0 THEN
+        RETURN 1000;
+    END IF;
+    -- Items are numbered in the order of sending, so that the first open ones are those of the first steps.
+    SELECT bool_or(f.ord <= 20) AS companies, bool_or(f.action <> 'CLEAR' AND (f.state = 'sent' OR f.attempts = 0)) AS records INTO ahead
+      FROM (SELECT i.ord, i.state, i.attempts, i.action FROM @extschema@.integration_run_items AS i
+             WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT open) AS f
+     WHERE f.ord < 70;
+    RETURN CASE WHEN ahead.companies THEN 21 WHEN bundled AND ahead.records THEN 70 ELSE 1000 END;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order and above wait: those of a run that everything else needs are not through yet';
+
 -- Items that could be sent now.  Relationships wait for the map entries of both ends, not for a whole step;
--- companies come before everything that may name them; two requests never write one record at a time.
-CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid)
+-- two requests never write one record at a time.
+CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean)
 RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    r record;
+    barrier integer;
 BEGIN
-    RETURN QUERY SELECT n.run_id, n.step, n.entity_type, n.action, n.in_doubt
-      FROM @extschema@.integration_runs AS r
-      JOIN @extschema@.integration_run_steps AS s ON s.run_id = r.id AND s.status <> 'done'
-     CROSS JOIN LATERAL (
-           SELECT i.*
-             FROM @extschema@.integration_run_items AS i
-            WHERE i.run_id = s.run_id AND i.ord = s.ord AND i.state = 'pending'
-              AND coalesce(i.not_before, '-infinity') <= now()
-              AND (i.parent_id IS NULL OR i.action = 'DELETE'
-                   OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-                  AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = i.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
-              AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                         AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
-            ORDER BY i.ord, i.id
-            LIMIT 1) AS n
-     WHERE r.connection_id = next_batch.connection_id AND r.status = 'running'
-       AND (s.ord <= 10 OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = r.id AND o.ord <= 10 AND o.state IN ('pending', 'sent')))
-     ORDER BY s.ord
-     LIMIT 1;
+    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
+              WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested ORDER BY x.id LOOP
+        barrier := pgsync_itsm.barrier(r.id, bundled);
+        RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt
+          FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = r.id AND i.state = 'pending' AND i.ord < barrier
+           AND coalesce(i.not_before, '-infinity') <= now()
+           AND (i.parent_id IS NULL OR i.action = 'DELETE'
+                OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+               AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
+           AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
+                                                      AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+         ORDER BY i.id
+         LIMIT 1;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid) IS 'Which kind of items of a connection can be claimed next';
+COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid, boolean) IS 'Which kind of items of a connection can be claimed next';
 
 CREATE FUNCTION pgsync_itsm.fill_companies(connection_id uuid, payload json) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -273,72 +320,89 @@ RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
         AND m.entity_type = 'company' AND '@company/' || m.entity_id = v.value) END;
 COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
 
-CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_step text, wanted_type text, wanted_action text, doubtful boolean,
-                                  max_items integer, lease_seconds integer, repeatable boolean)
-RETURNS TABLE (item_id bigint, generation integer, entity_type text, action text, native_key text, external_id text, external_table text,
+CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_kinds text[], doubtful boolean, ends_inside boolean, bundled boolean,
+                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean)
+RETURNS TABLE (item_id bigint, generation integer, step text, entity_type text, action text, native_key text, external_id text, external_table text,
                payload text, parent_external_id text, parent_table text, child_external_id text, child_table text,
-               rel_type text, rel_type_id text, attempts integer, in_doubt boolean)
+               parent_native_key text, child_native_key text, rel_type text, rel_type_id text, bundle bigint, attempts integer, in_doubt boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    barrier integer := pgsync_itsm.barrier($2, bundled);
 BEGIN
-    UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
-     WHERE s.run_id = $2 AND s.step = $3 AND s.status = 'waiting';
     RETURN QUERY
-    WITH picked AS MATERIALIZED (
-        SELECT i.id
+    WITH ahead AS MATERIALIZED (
+        SELECT i.id, i.parent_id IS NULL AS is_record, i.action, i.entity_type, i.entity_id, i.parent_type, i.parent_id, i.child_type, i.child_id, i.native_key
           FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = $2 AND i.state = 'pending' AND i.step = $3 AND i.entity_type = $4 AND i.action = $5 AND i.in_doubt = $6
+         WHERE i.run_id = $2 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
            AND coalesce(i.not_before, '-infinity') <= now()
-           AND (i.parent_id IS NULL OR i.action = 'DELETE'
-                OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-               AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
                                                       AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
-         ORDER BY i.ord, i.id
-         LIMIT $7
-         FOR UPDATE OF i SKIP LOCKED
+         ORDER BY i.id
+         LIMIT $8
+    ), counted AS MATERIALIZED (
+        SELECT a.*, count(*) FILTER (WHERE a.is_record) OVER (ORDER BY a.id) AS records FROM ahead AS a
+    ), inside AS MATERIALIZED (
+        -- what is made by this very request can be an end of its relationships
+        SELECT c.entity_type, c.entity_id, c.native_key FROM counted AS c WHERE $5 AND c.is_record AND c.records <= $7
+    ), picked AS MATERIALIZED (
+        SELECT c.id, p.external_id AS parent_external_id, p.external_table AS parent_table, e.external_id AS child_external_id, e.external_table AS child_table,
+               ip.native_key AS parent_native_key, ie.native_key AS child_native_key
+          FROM counted AS c
+          LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
+                              WHERE m.connection_id = $1 AND m.entity_type = c.parent_type AND m.entity_id = c.parent_id LIMIT 1) AS p ON true
+          LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
+                              WHERE m.connection_id = $1 AND m.entity_type = c.child_type AND m.entity_id = c.child_id LIMIT 1) AS e ON true
+          LEFT JOIN inside AS ip ON ip.entity_type = c.parent_type AND ip.entity_id = c.parent_id
+          LEFT JOIN inside AS ie ON ie.entity_type = c.child_type AND ie.entity_id = c.child_id
+         WHERE c.records <= $7
+           AND (c.is_record OR c.action = 'DELETE'
+                OR coalesce(p.external_id, ip.native_key) IS NOT NULL AND coalesce(e.external_id, ie.native_key) IS NOT NULL)
     ), claimed AS (
         UPDATE @extschema@.integration_run_items AS i
-           SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $8),
-               in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT $9), payload = f.payload,
+           SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $9),
+               in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT $10),
+               payload = CASE WHEN i.payload::text LIKE '%"@company/%' THEN pgsync_itsm.fill_companies($1, i.payload) ELSE i.payload END,
                payload_hash = CASE WHEN i.payload::text LIKE '%"@company/%'
-                                   THEN pgsync_itsm.content_hash(f.payload::text || '|' || coalesce(i.external_table, '') || '|' || (SELECT pgsync_itsm.mapping_version($1, $4)))
+                                   THEN pgsync_itsm.content_hash(pgsync_itsm.fill_companies($1, i.payload)::text || '|' || coalesce(i.external_table, '') || '|' || pgsync_itsm.mapping_version($1, i.entity_type))
                                    ELSE i.payload_hash END,
                updated_at = now()
-          FROM picked AS k
-          JOIN @extschema@.integration_run_items AS j ON j.id = k.id
-         CROSS JOIN LATERAL (SELECT pgsync_itsm.fill_companies($1, j.payload) AS payload) AS f
-         WHERE i.id = k.id
-        RETURNING i.*
+         WHERE i.id = ANY (ARRAY(SELECT k.id FROM picked AS k)) AND i.state = 'pending'
+        RETURNING i.id, i.generation, i.step, i.entity_type, i.action, i.native_key, i.external_id, i.external_table, i.parent_id, i.payload,
+                  i.rel_type, i.rel_type_id, i.bundle, i.attempts
+    ), started AS (
+        UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
+         WHERE s.run_id = $2 AND s.status = 'waiting' AND s.step = ANY (ARRAY(SELECT c.step FROM claimed AS c))
     )
-    SELECT c.id, c.generation, c.entity_type, c.action, c.native_key, c.external_id, c.external_table,
+    SELECT c.id, c.generation, c.step, c.entity_type, c.action, c.native_key, c.external_id, c.external_table,
            CASE WHEN c.parent_id IS NULL THEN c.payload::text END,
-           pm.external_id, pm.external_table, cm.external_id, cm.external_table, c.rel_type, c.rel_type_id, c.attempts, $6
-      FROM claimed AS c
-      LEFT JOIN @extschema@.integration_sync_map AS pm ON pm.connection_id = $1 AND pm.entity_type = c.parent_type AND pm.entity_id = c.parent_id
-      LEFT JOIN @extschema@.integration_sync_map AS cm ON cm.connection_id = $1 AND cm.entity_type = c.child_type AND cm.entity_id = c.child_id
-     ORDER BY c.ord, c.id;
+           k.parent_external_id, k.parent_table, k.child_external_id, k.child_table, k.parent_native_key, k.child_native_key,
+           c.rel_type, c.rel_type_id, coalesce(c.bundle, 0), c.attempts, $4
+      FROM claimed AS c JOIN picked AS k ON k.id = c.id
+     ORDER BY c.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text, text, text, boolean, integer, integer, boolean) IS
-'Takes items of one kind for one request: attempts counted before the act, a lease, a generation';
+COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean) IS
+'Takes items that may share a request: attempts counted before the act, a lease, a generation';
 
 -- Settle ----------------------------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.backoff(attempts integer, retry_after_s double precision) RETURNS interval
 LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 RETURN CASE WHEN retry_after_s > 0 THEN make_interval(secs => least(retry_after_s, 3700))
-            ELSE make_interval(secs => least(60, power(2, greatest(attempts, 1) - 1)) * (0.5 + random())) END;
-COMMENT ON FUNCTION pgsync_itsm.backoff(integer, double precision) IS 'How long to wait before the next attempt: 1 s doubling to 60 s, half to one and a half of it, or what the platform asks for';
+            ELSE least(coalesce(nullif(current_setting('pgsync_itsm.retry_delay_max', true), ''), '60s')::interval,
+                       coalesce(nullif(current_setting('pgsync_itsm.retry_delay', true), ''), '1s')::interval * power(2, least(greatest(attempts, 1) - 1, 20)))
+                 * (0.5 + random()) END;
+COMMENT ON FUNCTION pgsync_itsm.backoff(integer, double precision) IS 'How long to wait before the next attempt: pgsync_itsm.retry_delay, doubling up to retry_delay_max, half to one and a half of it, or what the platform asks for';
 
 CREATE TYPE pgsync_itsm.answer AS (item_id bigint, outcome text, operation text, external_id text, external_table text,
-    number text, error_class text, message text, not_taken jsonb, excerpt text);
+    number text, error_class text, message text, not_taken jsonb, excerpt text, http_status integer, retry_after_s double precision);
 COMMENT ON TYPE pgsync_itsm.answer IS 'What the platform said of one item';
 
 CREATE FUNCTION pgsync_itsm.settle(connection_id uuid, run_id bigint, item_ids bigint[], generations integer[], outcomes text[], operations text[],
     external_ids text[], external_tables text[], external_numbers text[], error_classes text[], messages text[], not_taken text[], excerpts text[],
-    http_status integer, retry_after_s double precision) RETURNS void
+    http_statuses integer[], retry_after_s double precision[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -349,21 +413,21 @@ BEGIN
     -- Only what is still ours: a claim whose lease was taken over has another generation by now.
     SELECT array_agg(ROW(i.id, CASE WHEN a.outcome = 'retry' AND i.attempts >= ceiling THEN 'dead' ELSE a.outcome END,
                          a.operation, coalesce(a.external_id, i.external_id), coalesce(a.external_table, i.external_table), a.number,
-                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt)::pgsync_itsm.answer)
+                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt, nullif(a.http_status, 0), a.retry_after_s)::pgsync_itsm.answer)
       INTO answers
-      FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-           AS a(id, generation, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt)
+      FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+           AS a(id, generation, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt, http_status, retry_after_s)
       JOIN @extschema@.integration_run_items AS i ON i.id = a.id AND i.generation = a.generation AND i.state = 'sent' AND i.run_id = $2;
     PERFORM pgsync_itsm.settle_map($1, answers);
-    PERFORM pgsync_itsm.settle_log($1, answers, $14);
+    PERFORM pgsync_itsm.settle_log($1, answers);
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE 'pending' END,
-           attempts = CASE WHEN a.outcome = 'release' THEN greatest(i.attempts - 1, 0) ELSE i.attempts END,
-           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts, $15) END,
-           in_doubt = CASE WHEN a.outcome IN ('retry', 'release') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1) ELSE false END,
+           attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(i.attempts - 1, 0) ELSE i.attempts END,
+           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts, a.retry_after_s) END,
+           in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1) ELSE false END,
            lease_until = NULL, outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
            error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
-           http_status = $14, updated_at = now(),
+           http_status = a.http_status, updated_at = now(),
            warnings = CASE WHEN a.not_taken IS NULL THEN i.warnings
                            ELSE coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(a.not_taken) AS f) END
       FROM unnest(answers) AS a WHERE i.id = a.item_id;
@@ -381,7 +445,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], integer[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer, double precision) IS
+COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], integer[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
@@ -426,7 +490,7 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.settle_map(uuid, pgsync_itsm.answer[]) IS 'The map after an answer: what is agreed now, and which record there is ours';
 
-CREATE FUNCTION pgsync_itsm.settle_log(connection_id uuid, answers pgsync_itsm.answer[], http_status integer) RETURNS void
+CREATE FUNCTION pgsync_itsm.settle_log(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -441,12 +505,12 @@ BEGIN
            CASE WHEN i.parent_id IS NULL THEN i.payload
                 ELSE json_build_object('parent', i.parent_id, 'child', i.child_id, 'type', i.rel_type) END,
            a.excerpt::json,
-           a.error_class, a.message, settle_log.http_status
+           a.error_class, a.message, a.http_status
       FROM unnest(settle_log.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
      WHERE a.outcome IN ('done', 'unchanged', 'dead', 'retry');
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.settle_log(uuid, pgsync_itsm.answer[], integer) IS 'One log row an item and answer';
+COMMENT ON FUNCTION pgsync_itsm.settle_log(uuid, pgsync_itsm.answer[]) IS 'One log row an item and answer';
 
 -- Who needs a dead item is skipped, the blocker named; everything else goes on.
 CREATE FUNCTION pgsync_itsm.settle_blocked(run_id bigint) RETURNS void
@@ -500,22 +564,52 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
 
-CREATE FUNCTION pgsync_itsm.count_request(connection_id uuid, run_id bigint, step text, writes boolean, subrequests integer, bytes_sent bigint, bytes_received bigint) RETURNS void
+CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, step text, requests bigint, writes bigint, subrequests bigint, bytes_sent bigint, bytes_received bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE @extschema@.integration_runs AS r
-       SET requests = r.requests + 1, write_requests = r.write_requests + count_request.writes::integer,
-           subrequests = r.subrequests + count_request.subrequests,
-           bytes_sent = r.bytes_sent + count_request.bytes_sent, bytes_received = r.bytes_received + count_request.bytes_received
-     WHERE r.id = coalesce(count_request.run_id, (SELECT min(x.id) FROM @extschema@.integration_runs AS x
-                            WHERE x.connection_id = count_request.connection_id AND x.status IN ('planning', 'running')));
-    UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + 1
-     WHERE s.run_id = count_request.run_id AND s.step = count_request.step;
+       SET requests = r.requests + count_requests.requests, write_requests = r.write_requests + count_requests.writes,
+           subrequests = r.subrequests + count_requests.subrequests,
+           bytes_sent = r.bytes_sent + count_requests.bytes_sent, bytes_received = r.bytes_received + count_requests.bytes_received
+     WHERE r.id = coalesce(count_requests.run_id, (SELECT min(x.id) FROM @extschema@.integration_runs AS x
+                            WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')));
+    UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + count_requests.requests
+     WHERE s.run_id = count_requests.run_id AND s.step = count_requests.step;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.count_request(uuid, bigint, text, boolean, integer, bigint, bigint) IS 'Adds one HTTP request to the counters of a run';
+COMMENT ON FUNCTION pgsync_itsm.count_requests(uuid, bigint, text, bigint, bigint, bigint, bigint, bigint) IS 'Adds HTTP requests to the counters of a run';
+
+-- How fast a connection may be talked to: what a worker has learned, kept for the next one -----------------
+
+CREATE FUNCTION pgsync_itsm.load_pace(connection_id uuid)
+RETURNS TABLE (rules text[], limits bigint[], used bigint[], resets timestamptz[], subs integer[], apis text[], api_rules integer[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT p.rules, p.limits, p.used, p.resets, p.subs, p.apis, p.api_rules
+                   FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = load_pace.connection_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.load_pace(uuid) IS 'Rate-limit windows of a connection as an earlier worker left them';
+
+CREATE FUNCTION pgsync_itsm.save_pace(connection_id uuid, state text, reason text, until timestamptz, slots integer, rules text[], limits bigint[],
+                                      used bigint[], resets timestamptz[], subs integer[], apis text[], api_rules integer[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    INSERT INTO pgsync_itsm.connection_pace AS p (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, updated_at)
+    VALUES (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, now())
+    ON CONFLICT ON CONSTRAINT connection_pace_pkey DO UPDATE
+       SET state = excluded.state, reason = excluded.reason, until = excluded.until, slots = excluded.slots, rules = excluded.rules, limits = excluded.limits,
+           used = excluded.used, resets = excluded.resets, subs = excluded.subs, apis = excluded.apis, api_rules = excluded.api_rules, updated_at = excluded.updated_at;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.save_pace(uuid, text, text, timestamptz, integer, text[], bigint[], bigint[], timestamptz[], integer[], text[], integer[]) IS
+'Keeps what a worker knows of a connection''s limits, before the request that counts against them is sent';
 
 -- Look-ups ----------------------------------------------------------------------------------------------
 

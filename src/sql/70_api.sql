@@ -157,7 +157,9 @@ BEGIN
     ELSE
         -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
         PERFORM pgsync_itsm.cancel_planner(r.id);
-        UPDATE @extschema@.integration_runs AS x SET cancel_requested = true WHERE x.id = r.id;
+        UPDATE @extschema@.integration_runs AS x
+           SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '700 ms')
+         WHERE x.id = r.id;
         PERFORM pgsync_itsm.wake();
     END IF;
     RAISE NOTICE 'what run % has sent stays; to send the rest: SELECT itsm_retry(%);', r.id, r.id;
@@ -203,26 +205,20 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_plan(bigint) IS 'The plan of a run, one row a field: value there now, value that would be written, and the reason';
 
-CREATE FUNCTION @extschema@.itsm_requeue(run_id bigint, error_class text DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION pgsync_itsm.requeue_run(run @extschema@.integration_runs, error_class text, entity_type text, entity_id uuid) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
     n bigint;
 BEGIN
-    IF r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
-           SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running')) THEN
-        RAISE EXCEPTION 'dead items of run % cannot be queued again now', r.id
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('It is %s, or another run of its connection is at work.', replace(r.status, '_', ' ')),
-                  HINT = format('SELECT itsm_publish(%L);', r.namespace_id);
-    END IF;
     -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'pending', in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
-     WHERE i.run_id = r.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
-       AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class)
+     WHERE i.run_id = run.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+       AND (error_class IS NULL OR i.error_class = requeue_run.error_class)
+       AND (entity_type IS NULL OR i.entity_type = requeue_run.entity_type)
+       AND (entity_id IS NULL OR i.entity_id = requeue_run.entity_id)
        AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS n
                         WHERE n.entity_id = i.entity_id AND n.entity_type = i.entity_type AND n.connection_id = i.connection_id
                           AND n.run_id > i.run_id AND n.state IN ('done', 'unchanged', 'pending', 'sent'))
@@ -231,14 +227,66 @@ BEGIN
                           AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id);
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
-        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = r.id AND x.status = 'done';
-        PERFORM pgsync_itsm.settle_steps(r.id);
+        -- What was skipped for want of these can be sent after them.
+        UPDATE @extschema@.integration_run_items AS i SET state = 'pending', reason = NULL, updated_at = now()
+          FROM @extschema@.integration_run_items AS d
+         WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
+           AND d.run_id = run.id AND d.state = 'pending' AND d.parent_id IS NULL
+           AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
+        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = run.id AND x.status = 'done';
+        PERFORM pgsync_itsm.settle_steps(run.id);
         PERFORM pgsync_itsm.wake();
     END IF;
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.itsm_requeue(bigint, text) IS 'Dead items of a run once more; returns how many';
+COMMENT ON FUNCTION pgsync_itsm.requeue_run(@extschema@.integration_runs, text, text, uuid) IS 'Dead items of one run once more, and what was skipped because of them';
+
+CREATE FUNCTION @extschema@.itsm_requeue(run_id bigint DEFAULT NULL, error_class text DEFAULT NULL, entity_type text DEFAULT NULL, entity_id uuid DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    r @extschema@.integration_runs;
+    n bigint := 0;
+    busy boolean;
+BEGIN
+    IF run_id IS NULL AND error_class IS NULL AND entity_type IS NULL AND entity_id IS NULL THEN
+        RAISE EXCEPTION 'nothing says which dead items to queue again' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'SELECT itsm_requeue(run_id); or by error_class, entity_type, entity_id.';
+    END IF;
+    IF run_id IS NOT NULL THEN
+        r := pgsync_itsm.own_run(run_id);
+    END IF;
+    -- Without a run: the last one of each record's connection that has it among its dead.
+    FOR r IN SELECT x.* FROM @extschema@.integration_runs AS x
+              WHERE x.id = run_id
+                 OR run_id IS NULL AND x.status IN ('running', 'done') AND x.dead > 0
+                    AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'dead'
+                                   AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class)
+                                   AND (entity_type IS NULL OR i.entity_type = itsm_requeue.entity_type)
+                                   AND (entity_id IS NULL OR i.entity_id = itsm_requeue.entity_id))
+              ORDER BY x.id DESC
+    LOOP
+        PERFORM pgsync_itsm.own_run(r.id);
+        busy := r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
+                    SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.id <> r.id AND o.status IN ('planning', 'running'));
+        IF busy AND run_id IS NOT NULL THEN
+            RAISE EXCEPTION 'dead items of run % cannot be queued again now', r.id
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      DETAIL = format('It is %s, or another run of its connection is at work.', replace(r.status, '_', ' ')),
+                      HINT = format('SELECT itsm_publish(%L);', r.namespace_id);
+        END IF;
+        IF NOT busy THEN
+            n := n + pgsync_itsm.requeue_run(r, error_class, entity_type, entity_id);
+        END IF;
+    END LOOP;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_requeue(bigint, text, text, uuid) IS
+'Dead items once more, of a run or of all that have ended: those with this error class, entity type, record; returns how many';
 
 CREATE FUNCTION pgsync_itsm.wait_poll(run_id bigint, OUT status text, OUT line text, OUT problem text, OUT problem_hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

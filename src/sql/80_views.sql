@@ -76,19 +76,42 @@ COMMENT ON VIEW @extschema@.integration_status IS 'Connections of the reader''s 
 
 CREATE VIEW @extschema@.itsm_stat_progress AS
 SELECT r.id AS run_id, r.kind, r.status, r.phase, s.step, s.done, s.total, s.failed, s.requests,
-       date_trunc('second', clock_timestamp() - r.created_at) AS age
+       date_trunc('second', clock_timestamp() - r.created_at) AS age,
+       CASE WHEN r.status = 'queued' THEN NULL
+            WHEN c.paused_at IS NOT NULL THEN 'paused'
+            WHEN p.state IN ('open', 'half_open') THEN 'circuit breaker'
+            WHEN p.until > clock_timestamp() THEN CASE p.state WHEN 'limited' THEN 'rate limit' ELSE 'backoff' END
+            WHEN b.until IS NOT NULL THEN 'backoff' END AS waiting,
+       CASE WHEN r.status <> 'queued' AND c.paused_at IS NULL
+            THEN CASE WHEN p.until > clock_timestamp() THEN p.until ELSE b.until END END::timestamptz(0) AS until
   FROM @extschema@.integration_runs AS r
+  LEFT JOIN @extschema@.integration_connections AS c ON c.id = r.connection_id
+  LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = r.connection_id AND p.state <> 'active'
   LEFT JOIN LATERAL (SELECT x.* FROM @extschema@.integration_run_steps AS x
                       WHERE x.run_id = r.id AND x.status <> 'waiting' ORDER BY x.status = 'running' DESC, x.ord DESC LIMIT 1) AS s ON true
+  -- items that wait for their next attempt, and nothing is on the wire
+  LEFT JOIN LATERAL (SELECT min(i.not_before) AS until FROM @extschema@.integration_run_items AS i
+                      WHERE i.run_id = r.id AND i.state = 'pending' AND i.not_before > now()
+                        AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = r.id AND o.state = 'sent')) AS b ON true
  WHERE r.status IN ('queued', 'planning', 'running');
-COMMENT ON VIEW @extschema@.itsm_stat_progress IS 'Open runs and the step they are in; for pg_monitor, ids and numbers only';
+COMMENT ON VIEW @extschema@.itsm_stat_progress IS 'Open runs, the step they are in, and what they wait for; for pg_monitor, ids and numbers only';
 
 CREATE VIEW @extschema@.itsm_stat_connection AS
-SELECT c.id AS connection_id, c.platform, c.is_active, c.paused_at, c.pause_class,
+SELECT c.id AS connection_id,
+       CASE WHEN NOT c.is_active THEN 'inactive' WHEN c.paused_at IS NOT NULL THEN 'paused'
+            WHEN p.state IN ('open', 'half_open') OR p.until > clock_timestamp() THEN p.state ELSE 'active' END AS state,
+       CASE WHEN c.paused_at IS NOT NULL THEN c.pause_class
+            WHEN p.state IN ('open', 'half_open') OR p.until > clock_timestamp() THEN p.reason END AS reason,
+       CASE WHEN p.until > clock_timestamp() THEN p.until END::timestamptz(0) AS until,
        (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
-         WHERE i.connection_id = c.id AND i.state = 'pending') AS pending,
+         WHERE r.connection_id = c.id AND i.state = 'pending') AS pending,
        (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
-         WHERE i.connection_id = c.id AND i.state = 'sent') AS sent,
-       c.last_sync_at
-  FROM @extschema@.integration_connections AS c;
-COMMENT ON VIEW @extschema@.itsm_stat_connection IS 'Connections: state, what waits, what is on the wire; for pg_monitor, ids and numbers only';
+         WHERE r.connection_id = c.id AND i.state = 'sent') AS sent,
+       p.slots, h.used AS hour_used, h.hour_limit, c.last_sync_at::timestamptz(0) AS last_sync_at
+  FROM @extschema@.integration_connections AS c
+  LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = c.id
+  LEFT JOIN LATERAL (SELECT CASE WHEN u.resets_at > clock_timestamp() THEN u.used ELSE 0 END AS used, u.hour_limit
+                       FROM unnest(p.used, p.limits, p.resets) AS u(used, hour_limit, resets_at) WHERE u.hour_limit >= 0
+                      ORDER BY CASE WHEN u.resets_at > clock_timestamp() THEN u.used ELSE 0 END::float8 / greatest(u.hour_limit, 1) DESC, u.hour_limit LIMIT 1) AS h ON true;
+COMMENT ON VIEW @extschema@.itsm_stat_connection IS
+'Connections: state, what waits, what is on the wire, how much of the tightest hourly limit is used; for pg_monitor, ids and numbers only';

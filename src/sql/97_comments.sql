@@ -130,6 +130,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.planned_at IS 'When its plan was 
 COMMENT ON COLUMN @extschema@.integration_runs.started_at IS 'When its items were released for sending';
 COMMENT ON COLUMN @extschema@.integration_runs.finished_at IS 'When it ended: done, failed or cancelled';
 COMMENT ON COLUMN @extschema@.integration_runs.cancel_requested IS 'Set by itsm_cancel(); what is on its way is settled, nothing more is sent';
+COMMENT ON COLUMN @extschema@.integration_runs.cancel_by IS 'Until then answers of what is on its way are waited for';
 
 COMMENT ON TABLE @extschema@.integration_run_steps IS 'Progress of a run, step by step, in the order of sending';
 COMMENT ON COLUMN @extschema@.integration_run_steps.run_id IS 'Run that the step belongs to';
@@ -172,6 +173,7 @@ COMMENT ON COLUMN @extschema@.integration_run_items.child_type IS 'Of a relation
 COMMENT ON COLUMN @extschema@.integration_run_items.child_id IS 'Of a relationship: entity_id of its child end';
 COMMENT ON COLUMN @extschema@.integration_run_items.rel_type IS 'Of a relationship: name of its type there';
 COMMENT ON COLUMN @extschema@.integration_run_items.rel_type_id IS 'Key of that type there';
+COMMENT ON COLUMN @extschema@.integration_run_items.bundle IS 'Same number: one application, its profiles and their relationships, which travel together where they fit; null: of no application';
 COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was claimed for sending, counted before the act';
 COMMENT ON COLUMN @extschema@.integration_run_items.generation IS 'Counts claims; an answer to an older claim is ignored';
 COMMENT ON COLUMN @extschema@.integration_run_items.in_doubt IS 'True when it may have taken effect without our knowing: it is looked up there before it is sent again';
@@ -331,6 +333,15 @@ COMMENT ON COLUMN @extschema@.integration_status.next_call IS 'What to call next
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.run_id IS 'The run, as in integration_runs.id';
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.step IS 'Step that is under way, or ended last; null while planning';
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.age IS 'Time since the run was asked for';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.waiting IS 'What holds it up: paused, circuit breaker, rate limit, backoff; null: nothing does';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.until IS 'When it goes on by itself; null: it does not wait, or somebody has to do something';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.state IS
+'active, inactive, paused (by an error that somebody has to repair), open (too many failures in a row: nothing is sent), half_open (one probe decides), limited (an hourly limit is used up), backoff (the platform asked for patience)';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.reason IS 'Error class that led to this state';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.until IS 'When that ends by itself';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.slots IS 'Requests that may be in flight at present, at most max_concurrency; null: none was sent yet';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.hour_used IS 'Requests that count against the tightest hourly limit, in its present window';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.hour_limit IS 'That limit: announced by the platform, or requests_per_hour; null: none is known';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.connection_id IS 'The connection, as in integration_connections.id';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.pending IS 'Items of running runs that wait to be sent';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.sent IS 'Items of running runs that are on their way';
@@ -377,6 +388,8 @@ COMMENT ON TABLE pgsync_itsm.attached_objects IS
 'Columns, triggers and constraints that attaching added to the application''s tables, so that detaching leaves the database as it was';
 COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a full run has none';
 COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
+COMMENT ON TABLE pgsync_itsm.connection_pace IS
+'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';
 COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';
 COMMENT ON TABLE pgsync_itsm.lookup_rows IS 'Answers to these questions; unlogged';
 
