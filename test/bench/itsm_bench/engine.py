@@ -1,0 +1,248 @@
+"""Rows a, b and f, and claiming of row e: the engine alone, with items that SQL made."""
+import os
+import statistics
+import time
+
+from .database import Failed, Watch, literal, poll
+from .servers import CLASS, CLIENT, PAYLOAD, FastPlatform, Limits, SlowPlatform
+
+IN_FLIGHT = 64
+DATABASE = "engine"
+
+# The real settling without its two expensive parts, for "claim, send and settle alone".
+PARTS = ("settle_map", "settle_log")
+
+
+class Engine:
+    def __init__(self, cluster, quick):
+        self.cluster = cluster
+        self.quick = quick
+        self.session = cluster.create(DATABASE)
+        self.session.ask("CREATE EXTENSION pgsync_itsm")
+        self.connections = 0
+        self.insert_us = None
+        self.real = {}
+
+    def connect(self, url, in_flight):
+        self.connections += 1
+        settings = '{"write_api": "instance", "verify": "false", "max_concurrency": "%d"}' % in_flight
+        conn = self.session.ask(
+            "SELECT itsm_connect_servicenow(gen_random_uuid(), %s, client_id => %s, client_secret => %s, settings => %s)"
+            % (literal(url), literal(CLIENT[0]), literal(CLIENT[1]), literal(settings)))
+        self.session.ask("SELECT itsm_activate(%s)" % literal(conn))
+        return conn
+
+    # -- a run of items that need no plan -----------------------------------------
+
+    def fill(self, conn, n):
+        """A planned run of n updates of mapped applications; its id."""
+        self.session.ask("TRUNCATE integration_run_items, integration_run_steps, integration_runs, integration_sync_map, integration_sync_log")
+        run = self.session.ask(
+            "INSERT INTO integration_runs (namespace_id, connection_id, kind, status, confirm, in_scope, to_update) "
+            "SELECT namespace_id, id, 'publish', 'planned', true, %d, %d FROM integration_connections WHERE id = %s RETURNING id"
+            % (n, n, literal(conn)))
+        self.session.ask(
+            "INSERT INTO integration_run_steps (run_id, namespace_id, step, ord, title, total) "
+            "SELECT r.id, r.namespace_id, s.step, s.ord, s.title, %d FROM integration_runs AS r, pgsync_itsm.step_of('application', %s) AS s"
+            % (n, literal(CLASS)))
+        self.session.ask(
+            "INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, "
+            "published_name, sync_direction, created_by_us, last_agreed) "
+            "SELECT r.connection_id, r.namespace_id, 'application', md5('bench' || n)::uuid, md5('bench' || n)::uuid, md5(n::text), %s, "
+            "'Benchmark application', 'published', true, %s FROM integration_runs AS r, generate_series(1, %d) AS n"
+            % (literal(CLASS), literal(PAYLOAD), n))
+        seconds = self.session.timed(
+            "INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, "
+            "action, state, payload, payload_hash, external_id, external_table) "
+            "SELECT r.id, r.connection_id, r.namespace_id, s.ord, s.step, 'application', md5('bench' || n)::uuid, md5('bench' || n)::uuid, "
+            "'Benchmark application', 'UPDATE', 'pending', %s, md5('payload' || n), md5(n::text), %s "
+            "FROM integration_runs AS r, pgsync_itsm.step_of('application', %s) AS s, generate_series(1, %d) AS n"
+            % (literal(PAYLOAD), literal(CLASS), literal(CLASS), n))
+        if n >= 5000:
+            self.insert_us = seconds / n * 1e6
+        return run
+
+    def start(self, run):
+        self.session.ask("CHECKPOINT")
+        self.session.ask("UPDATE integration_runs SET status = 'running', phase = 'apply', started_at = now() WHERE id = %s" % run)
+        self.session.ask("SELECT pgsync_itsm.wake()")
+
+    def await_end(self, run, seconds=120):
+        status = poll(lambda: self.session.ask("SELECT status FROM integration_runs WHERE id = %s AND status <> 'running'" % run),
+                      "run %s" % run, seconds, interval=0.1)
+        others = self.session.ask("SELECT string_agg(DISTINCT state || ': ' || coalesce(reason, '?'), '; ') FROM integration_run_items "
+                                  "WHERE run_id = %s AND state <> 'done'" % run)
+        if status != "done" or others:
+            raise Failed("run %s ended as %s; %s" % (run, status, others))
+
+    def rate(self, run):
+        """Items a second, without the first and the last twentieth."""
+        n, seconds = self.session.rows(
+            "SELECT count(*), extract(epoch FROM percentile_disc(0.95) WITHIN GROUP (ORDER BY updated_at) "
+            "- percentile_disc(0.05) WITHIN GROUP (ORDER BY updated_at)) FROM integration_run_items WHERE run_id = %s" % run)[0]
+        if float(seconds) <= 0:
+            raise Failed("integration_run_items.updated_at does not say when an item was settled")
+        return 0.9 * int(n) / float(seconds)
+
+    def go(self, conn, n, worker):
+        """items/s, microseconds of the worker's CPU an item, its peak memory"""
+        run = self.fill(conn, n)
+        with Watch(worker) as watch:
+            self.start(run)
+            self.await_end(run)
+        return self.rate(run), watch.cpu / n * 1e6, watch.peak_mb
+
+    # -- settling with and without its parts ---------------------------------------------
+
+    def settle(self, with_parts):
+        if not self.real:
+            self.real = {name: self.session.ask("SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE p.proname = %s "
+                                                "AND p.pronamespace = 'pgsync_itsm'::regnamespace AND p.prorettype = 'void'::regtype" % literal(name))
+                         for name in PARTS}
+            if not all(self.real.values()):
+                raise Failed("no functions pgsync_itsm.%s that return void: what settles cannot be taken apart" % " and ".join(PARTS))
+        for name in PARTS:
+            self.session.ask(self.real[name] if with_parts else self.session.ask(
+                "SELECT format('CREATE OR REPLACE FUNCTION pgsync_itsm.%%I(%%s) RETURNS void LANGUAGE plpgsql AS $nothing$BEGIN END$nothing$', "
+                "p.proname, pg_get_function_arguments(p.oid)) FROM pg_proc AS p WHERE p.proname = %s "
+                "AND p.pronamespace = 'pgsync_itsm'::regnamespace" % literal(name)))
+
+
+def median_of(samples):
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def throughput(engine, table):
+    """Row a."""
+    rounds, seconds = (1, 1) if engine.quick else (3, 3)
+    kinds = ("plain", "tls")
+    samples = {}
+
+    def sample(name, value):
+        samples.setdefault(name, []).append(value)
+
+    with FastPlatform() as platform:
+        limits = Limits(platform, IN_FLIGHT)
+        conns = {kind: engine.connect(platform.url(kind), IN_FLIGHT) for kind in kinds}
+        engine.cluster.set(pgsync_itsm__ca_file=platform.certificate)
+        worker = engine.cluster.serve(DATABASE)
+        before = platform.connections()
+        size = {}
+        for kind in kinds:
+            for parts in (True, False):
+                engine.settle(parts)
+                rate = engine.go(conns[kind], 1000 if engine.quick else 4000, worker)[0]
+                size[kind, parts] = int(min(max(rate * seconds * 1.1, 1000), 60000))
+        opened = platform.connections() - before - 1
+        peak = 0.0
+        for _ in range(rounds):
+            for kind in kinds:
+                for parts in (True, False):
+                    engine.settle(parts)
+                    before = platform.connections()
+                    rate, cpu, memory = engine.go(conns[kind], size[kind, parts], worker)
+                    opened += platform.connections() - before - 1
+                    peak = max(peak, memory)
+                    sample(("worker", kind, parts), rate)
+                    sample(("cpu", kind, parts), cpu)
+                rate, cpu = limits.loop(kind, seconds)
+                sample(("loop", kind), rate)
+                sample(("loop cpu", kind), cpu)
+                sample(("wrk", kind), limits.wrk(kind, seconds))
+                sample(("curl", kind), limits.curl(kind, 2000 if engine.quick else 8000))
+        engine.settle(True)
+        engine.cluster.serve_none()
+    found = median_of(samples)
+    for kind in kinds:
+        limit = found["loop", kind]
+        for parts, words, target in ((False, "claim, send, settle alone", 0.45), (True, "with map and log", 0.25)):
+            rate = found["worker", kind, parts]
+            table.add("a", "single items, %s, %s" % ("TLS" if kind == "tls" else kind, words), rate, "items/s", limit=limit, limit_of="loop/s",
+                      target=">= %.2f" % target, met=rate / limit >= target)
+        table.note("a", "%s: wrk %s/s (loop %.2f of it), curl --parallel %s/s (worker with map and log %.2f times as fast); CPU a request: loop %.0f us, "
+                   "worker %.0f us alone, %.0f us with map and log" % (
+                       "TLS" if kind == "tls" else kind, "{:,.0f}".format(found["wrk", kind]), limit / found["wrk", kind],
+                       "{:,.0f}".format(found["curl", kind]), found["worker", kind, True] / found["curl", kind], found["loop cpu", kind],
+                       found["cpu", kind, False], found["cpu", kind, True]))
+    table.add("a", "connections opened, all runs of one worker", opened, "", limit=len(kinds) * IN_FLIGHT, limit_of="in flight",
+              target="<= in flight", met=opened <= len(kinds) * IN_FLIGHT)
+    table.add("a", "peak private memory of the worker", peak, "MB", limit=32, limit_of="MB", target="< 32 MB", met=peak < 32)
+
+
+def latency(engine, table):
+    """Row b."""
+    delay = 50
+    with SlowPlatform(delay) as platform:
+        conns = {n: engine.connect(platform.url, n) for n in (16, 64)}
+        worker = engine.cluster.serve(DATABASE)
+        samples = {}
+        for conn in conns.values():
+            engine.go(conn, 1000, worker)
+        for _ in range(1 if engine.quick else 3):
+            for n, conn in conns.items():
+                samples.setdefault(n, []).append(engine.go(conn, n * 1000 // delay * (2 if engine.quick else 4), worker)[0])
+        engine.cluster.serve_none()
+    for n, rate in sorted(median_of(samples).items()):
+        limit = n * 1000 / delay
+        table.add("b", "%d ms away, %d in flight" % (delay, n), rate, "items/s", limit=limit, limit_of="by latency", target=">= 0.97",
+                  met=rate / limit >= 0.97)
+
+
+def claiming(engine, table):
+    """Row e, second part: what the worker's own claims cost, with little and with much to choose from."""
+    sizes = (1000, 20000 if engine.quick else 500000)
+    enough = 1000
+    cost = {}
+    with FastPlatform() as platform:
+        conn = engine.connect(platform.url("plain"), IN_FLIGHT)
+        for size in sizes:
+            run = engine.fill(conn, size)
+            engine.cluster.serve(DATABASE)
+            engine.cluster.count_statements(True)
+            engine.start(run)
+            poll(lambda: engine.session.number("SELECT done + failed FROM integration_run_steps") >= enough, "%d items" % enough, interval=0.1)
+            engine.cluster.serve_none()
+            calls = engine.cluster.statements(DATABASE)
+            engine.cluster.count_statements(False)
+            items = engine.session.number("SELECT sum(generation) FROM integration_run_items WHERE generation > 0")
+            claims = {name: spent for name, spent in calls.items() if name in ("claim", "next_batch", "claim_items", "claim_batch")}
+            if not claims or not items:
+                raise Failed("no call that claims among %s" % ", ".join(sorted(calls)))
+            cost[size] = sum(seconds for _, seconds in claims.values()) / items * 1e6
+            turns = calls.get("turn", (0, 0.0))
+            table.note("e", "backlog of %s: %s; turn %.2f ms a call" % (
+                "{:,}".format(size), ", ".join("%s %.0f us an item" % (name, s / items * 1e6) for name, (n, s) in sorted(claims.items())),
+                turns[1] / max(turns[0], 1) * 1e3))
+    engine.session.ask("TRUNCATE integration_run_items, integration_run_steps, integration_runs, integration_sync_map, integration_sync_log")
+    small, large = (cost[size] for size in sizes)
+    table.add("e", "claiming an item, backlog of %s" % "{:,}".format(sizes[1]), large, "us", limit=small, limit_of="us of %s" % "{:,}".format(sizes[0]),
+              target="<= 1.50", met=large / small <= 1.5)
+
+
+def idle(engine, table):
+    """Row f."""
+    seconds = 10 if engine.quick else 60
+    admin = engine.cluster.admin
+    engine.cluster.set(autovacuum="off")
+    worker = engine.cluster.serve(DATABASE)
+    slow_poll = admin.number("SELECT setting FROM pg_settings WHERE name = 'pgsync_itsm.slow_poll'")
+    cycle = "SELECT last_cycle FROM itsm_stat_worker WHERE database = %s" % literal(DATABASE)
+    transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s" % literal(DATABASE)
+    engine.session.ask("SELECT pgsync_itsm.wake()")
+    time.sleep(3)
+    before = (worker.cpu_exactly(), worker.waits(), admin.number(transactions))
+    last, turns, end = admin.ask(cycle), 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(1)
+        now = admin.ask(cycle)
+        turns, last = turns + (now != last), now
+    cpu, waits = (worker.cpu_exactly() - before[0]) * 1e3, worker.waits() - before[1]
+    time.sleep(1)
+    done = admin.number(transactions) - before[2]
+    engine.cluster.serve_none()
+    engine.cluster.set(autovacuum="on")
+    table.add("f", "CPU of an idle worker, %d s" % seconds, cpu, "ms", limit=10 * seconds / 60, limit_of="ms", target="< 10 ms a minute",
+              met=cpu < 10 * seconds / 60)
+    polls = seconds / slow_poll
+    table.add("f", "turns that it took", turns, "", limit=polls, limit_of="slow polls", target="no other", met=turns <= polls + 1)
+    table.note("f", "%d voluntary context switches, %d transactions" % (waits, done))
