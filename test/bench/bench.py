@@ -7,8 +7,8 @@ import sys
 import time
 
 from itsm_bench import engine as engines
-from itsm_bench import portfolio
 from itsm_bench.database import Cluster, Failed
+from itsm_bench.portfolio import Portfolios
 from itsm_bench.servers import Server
 from itsm_bench.table import Table
 
@@ -33,24 +33,35 @@ def machine(cluster):
             curl[1], first_line("nginx", "-v").replace("nginx version: ", ""), wrk[1] if len(wrk) > 1 else "?", platform.python_version())))
 
 
+def measure(table, cluster, rows, what, step):
+    """Runs one benchmark; what cannot be run does not take the others along."""
+    begin = time.monotonic()
+    print("%s: %s" % (rows, what), flush=True)
+    try:
+        step()
+    except (Failed, OSError) as failure:
+        table.fail(rows, what, failure)
+    finally:
+        cluster.calm()
+        Server.stop_all()
+    print("      %.0f s" % (time.monotonic() - begin), flush=True)
+
+
 def run(table, cluster, rows, quick):
-    """The engine first, and the idle worker while nothing else is there."""
+    """The idle worker first, while nothing else is there; then the engine, then whole portfolios."""
     engine = engines.Engine(cluster, quick)
-    steps = (("f", engines.idle), ("a", engines.throughput), ("b", engines.latency), ("e", engines.claiming))
-    for name, step in steps:
+    for name, step in (("f", engines.idle), ("a", engines.throughput), ("b", engines.latency), ("e", engines.claiming)):
         if name in rows:
-            begin = time.monotonic()
-            print("%s: %s" % (name, step.__doc__.strip()), flush=True)
-            step(engine, table)
-            print("      %.0f s" % (time.monotonic() - begin), flush=True)
-    if engine.insert_us is None and "g" in rows:
+            measure(table, cluster, name, step.__doc__, lambda step=step: step(engine, table))
+    if rows & set("cg") and engine.insert_us is None:
         engine.fill(engine.connect("http://127.0.0.1:9", 2), 20000)
     engine.session.close()
     if rows & set("cdeg"):
-        begin = time.monotonic()
-        print("c, d, e, g: whole portfolios", flush=True)
-        portfolio.publishing(cluster, table, rows, quick, engine.insert_us)
-        print("      %.0f s" % (time.monotonic() - begin), flush=True)
+        portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us)
+        for size in portfolios.sizes:
+            measure(table, cluster, " ".join(sorted(rows & set("cdeg"))), "a portfolio of {:,} applications".format(size),
+                    lambda size=size: portfolios.measure(size))
+        portfolios.compare()
 
 
 def main():
@@ -66,9 +77,6 @@ def main():
         head = machine(cluster)
         run(table, cluster, rows, quick)
         cluster.close()
-    except Failed as failure:
-        print("bench: %s" % failure, file=sys.stderr)
-        return 1
     finally:
         Server.stop_all()
     if quick:
@@ -78,9 +86,11 @@ def main():
         file.write(text)
     print("\n" + text, flush=True)
     missed = table.missed()
-    print("%s; %.0f s" % ("MISSED: %d targets, in rows %s" % (len(missed), " ".join(sorted(set(missed)))) if missed else "all targets met",
+    print("%s; %.0f s" % ("MISSED: %d targets, in rows %s" % (len(missed), " ".join(sorted(set(missed)))) if missed else "no target missed",
                           time.monotonic() - begin))
-    return 0
+    if table.failed:
+        print("bench: NOT RUN: %s" % "; ".join(table.failed), file=sys.stderr)
+    return 1 if table.failed else 0
 
 
 if __name__ == "__main__":

@@ -140,6 +140,11 @@ class Cluster:
                 found[name.group(1)] = (n + int(calls), total + float(seconds))
         return found
 
+    def calm(self):
+        """As before a benchmark, whatever became of it."""
+        self.serve_none()
+        self.set(pg_stat_statements__track="none", autovacuum="on", pgsync_itsm__debounce="2s")
+
     def close(self):
         self.serve_none()
         self.admin.close()
@@ -172,17 +177,17 @@ class Process:
 
 
 class Watch:
-    """Peak of a process's private memory, looked at every 50 ms, and its CPU time, while the block runs."""
+    """Peak of a process's private memory, looked at every 100 ms, and its CPU time, while the block runs."""
 
     def __init__(self, process):
         self.process = process
-        self.peak_mb = process.private_mb()
+        self.begin_mb = self.peak_mb = process.private_mb()
         self.cpu = 0.0
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self):
-        while not self.over.wait(0.05):
+        while not self.over.wait(0.1):
             try:
                 self.peak_mb = max(self.peak_mb, self.process.private_mb())
             except OSError:

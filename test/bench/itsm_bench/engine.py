@@ -1,5 +1,4 @@
 """Rows a, b and f, and claiming of row e: the engine alone, with items that SQL made."""
-import os
 import statistics
 import time
 
@@ -113,47 +112,73 @@ def median_of(samples):
 
 
 def throughput(engine, table):
-    """Row a."""
-    rounds, seconds = (1, 1) if engine.quick else (3, 3)
-    kinds = ("plain", "tls")
-    samples = {}
-
-    def sample(name, value):
-        samples.setdefault(name, []).append(value)
-
+    """single items, as fast as it goes"""
     with FastPlatform() as platform:
-        limits = Limits(platform, IN_FLIGHT)
-        conns = {kind: engine.connect(platform.url(kind), IN_FLIGHT) for kind in kinds}
         engine.cluster.set(pgsync_itsm__ca_file=platform.certificate)
-        worker = engine.cluster.serve(DATABASE)
-        before = platform.connections()
-        size = {}
-        for kind in kinds:
-            for parts in (True, False):
-                engine.settle(parts)
-                rate = engine.go(conns[kind], 1000 if engine.quick else 4000, worker)[0]
-                size[kind, parts] = int(min(max(rate * seconds * 1.1, 1000), 60000))
-        opened = platform.connections() - before - 1
-        peak = 0.0
+        race = Race(engine, platform)
+        try:
+            race.run()
+        finally:
+            engine.settle(True)
+    show_throughput(table, race)
+
+
+class Race:
+    """The worker in four ways, and its limits, in turns."""
+
+    kinds = ("plain", "tls")
+
+    def __init__(self, engine, platform):
+        self.engine = engine
+        self.platform = platform
+        self.limits = Limits(platform, IN_FLIGHT)
+        self.conns = {kind: engine.connect(platform.url(kind), IN_FLIGHT) for kind in self.kinds}
+        self.ways = [(kind, parts) for kind in self.kinds for parts in (True, False)]
+        self.worker = engine.cluster.serve(DATABASE)
+        self.fresh_mb = self.worker.private_mb()
+        self.peak_mb = self.fresh_mb
+        self.opened = 0
+        self.samples = {}
+
+    def sample(self, name, value):
+        self.samples.setdefault(name, []).append(value)
+
+    def run(self):
+        rounds, seconds = (1, 1) if self.engine.quick else (3, 3)
+        sizes = {way: self.warm_up(*way, seconds) for way in self.ways}
         for _ in range(rounds):
-            for kind in kinds:
-                for parts in (True, False):
-                    engine.settle(parts)
-                    before = platform.connections()
-                    rate, cpu, memory = engine.go(conns[kind], size[kind, parts], worker)
-                    opened += platform.connections() - before - 1
-                    peak = max(peak, memory)
-                    sample(("worker", kind, parts), rate)
-                    sample(("cpu", kind, parts), cpu)
-                rate, cpu = limits.loop(kind, seconds)
-                sample(("loop", kind), rate)
-                sample(("loop cpu", kind), cpu)
-                sample(("wrk", kind), limits.wrk(kind, seconds))
-                sample(("curl", kind), limits.curl(kind, 2000 if engine.quick else 8000))
-        engine.settle(True)
-        engine.cluster.serve_none()
-    found = median_of(samples)
-    for kind in kinds:
+            for kind in self.kinds:
+                for way in self.ways:
+                    if way[0] == kind:
+                        self.run_worker(*way, sizes[way])
+                self.run_limits(kind, seconds)
+
+    def warm_up(self, kind, parts, seconds):
+        """How many items make a run of so many seconds."""
+        self.engine.settle(parts)
+        rate = self.engine.go(self.conns[kind], 1000 if self.engine.quick else 4000, self.worker)[0]
+        return int(min(max(rate * seconds * 1.1, 1000), 60000))
+
+    def run_worker(self, kind, parts, n):
+        self.engine.settle(parts)
+        before = self.platform.counts()[0]
+        rate, cpu, peak_mb = self.engine.go(self.conns[kind], n, self.worker)
+        self.opened = max(self.opened, self.platform.counts()[0] - before)
+        self.peak_mb = max(self.peak_mb, peak_mb)
+        self.sample(("worker", kind, parts), rate)
+        self.sample(("cpu", kind, parts), cpu)
+
+    def run_limits(self, kind, seconds):
+        rate, cpu = self.limits.loop(kind, seconds)
+        self.sample(("loop", kind), rate)
+        self.sample(("loop cpu", kind), cpu)
+        self.sample(("wrk", kind), self.limits.wrk(kind, seconds))
+        self.sample(("curl", kind), self.limits.curl(kind, 2000 if self.engine.quick else 8000))
+
+
+def show_throughput(table, race):
+    found = median_of(race.samples)
+    for kind in race.kinds:
         limit = found["loop", kind]
         for parts, words, target in ((False, "claim, send, settle alone", 0.45), (True, "with map and log", 0.25)):
             rate = found["worker", kind, parts]
@@ -164,13 +189,13 @@ def throughput(engine, table):
                        "TLS" if kind == "tls" else kind, "{:,.0f}".format(found["wrk", kind]), limit / found["wrk", kind],
                        "{:,.0f}".format(found["curl", kind]), found["worker", kind, True] / found["curl", kind], found["loop cpu", kind],
                        found["cpu", kind, False], found["cpu", kind, True]))
-    table.add("a", "connections opened, all runs of one worker", opened, "", limit=len(kinds) * IN_FLIGHT, limit_of="in flight",
-              target="<= in flight", met=opened <= len(kinds) * IN_FLIGHT)
-    table.add("a", "peak private memory of the worker", peak, "MB", limit=32, limit_of="MB", target="< 32 MB", met=peak < 32)
+    table.add("a", "connections opened in a run, at the most", race.opened, "", limit=IN_FLIGHT, limit_of="in flight",
+              target="<= in flight", met=race.opened <= IN_FLIGHT)
+    table.add("a", "peak private memory of the worker", race.peak_mb, "MB", limit=race.fresh_mb, limit_of="MB fresh", target="< 32 MB", met=race.peak_mb < 32)
 
 
 def latency(engine, table):
-    """Row b."""
+    """single items, to a platform far away"""
     delay = 50
     with SlowPlatform(delay) as platform:
         conns = {n: engine.connect(platform.url, n) for n in (16, 64)}
@@ -189,38 +214,40 @@ def latency(engine, table):
 
 
 def claiming(engine, table):
-    """Row e, second part: what the worker's own claims cost, with little and with much to choose from."""
+    """claiming: all that a worker calls to find and take its next items, with few and with many to choose from"""
     sizes = (1000, 20000 if engine.quick else 500000)
-    enough = 1000
-    cost = {}
     with FastPlatform() as platform:
         conn = engine.connect(platform.url("plain"), IN_FLIGHT)
-        for size in sizes:
-            run = engine.fill(conn, size)
-            engine.cluster.serve(DATABASE)
-            engine.cluster.count_statements(True)
-            engine.start(run)
-            poll(lambda: engine.session.number("SELECT done + failed FROM integration_run_steps") >= enough, "%d items" % enough, interval=0.1)
-            engine.cluster.serve_none()
-            calls = engine.cluster.statements(DATABASE)
-            engine.cluster.count_statements(False)
-            items = engine.session.number("SELECT sum(generation) FROM integration_run_items WHERE generation > 0")
-            claims = {name: spent for name, spent in calls.items() if name in ("claim", "next_batch", "claim_items", "claim_batch")}
-            if not claims or not items:
-                raise Failed("no call that claims among %s" % ", ".join(sorted(calls)))
-            cost[size] = sum(seconds for _, seconds in claims.values()) / items * 1e6
-            turns = calls.get("turn", (0, 0.0))
-            table.note("e", "backlog of %s: %s; turn %.2f ms a call" % (
-                "{:,}".format(size), ", ".join("%s %.0f us an item" % (name, s / items * 1e6) for name, (n, s) in sorted(claims.items())),
-                turns[1] / max(turns[0], 1) * 1e3))
+        small, large = (claim_cost(engine, table, platform, conn, size) for size in sizes)
     engine.session.ask("TRUNCATE integration_run_items, integration_run_steps, integration_runs, integration_sync_map, integration_sync_log")
-    small, large = (cost[size] for size in sizes)
-    table.add("e", "claiming an item, backlog of %s" % "{:,}".format(sizes[1]), large, "us", limit=small, limit_of="us of %s" % "{:,}".format(sizes[0]),
+    table.add("e", "claiming an item, backlog of {:,}".format(sizes[1]), large, "us", limit=small, limit_of="us of {:,}".format(sizes[0]),
               target="<= 1.50", met=large / small <= 1.5)
 
 
+def claim_cost(engine, table, platform, conn, size):
+    """Microseconds that the calls take which find and take an item, over the first 500 items (or 20 seconds)."""
+    run = engine.fill(conn, size)
+    engine.cluster.serve(DATABASE)
+    engine.cluster.count_statements(True)
+    end, goal = time.monotonic() + 20, platform.counts()[1] + 500
+    engine.start(run)
+    while platform.counts()[1] < goal and time.monotonic() < end:
+        time.sleep(0.02)
+    engine.cluster.serve_none()
+    calls = engine.cluster.statements(DATABASE)
+    engine.cluster.count_statements(False)
+    items = engine.session.number("SELECT sum(generation) FROM integration_run_items WHERE generation > 0")
+    claims = {name: spent for name, spent in calls.items()
+              if not name.startswith(("settle", "count_", "plan", "recover", "connection_", "worker_"))}
+    if not items or not any(name.startswith("claim") for name in claims):
+        raise Failed("backlog of %d: no item was claimed in 20 s; calls: %s" % (size, ", ".join(sorted(calls)) or "none"))
+    table.note("e", "backlog of {:,}, {:.0f} items claimed: {}".format(size, items, ", ".join(
+        "%s %d x %.0f us" % (name, n, s / n * 1e6) for name, (n, s) in sorted(claims.items(), key=lambda pair: -pair[1][1])[:5])))
+    return sum(seconds for _, seconds in claims.values()) / items * 1e6
+
+
 def idle(engine, table):
-    """Row f."""
+    """a worker without work"""
     seconds = 10 if engine.quick else 60
     admin = engine.cluster.admin
     engine.cluster.set(autovacuum="off")
@@ -241,8 +268,7 @@ def idle(engine, table):
     done = admin.number(transactions) - before[2]
     engine.cluster.serve_none()
     engine.cluster.set(autovacuum="on")
-    table.add("f", "CPU of an idle worker, %d s" % seconds, cpu, "ms", limit=10 * seconds / 60, limit_of="ms", target="< 10 ms a minute",
-              met=cpu < 10 * seconds / 60)
+    table.add("f", "CPU of an idle worker, %d s" % seconds, cpu, "ms", target="< 10 ms a minute", met=cpu < 10 * seconds / 60)
     polls = seconds / slow_poll
     table.add("f", "turns that it took", turns, "", limit=polls, limit_of="slow polls", target="no other", met=turns <= polls + 1)
     table.note("f", "%d voluntary context switches, %d transactions" % (waits, done))

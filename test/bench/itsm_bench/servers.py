@@ -137,7 +137,8 @@ class Server:
                 self.process.kill()
                 self.process.wait()
         self.process.stdout.close()
-        Server.running.remove(self)
+        if self in Server.running:
+            Server.running.remove(self)
 
     @staticmethod
     def stop_all():
@@ -172,9 +173,13 @@ class Nginx(Server):
 class FastPlatform(Nginx):
     """A platform that costs next to nothing, plain and over TLS."""
 
+    number = 0
+
     def __init__(self):
+        FastPlatform.number += 1
         self.ports = {"plain": free_port(), "tls": free_port()}
-        super().__init__("fast", FAST, token=TOKEN, attributes=PAYLOAD[1:-1], **self.ports)
+        self.asked = 0
+        super().__init__("fast%d" % FastPlatform.number, FAST, token=TOKEN, attributes=PAYLOAD[1:-1], **self.ports)
 
     def prepare(self):
         done = subprocess.run(
@@ -188,9 +193,11 @@ class FastPlatform(Nginx):
     def url(self, kind):
         return "http%s://127.0.0.1:%d" % ("s" if kind == "tls" else "", self.ports[kind])
 
-    def connections(self):
-        """How many it has accepted so far, those of this question included."""
-        return int(re.search(r"handled requests\s+(\d+)", fetch("http://127.0.0.1:%d/status" % self.port)).group(1))
+    def counts(self):
+        """Connections accepted and requests answered so far, without those of these questions."""
+        self.asked += 1
+        found = re.search(r"handled requests\s+(\d+)\s+\d+\s+(\d+)", fetch("http://127.0.0.1:%d/status" % self.port))
+        return int(found.group(1)) - self.asked, int(found.group(2)) - self.asked
 
 
 class SlowPlatform(Server):

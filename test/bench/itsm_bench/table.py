@@ -17,6 +17,7 @@ class Table:
     def __init__(self):
         self.rows = []
         self.notes = []
+        self.failed = []
 
     def add(self, row, what, value, unit, *, limit=None, limit_of="", ratio=None, target="", met=None):
         """One row.  ratio: to the limit, unless it is given; met: None where there is no target."""
@@ -28,6 +29,13 @@ class Table:
                  "" if ratio is None else "%.2f" % ratio, target, verdict)
         self.rows.append(cells)
         print("  %s" % "  ".join(cell for cell in cells if cell), flush=True)
+
+    def fail(self, row, what, reason):
+        """A row that could not be measured."""
+        self.failed.append(row)
+        self.rows.append((row, what, "", "", "", "", "NOT RUN"))
+        self.notes.append("%s  not run: %s" % (row, reason))
+        print("      not run: %s" % reason, flush=True)
 
     def note(self, row, text):
         self.notes.append("%s  %s" % (row, text))
