@@ -129,15 +129,15 @@ class Cluster:
         self.admin.ask("SELECT pg_stat_statements_reset()")
 
     def statements(self, database):
-        """{internal function: (calls, seconds)} of what our processes have called."""
+        """{internal function: (calls, seconds, rows)} of what our processes have called."""
         found = {}
-        for query, calls, seconds in self.admin.rows(
-                "SELECT translate(s.query, E'\\n|', '  '), s.calls, s.total_exec_time / 1000 FROM pg_stat_statements AS s "
+        for query, *counts in self.admin.rows(
+                "SELECT translate(s.query, E'\\n|', '  '), s.calls, s.total_exec_time / 1000, s.rows FROM pg_stat_statements AS s "
                 "JOIN pg_database AS d ON d.oid = s.dbid WHERE d.datname = %s" % literal(database)):
             name = re.search(r"pgsync_itsm\.(\w+)\s*\(", query)
             if name:
-                n, total = found.get(name.group(1), (0, 0.0))
-                found[name.group(1)] = (n + int(calls), total + float(seconds))
+                before = found.get(name.group(1), (0, 0, 0))
+                found[name.group(1)] = tuple(a + float(b) for a, b in zip(before, counts))
         return found
 
     def calm(self):

@@ -74,8 +74,8 @@ class Publish:
     def __init__(self, portfolio, calls, wall, items, watch, payloads, simulator):
         stats = portfolio.simulator.stats()
         self.calls = calls
-        self.plan = sum(seconds for name, (_, seconds) in calls.items() if name.startswith("plan"))
-        self.rest = {name: seconds for name, (_, seconds) in calls.items() if not name.startswith("plan")}
+        self.plan = sum(seconds for name, (_, seconds, _) in calls.items() if name.startswith("plan"))
+        self.rest = {name: seconds for name, (_, seconds, _) in calls.items() if not name.startswith("plan")}
         self.wall = wall
         self.items = items
         self.requests = stats["requests"]
@@ -158,7 +158,7 @@ def show_first(table, size, one, sources, insert_us):
 def spent(calls, items):
     """The calls that cost most."""
     return "SQL calls, microseconds an item: " + ", ".join(
-        "%s %.1f" % (name, seconds / items * 1e6) for name, (_, seconds) in sorted(calls.items(), key=lambda pair: -pair[1][1])[:6])
+        "%s %.1f" % (name, seconds / items * 1e6) for name, (_, seconds, _) in sorted(calls.items(), key=lambda pair: -pair[1][1])[:6])
 
 
 def show_second(table, size, one, sources):
