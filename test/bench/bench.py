@@ -25,12 +25,25 @@ def machine(cluster):
         memory = int(file.readline().split()[1]) / 1024 / 1024
     curl = first_line("curl", "--version").split()
     wrk = first_line("wrk", "--version").split()
-    return "\n".join((
-        "machine     %d cores%s, %.0f GB, Linux %s" % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release()),
-        "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s" % (
-            cluster.version(), cluster.admin.ask("SHOW synchronous_commit"), cluster.admin.ask("SHOW shared_buffers")),
-        "programs    libcurl %s, %s, wrk %s, Python %s" % (
-            curl[1], first_line("nginx", "-v").replace("nginx version: ", ""), wrk[1] if len(wrk) > 1 else "?", platform.python_version())))
+    return "\n".join(
+        (
+            "machine     %d cores%s, %.0f GB, Linux %s"
+            % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release()),
+            "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s"
+            % (
+                cluster.version(),
+                cluster.admin.ask("SHOW synchronous_commit"),
+                cluster.admin.ask("SHOW shared_buffers"),
+            ),
+            "programs    libcurl %s, %s, wrk %s, Python %s"
+            % (
+                curl[1],
+                first_line("nginx", "-v").replace("nginx version: ", ""),
+                wrk[1] if len(wrk) > 1 else "?",
+                platform.python_version(),
+            ),
+        )
+    )
 
 
 def measure(table, cluster, rows, what, step):
@@ -50,18 +63,26 @@ def measure(table, cluster, rows, what, step):
 def run(table, cluster, rows, quick):
     """The idle worker first, while nothing else is there; then the engine, then whole portfolios."""
     engine = engines.Engine(cluster, quick)
-    for name, step in (("f", engines.idle), ("a", engines.throughput), ("b", engines.latency), ("e", engines.claiming)):
+    for name, step in (
+        ("f", engines.idle),
+        ("a", engines.throughput),
+        ("b", engines.latency),
+        ("e", engines.claiming),
+    ):
         if name in rows:
             measure(table, cluster, name, step.__doc__, lambda step=step: step(engine, table))
-    if rows & set("cg") and engine.insert_us is None:
-        engine.fill(engine.connect("http://127.0.0.1:9", 2), 20000)
-    engine.session.close()
     if rows & set("cdeg"):
-        portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us)
+        portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us())
         for size in portfolios.sizes:
-            measure(table, cluster, " ".join(sorted(rows & set("cdeg"))), "a portfolio of {:,} applications".format(size),
-                    lambda size=size: portfolios.measure(size))
+            measure(
+                table,
+                cluster,
+                " ".join(sorted(rows & set("cdeg"))),
+                "a portfolio of {:,} applications".format(size),
+                lambda size=size: portfolios.measure(size),
+            )
         portfolios.compare()
+    engine.session.close()
 
 
 def main():
@@ -86,8 +107,15 @@ def main():
         file.write(text)
     print("\n" + text, flush=True)
     missed = table.missed()
-    print("%s; %.0f s" % ("MISSED: %d targets, in rows %s" % (len(missed), " ".join(sorted(set(missed)))) if missed else "no target missed",
-                          time.monotonic() - begin))
+    print(
+        "%s; %.0f s"
+        % (
+            "MISSED: %d targets, in rows %s" % (len(missed), " ".join(sorted(set(missed))))
+            if missed
+            else "no target missed",
+            time.monotonic() - begin,
+        )
+    )
     if table.failed:
         print("bench: NOT RUN: %s" % "; ".join(table.failed), file=sys.stderr)
     return 1 if table.failed else 0

@@ -25,8 +25,14 @@ class Session:
         options = "".join(" -c %s=%s" % item for item in settings.items())
         self.errors = tempfile.TemporaryFile()
         self.psql = subprocess.Popen(
-            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, bufsize=1, env=dict(os.environ, PGOPTIONS="-c client_min_messages=warning" + options))
+            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            bufsize=1,
+            env=dict(os.environ, PGOPTIONS="-c client_min_messages=warning" + options),
+        )
 
     def ask(self, sql):
         """What the statements print, without the last newline.  Each is a transaction of its own."""
@@ -55,8 +61,22 @@ class Session:
         return time.monotonic() - begin
 
     def load(self, path, *options):
-        done = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.ask("SELECT current_database()"), *options,
-                               "-f", os.path.join(ROOT, path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [
+                "psql",
+                "-XAtq",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.ask("SELECT current_database()"),
+                *options,
+                "-f",
+                os.path.join(ROOT, path),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise Failed("cannot load %s: %s" % (path, done.stderr))
 
@@ -106,7 +126,10 @@ class Cluster:
         return Session(database)
 
     def worker(self, database):
-        pid = self.admin.ask("SELECT worker_pid FROM itsm_stat_worker WHERE database = %s AND state IN ('idle', 'busy')" % literal(database))
+        pid = self.admin.ask(
+            "SELECT worker_pid FROM itsm_stat_worker WHERE database = %s AND state IN ('idle', 'busy')"
+            % literal(database)
+        )
         return Process(int(pid)) if pid else None
 
     def serve(self, database):
@@ -117,8 +140,13 @@ class Cluster:
 
     def serve_none(self):
         self.set(pgsync_itsm__databases="")
-        poll(lambda: self.admin.ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pgsync_itsm worker%'") == "0",
-             "the worker's end")
+        poll(
+            lambda: self.admin.ask(
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pgsync_itsm worker%'"
+            )
+            == "0",
+            "the worker's end",
+        )
 
     # -- statements -------------------------------------------------------------
 
@@ -132,8 +160,10 @@ class Cluster:
         """{internal function: (calls, seconds, rows)} of what our processes have called."""
         found = {}
         for query, *counts in self.admin.rows(
-                "SELECT translate(s.query, E'\\n|', '  '), s.calls, s.total_exec_time / 1000, s.rows FROM pg_stat_statements AS s "
-                "JOIN pg_database AS d ON d.oid = s.dbid WHERE d.datname = %s" % literal(database)):
+            "SELECT translate(s.query, E'\\n|', '  '), s.calls, s.total_exec_time / 1000, s.rows "
+            "FROM pg_stat_statements AS s "
+            "JOIN pg_database AS d ON d.oid = s.dbid WHERE d.datname = %s" % literal(database)
+        ):
             name = re.search(r"pgsync_itsm\.(\w+)\s*\(", query)
             if name:
                 before = found.get(name.group(1), (0, 0, 0))
@@ -173,7 +203,10 @@ class Process:
         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", self._read("status"), re.M).group(1))
 
     def private_mb(self):
-        return sum(int(kb) for kb in re.findall(r"^Private_(?:Clean|Dirty):\s+(\d+)", self._read("smaps_rollup"), re.M)) / 1024
+        return (
+            sum(int(kb) for kb in re.findall(r"^Private_(?:Clean|Dirty):\s+(\d+)", self._read("smaps_rollup"), re.M))
+            / 1024
+        )
 
 
 class Watch:

@@ -50,7 +50,9 @@ http {{
     default_type application/json;
 """
 
-FAST = HEAD + """
+FAST = (
+    HEAD
+    + """
     server {{
         listen 127.0.0.1:{port} backlog=1024;
         location = /status {{ stub_status; }}
@@ -67,9 +69,12 @@ FAST = HEAD + """
     }}
 }}
 """
+)
 
 # $msec is when the answer had been sent: the platform has it.
-WITNESS = HEAD + """
+WITNESS = (
+    HEAD
+    + """
     client_max_body_size 64m;
     client_body_buffer_size 1m;
     map $content_length $seen {{ default 0; "" 1; "~^[0-9]{{1,5}}$" 1; }}
@@ -90,6 +95,7 @@ WITNESS = HEAD + """
     }}
 }}
 """
+)
 
 
 def free_port():
@@ -122,6 +128,7 @@ class Server:
                 raise Failed("%s does not start: %s" % (self.name, self.log()))
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
+
         poll(is_open, self.name)
 
     def log(self):
@@ -183,9 +190,28 @@ class FastPlatform(Nginx):
 
     def prepare(self):
         done = subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=benchmark", "-addext",
-             "subjectAltName=IP:127.0.0.1", "-keyout", self.dir + "/key", "-out", self.dir + "/certificate"],
-            capture_output=True, text=True, check=False)
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=benchmark",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                self.dir + "/key",
+                "-out",
+                self.dir + "/certificate",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise Failed("no certificate: " + done.stderr)
         self.certificate = self.dir + "/certificate"
@@ -202,7 +228,9 @@ class FastPlatform(Nginx):
 
 class SlowPlatform(Server):
     def __init__(self, milliseconds):
-        super().__init__("slow", [os.path.join(WORK, "delay-server"), str(milliseconds), PAYLOAD[1:-1], str(os.getpid())])
+        super().__init__(
+            "slow", [os.path.join(WORK, "delay-server"), str(milliseconds), PAYLOAD[1:-1], str(os.getpid())]
+        )
         line = self.process.stdout.readline()
         if not line.strip():
             raise Failed("the slow platform does not start: " + self.log())
@@ -217,15 +245,32 @@ class Simulator(Server):
     def __init__(self):
         Simulator.number += 1
         port_file = os.path.join(WORK, "simulator%d.port" % Simulator.number)
-        super().__init__("simulator", [
-            os.path.join(ROOT, "test/simulator/itsm-simulator"), "--port", "0", "--port-file", port_file, "--parent-pid", str(os.getpid()),
-            "--user", "bench:bench:itil,contract_manager,asset,sn_cmdb_admin", "--client", ":".join(CLIENT) + ":bench", "--client-credentials"])
-        poll(lambda: os.path.exists(port_file) and os.path.getsize(port_file) > 0 or self.process.poll() is not None, "the simulator")
+        super().__init__(
+            "simulator",
+            [
+                os.path.join(ROOT, "test/simulator/itsm-simulator"),
+                "--port",
+                "0",
+                "--port-file",
+                port_file,
+                "--parent-pid",
+                str(os.getpid()),
+                "--user",
+                "bench:bench:itil,contract_manager,asset,sn_cmdb_admin",
+                "--client",
+                ":".join(CLIENT) + ":bench",
+                "--client-credentials",
+            ],
+        )
+        poll(
+            lambda: os.path.exists(port_file) and os.path.getsize(port_file) > 0 or self.process.poll() is not None,
+            "the simulator",
+        )
         if self.process.poll() is not None:
             raise Failed("the simulator does not start: " + self.log())
         with open(port_file, encoding="utf-8") as file:
             self.control = "http://127.0.0.1:%d" % int(file.readline())
-        self.witness = Nginx("witness%d" % Simulator.number, WITNESS, platform=self.control[len("http://"):])
+        self.witness = Nginx("witness%d" % Simulator.number, WITNESS, platform=self.control[len("http://") :])
         self.url = "http://127.0.0.1:%d" % self.witness.port
 
     def load(self, text):
@@ -273,31 +318,66 @@ class Limits:
         self.path = "/api/now/cmdb/instance/%s/" % CLASS
         self.script = os.path.join(WORK, "patch.lua")
         with open(self.script, "w", encoding="utf-8") as file:
-            file.write("local n = 0\nlocal headers = { ['Content-Type'] = 'application/json', ['Accept'] = 'application/json',"
-                       " ['Authorization'] = 'Bearer benchmark' }\nlocal body = [==[%s]==]\n"
-                       "function request()\n  n = n + 1\n  return wrk.format('PATCH', string.format('%s%%032x', n), headers, body)\nend\n"
-                       % (BODY, self.path))
+            file.write(
+                "local n = 0\nlocal headers = { ['Content-Type'] = 'application/json', ['Accept'] = 'application/json',"
+                " ['Authorization'] = 'Bearer benchmark' }\nlocal body = [==[%s]==]\n"
+                "function request()\n  n = n + 1\n"
+                "  return wrk.format('PATCH', string.format('%s%%032x', n), headers, body)\nend\n" % (BODY, self.path)
+            )
 
     def loop(self, kind, seconds):
         """requests/s, microseconds of CPU a request"""
-        command = [os.path.join(WORK, "multi-loop"), self.platform.url(kind) + self.path, BODY, str(self.in_flight), str(seconds)]
+        command = [
+            os.path.join(WORK, "multi-loop"),
+            self.platform.url(kind) + self.path,
+            BODY,
+            str(self.in_flight),
+            str(seconds),
+        ]
         if kind == "tls":
             command.append(self.platform.certificate)
         return run_limit(command, r"^(\d+) ([\d.]+) \d+", "multi-loop")
 
     def wrk(self, kind, seconds):
-        return run_limit(["wrk", "-t1", "-c%d" % self.in_flight, "-d%ds" % seconds, "-s", self.script, self.platform.url(kind)],
-                         r"Requests/sec:\s+([\d.]+)", "wrk")[0]
+        return run_limit(
+            ["wrk", "-t1", "-c%d" % self.in_flight, "-d%ds" % seconds, "-s", self.script, self.platform.url(kind)],
+            r"Requests/sec:\s+([\d.]+)",
+            "wrk",
+        )[0]
 
     def curl(self, kind, requests):
         """Plain curl --parallel, its own start included: requests/s."""
         numbers = "%s[%d-%d]" % ("0" * 26, 100000, 100000 + requests - 1)
         begin = time.monotonic()
         done = subprocess.run(
-            ["curl", "-sS", "-f", "--parallel", "--parallel-max", str(self.in_flight), "--noproxy", "*", "--cacert", self.platform.certificate,
-             "-X", "PATCH", "-H", "Content-Type: application/json", "-H", "Accept: application/json", "-H", "Authorization: Bearer benchmark",
-             "-d", BODY, self.platform.url(kind) + self.path + numbers],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+            [
+                "curl",
+                "-sS",
+                "-f",
+                "--parallel",
+                "--parallel-max",
+                str(self.in_flight),
+                "--noproxy",
+                "*",
+                "--cacert",
+                self.platform.certificate,
+                "-X",
+                "PATCH",
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                "Accept: application/json",
+                "-H",
+                "Authorization: Bearer benchmark",
+                "-d",
+                BODY,
+                self.platform.url(kind) + self.path + numbers,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise Failed("curl: " + done.stderr)
         return requests / (time.monotonic() - begin)

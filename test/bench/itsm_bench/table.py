@@ -1,4 +1,5 @@
 """The one table that the benchmarks end in."""
+import textwrap
 
 
 def figure(value):
@@ -24,9 +25,15 @@ class Table:
         if ratio is None and isinstance(limit, (int, float)) and limit:
             ratio = value / limit
         verdict = "" if met is None else "ok" if met else "MISSED"
-        cells = (row, what, ("%s %s" % (figure(value), unit)).strip(),
-                 ("%s %s" % (figure(limit), limit_of)).strip() if limit is not None else "",
-                 "" if ratio is None else "%.2f" % ratio, target, verdict)
+        cells = (
+            row,
+            what,
+            ("%s %s" % (figure(value), unit)).strip(),
+            ("%s %s" % (figure(limit), limit_of)).strip() if limit is not None else "",
+            "" if ratio is None else "%.2f" % ratio,
+            target,
+            verdict,
+        )
         self.rows.append(cells)
         print("  %s" % "  ".join(cell for cell in cells if cell), flush=True)
 
@@ -50,7 +57,13 @@ class Table:
         right = (2, 4)
         made = []
         for line in lines:
-            cells = [cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths))]
+            cells = [
+                cell.rjust(width) if i in right else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths))
+            ]
             made.append("  ".join(cells).rstrip())
         made.insert(1, "  ".join("-" * max(width, 1) for width in widths[:-1]))
-        return "\n".join(made + [""] + sorted(self.notes, key=lambda note: note[0]))
+        made.append("")
+        for note in sorted(self.notes, key=lambda note: note[0]):
+            made += textwrap.wrap(note, 118, subsequent_indent="   ", break_on_hyphens=False)
+        return "\n".join(made)
