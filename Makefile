@@ -2,6 +2,7 @@
 #
 #   make demo     everything from a bare Debian machine to a published portfolio
 #   make check    all tests except the long ones
+#   make bench    the benchmarks, in one table; BENCH="a f" only these rows
 #
 # The targets of HOUSE work where no PostgreSQL is installed yet: they install what is missing and call
 # make again for the part that needs PGXS.  The rest is an ordinary PGXS Makefile.
@@ -59,7 +60,7 @@ check-long: deps
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long
 
 bench: deps
-	@test -x test/bench/run || { echo 'there are no benchmarks (test/bench/run)' >&2; exit 1; }
+	@PG_CONFIG='$(PG_CONFIG)' test/lib/install-deps bench
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check bench
 
 lint: deps

@@ -1,0 +1,1 @@
+"""The benchmarks of pgsync_itsm; test/bench/run starts them."""
