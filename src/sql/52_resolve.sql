@@ -160,27 +160,27 @@ BEGIN
            payload_hash = pgsync_itsm.content_hash(r.payload::text || '|' || coalesce(p.class, '') || '|' || mapping),
            -- A company that is yet to be made has no id to be agreed on.
            source_version = CASE WHEN r.payload::text NOT LIKE '%"@company/%' THEN version END
-      FROM (SELECT w.entity_id, json_object_agg(w.field, w.result ORDER BY w.ord) FILTER (WHERE w.result <> '') AS payload,
-                   jsonb_agg(w.warning ORDER BY w.ord) FILTER (WHERE w.warning IS NOT NULL) AS warnings,
-                   string_agg(w.fatal, '; ' ORDER BY w.ord) FILTER (WHERE w.fatal IS NOT NULL) AS fatal
-              FROM (SELECT j.entity_id, j.ord, j.field, j.result, pgsync_itsm.field_warning(j.f, j.value, j.result, j.matches) AS warning,
+      FROM (SELECT w.entity_id, json_object_agg(w.field, w.result) FILTER (WHERE w.result <> '') AS payload,
+                   jsonb_agg(w.warning) FILTER (WHERE w.warning IS NOT NULL) AS warnings,
+                   string_agg(w.fatal, '; ') FILTER (WHERE w.fatal IS NOT NULL) AS fatal
+              FROM (SELECT j.entity_id, j.field, j.result, pgsync_itsm.field_warning(j.f, j.value, j.result, j.matches) AS warning,
                            pgsync_itsm.field_fatal(j.f, j.value, j.result) AS fatal
-                      FROM (
-                    SELECT v.entity_id, v.ord, v.field, v.value, f, a.matches,
-                           CASE WHEN v.field LIKE '\_%' THEN v.value
-                                WHEN f.known AND NOT f.there THEN NULL
-                                WHEN f.kind NOT IN ('text', 'date', 'reference') THEN a.result
-                                WHEN length(v.value) > f.max_length THEN left(v.value, f.max_length)
-                                ELSE v.value END AS result
-                      FROM (SELECT q.entity_id, coalesce(q.class, '') AS class, e.field, coalesce(e.value, '') AS value, e.ord
-                              FROM pgsync_itsm.plan_records AS q
-                             CROSS JOIN LATERAL json_each_text(q.payload) WITH ORDINALITY AS e(field, value, ord)
-                             WHERE q.run_id = run.id AND q.entity_type = only_type AND q.verdict IS NULL
-                            OFFSET 0) AS v
-                      LEFT JOIN unnest(fields) AS f ON f.class = v.class AND f.field = v.field
-                      LEFT JOIN pgsync_itsm.plan_answers(run, only_type, fields) AS a
-                        ON a.class = v.class AND a.field = v.field AND a.value = v.value
-                    OFFSET 0) AS j) AS w
+                      FROM (SELECT v.entity_id, v.ord, v.field, v.value, f, a.matches,
+                                   CASE WHEN v.field LIKE '\_%' THEN v.value
+                                        WHEN f.known AND NOT f.there THEN NULL
+                                        WHEN f.kind NOT IN ('text', 'date', 'reference') THEN a.result
+                                        WHEN length(v.value) > f.max_length THEN left(v.value, f.max_length)
+                                        ELSE v.value END AS result
+                              FROM (SELECT q.entity_id, coalesce(q.class, '') AS class, e.field, coalesce(e.value, '') AS value, e.ord
+                                      FROM pgsync_itsm.plan_records AS q
+                                     CROSS JOIN LATERAL json_each_text(q.payload) WITH ORDINALITY AS e(field, value, ord)
+                                     WHERE q.run_id = run.id AND q.entity_type = only_type AND q.verdict IS NULL
+                                    OFFSET 0) AS v
+                              LEFT JOIN unnest(fields) AS f ON f.class = v.class AND f.field = v.field
+                              LEFT JOIN pgsync_itsm.plan_answers(run, only_type, fields) AS a
+                                ON a.class = v.class AND a.field = v.field AND a.value = v.value
+                            OFFSET 0) AS j
+                     ORDER BY j.entity_id, j.ord) AS w
              GROUP BY w.entity_id) AS r
      WHERE p.run_id = run.id AND p.entity_type = only_type AND p.entity_id = r.entity_id;
 END
@@ -224,6 +224,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     update_matched boolean := pgsync_itsm.setting(run.connection_id, 'update_matched')::boolean;
+    wanted text[];
 BEGIN
     UPDATE pgsync_itsm.plan_records AS p
        SET external_id = m.external_id, external_table = m.external_table,
@@ -245,13 +246,15 @@ BEGIN
        AND m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id;
     PERFORM pgsync_itsm.plan_remember(run);
     -- A company that is there by name is a reference and not a record of ours.
+    wanted := ARRAY(SELECT DISTINCT v.value
+                      FROM (SELECT o.payload FROM pgsync_itsm.plan_records AS o
+                             WHERE o.run_id = run.id AND o.verdict IN ('CREATE', 'UPDATE') AND o.payload::text LIKE '%"@company/%'
+                            OFFSET 0) AS o
+                     CROSS JOIN LATERAL json_each_text(o.payload) AS v(field, value)
+                     WHERE v.value LIKE '@company/%');
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'DROP'
      WHERE p.run_id = run.id AND p.entity_type = 'company' AND (p.verdict = 'CREATE' OR p.verdict = 'ERROR' AND run.partial)
-       AND NOT EXISTS (SELECT FROM (SELECT o.payload FROM pgsync_itsm.plan_records AS o
-                                     WHERE o.run_id = run.id AND o.verdict IN ('CREATE', 'UPDATE') AND o.payload::text LIKE '%"@company/%'
-                                    OFFSET 0) AS o
-                        CROSS JOIN LATERAL json_each_text(o.payload) AS v(field, value)
-                        WHERE v.value = '@company/' || p.entity_id);
+       AND '@company/' || p.entity_id <> ALL (wanted);
     IF EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'CREATE') THEN
         PERFORM pgsync_itsm.plan_collisions(run);
     END IF;

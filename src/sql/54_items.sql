@@ -643,6 +643,10 @@ BEGIN
     IF NOT run.partial OR run.phase = 'recheck' THEN
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
                 set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
+        -- Sorting texts for a join costs more than hashing them; where user SQL runs, the choice is the server's.
+        IF run.phase NOT LIKE 'read %' AND run.phase <> 'recheck' THEN
+            PERFORM set_config('enable_mergejoin', 'off', true);
+        END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;
     LOOP
