@@ -31,6 +31,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/portal.h"
@@ -45,6 +46,7 @@
 PG_FUNCTION_INFO_V1(source_read);
 PG_FUNCTION_INFO_V1(source_check_sql);
 PG_FUNCTION_INFO_V1(source_check_expression);
+PG_FUNCTION_INFO_V1(source_entity_id);
 
 /* What to run, as whom, under which settings; palloc'd as a whole. */
 typedef struct SourceTask
@@ -52,6 +54,8 @@ typedef struct SourceTask
 	const char *entity_type;
 	char	   *connection; /* as text, for messages; NULL: none */
 	char	   *query;		/* NULL: there is no such source */
+	SPIPlanPtr	plan;		/* kept for the process's life; NULL: none yet */
+	char	   *owner_name; /* NULL: whoever calls */
 	Oid			owner;
 	bool		namespace_null;
 	Datum		namespace_id;
@@ -68,6 +72,28 @@ typedef struct SourceSwitch
 	int	 guc_level;
 	bool timer;
 } SourceSwitch;
+
+/*
+ * A source that was read by keys, to be read so again: composing and planning
+ * its statement takes longer than running it for one record.
+ */
+typedef struct KeptTask
+{
+	struct KeptTask *next;
+	MemoryContext	 context; /* holds all of it */
+	char			*name;	  /* connection, entity type, match_by */
+	char			*version; /* of what it was composed from */
+	SourceTask		 task;
+} KeptTask;
+
+/* More than these belong to nobody any more. */
+#define MAX_KEPT_TASKS 200
+
+static KeptTask *kept_tasks = NULL;
+static int		 nkept_tasks = 0;
+
+/* Sources being read: user SQL may call read_source() again, and then nothing is kept or forgotten. */
+static int reading = 0;
 
 /* Settings that the text of values depends on, and with it the hash of a payload. */
 static const char *const fixed_settings[][2] = {
@@ -167,7 +193,7 @@ copy_task(SourceTask *task, HeapTuple row, TupleDesc desc, MemoryContext context
 	value = SPI_getbinval(row, desc, 1, &isnull);
 	task->query = isnull ? NULL : TextDatumGetCString(value);
 	value = SPI_getbinval(row, desc, 2, &isnull);
-	task->owner = isnull ? GetUserId() : get_role_oid(NameStr(*DatumGetName(value)), false);
+	task->owner_name = isnull ? NULL : pstrdup(NameStr(*DatumGetName(value)));
 	value = SPI_getbinval(row, desc, 3, &task->namespace_null);
 	if (!task->namespace_null)
 		task->namespace_id = datumCopy(value, false, UUID_LEN);
@@ -179,39 +205,142 @@ copy_task(SourceTask *task, HeapTuple row, TupleDesc desc, MemoryContext context
 	MemoryContextSwitchTo(old);
 }
 
+/* Calls a function of ours, by a plan that is kept; one row, in SPI_tuptable. */
+static void
+call_own(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	if (*plan == NULL)
+	{
+		*plan = SPI_prepare(sql, nargs, types);
+		if (*plan == NULL || SPI_keepplan(*plan) != 0)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	}
+	if (SPI_execute_plan(*plan, values, nulls, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "%s failed", sql);
+}
+
+static void
+read_task_row(SourceTask *task, Datum connection, bool no_connection, const char *match_by, bool with_keys,
+			  MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID};
+	Datum			  values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(match_by),
+								  BoolGetDatum(with_keys)};
+	const char		  nulls[] = {no_connection ? 'n' : ' ', ' ', ' ', ' '};
+
+	call_own(&plan,
+			 "SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
+			 " FROM pgsync_itsm.source_task($1, $2, $3, $4) AS t",
+			 lengthof(types), types, values, nulls);
+	if (SPI_processed != 1)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connection %s does not exist", task->connection)));
+	copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
+}
+
+/* What the task of a source is composed from; NULL if there is no such connection. */
+static char *
+task_version(const SourceTask *task, Datum connection)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = {UUIDOID, TEXTOID};
+	Datum			  values[] = {connection, CStringGetTextDatum(task->entity_type)};
+
+	call_own(&plan, "SELECT pgsync_itsm.source_version($1, $2)", lengthof(types), types, values, NULL);
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+static void
+forget_task(KeptTask **link)
+{
+	KeptTask *kept = *link;
+
+	*link = kept->next;
+	nkept_tasks--;
+	if (kept->task.plan)
+		SPI_freeplan(kept->task.plan);
+	MemoryContextDelete(kept->context);
+}
+
+/* The task of this name if it is still what it would be composed to. */
+static KeptTask *
+find_task(const char *name, const char *version)
+{
+	KeptTask **link = &kept_tasks;
+
+	while (*link && strcmp((*link)->name, name) != 0)
+		link = &(*link)->next;
+	if (*link && strcmp((*link)->version, version) != 0)
+	{
+		forget_task(link);
+		return NULL;
+	}
+	return *link;
+}
+
+static KeptTask *
+keep_task(const SourceTask *task, Datum connection, const char *match_by, const char *name, const char *version)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm source", ALLOCSET_SMALL_SIZES);
+	KeptTask	 *kept = MemoryContextAllocZero(context, sizeof(KeptTask));
+
+	kept->context = context;
+	kept->name = MemoryContextStrdup(context, name);
+	kept->version = MemoryContextStrdup(context, version);
+	kept->task.entity_type = MemoryContextStrdup(context, task->entity_type);
+	kept->task.connection = MemoryContextStrdup(context, task->connection);
+	read_task_row(&kept->task, connection, false, match_by, true, context);
+	while (nkept_tasks >= MAX_KEPT_TASKS)
+	{
+		KeptTask **last = &kept_tasks;
+
+		while ((*last)->next)
+			last = &(*last)->next;
+		forget_task(last);
+	}
+	kept->next = kept_tasks;
+	kept_tasks = kept;
+	nkept_tasks++;
+	return kept;
+}
+
 /*
  * Reads what is to be run, with the rights of the extension's owner.  Throws
  * if there is no such connection, its owner is gone, or the caller is not a
- * member of its owner.
+ * member of its owner.  What is read by keys is kept, and so is its plan.
  */
-static void
-read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, const char *match_by, bool with_keys)
+static SourceTask *
+read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, const char *match_by, bool with_keys,
+		  bool keep)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			  types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID};
-	Datum		  values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(match_by),
-							  BoolGetDatum(with_keys)};
-	const char	  nulls[] = {no_connection ? 'n' : ' ', ' ', ' ', ' '};
+	char		 *version = NULL;
 	Oid			  user;
 	int			  sec_context;
 
 	GetUserIdAndSecContext(&user, &sec_context);
 	SPI_connect();
 	SetUserIdAndSecContext(function_owner(function), sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_with_args("SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
-							  " FROM pgsync_itsm.source_task($1, $2, $3, $4) AS t",
-							  lengthof(types), types, values, nulls, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "source_task failed");
+	if (keep)
+		version = task_version(task, connection);
+	if (version)
+	{
+		char	 *name = psprintf("%s/%s/%s", task->connection, task->entity_type, match_by);
+		KeptTask *kept = find_task(name, version);
+
+		task = kept ? &kept->task : &keep_task(task, connection, match_by, name, version)->task;
+	}
+	else
+		read_task_row(task, connection, no_connection, match_by, with_keys, context);
 	SetUserIdAndSecContext(user, sec_context);
-	if (SPI_processed != 1)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connection %s does not exist", task->connection)));
-	copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
 	SPI_finish();
 
+	task->owner = task->owner_name ? get_role_oid(task->owner_name, false) : user;
 	if (!is_member_of_role(user, task->owner))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be a member of role \"%s\" to read sources as this role",
 							   GetUserNameFromId(task->owner, false))));
+	return task;
 }
 
 static void
@@ -379,11 +508,11 @@ uuid_keys(Datum keys)
 	return PointerGetDatum(construct_array(uuids, kept, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
-/* Runs the query, its rows into the result set. */
+/* Runs the query, its rows into the result set; its plan is kept if the task is. */
 static void
-run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result)
+run_into(SourceTask *task, Datum keys, bool no_keys, bool keep, ReturnSetInfo *result)
 {
-	SPIPlanPtr		  plan = prepare(task);
+	SPIPlanPtr		  plan = task->plan ? task->plan : prepare(task);
 	ParamListInfo	  params = makeParamList(3);
 	SPIExecuteOptions options = {0};
 	DestReceiver	 *receiver = CreateDestReceiver(DestTuplestore);
@@ -392,6 +521,8 @@ run_into(const SourceTask *task, Datum keys, bool no_keys, ReturnSetInfo *result
 	params->params[1] = (ParamExternData){keys, no_keys, PARAM_FLAG_CONST, TEXTARRAYOID};
 	params->params[2] =
 		(ParamExternData){no_keys ? (Datum) 0 : uuid_keys(keys), no_keys, PARAM_FLAG_CONST, UUIDARRAYOID};
+	if (keep && task->plan == NULL && SPI_keepplan(plan) == 0)
+		task->plan = plan;
 	SetTuplestoreDestReceiverParams(receiver, result->setResult, result->econtext->ecxt_per_query_memory, true,
 									result->setDesc, "a source's rows have an unexpected shape");
 	options.params = params;
@@ -453,7 +584,7 @@ report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
  * reports its columns; all of it with the owner's rights.
  */
 static void
-as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *result)
+as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, ReturnSetInfo *result)
 {
 	ErrorContextCallback callback;
 	SourceSwitch		 back;
@@ -464,11 +595,12 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *re
 	error_context_stack = &callback;
 	SPI_connect();
 	switch_to_owner(&back, task);
+	reading++;
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (run)
-			run_into(task, keys, no_keys, result);
+			run_into(task, keys, no_keys, keep, result);
 		else
 			report_columns(prepare(task), result);
 		PopActiveSnapshot();
@@ -476,6 +608,7 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, ReturnSetInfo *re
 	PG_FINALLY();
 	{
 		stop_timer(&back);
+		reading--;
 	}
 	PG_END_TRY();
 	switch_back(&back);
@@ -492,22 +625,25 @@ Datum
 source_read(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	SourceTask	   task;
+	SourceTask	   own;
+	SourceTask	  *task;
+	bool		   keep;
 	bool		   no_keys = PG_ARGISNULL(2);
 	Datum		   keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
 	const char	  *match_by = PG_ARGISNULL(3) ? "key" : text_to_cstring(PG_GETARG_TEXT_PP(3));
 
 	InitMaterializedSRF(fcinfo, 0);
-	start_task(&task, fcinfo);
-	if (task.connection == NULL)
+	start_task(&own, fcinfo);
+	if (own.connection == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
 	if (strcmp(match_by, "key") != 0 && strcmp(match_by, "parent") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("match_by must be key or parent")));
 	if (!no_keys && names_everything(keys))
 		no_keys = true;
-	read_task(&task, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys);
-	if (task.query != NULL)
-		as_owner(&task, true, keys, no_keys, result);
+	keep = !no_keys && reading == 0;
+	task = read_task(&own, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys, keep);
+	if (task->query != NULL)
+		as_owner(task, true, keys, no_keys, keep, result);
 	return (Datum) 0;
 }
 
@@ -526,7 +662,7 @@ source_check_sql(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	start_task(&task, fcinfo);
 	read_task(&task, fcinfo->flinfo->fn_oid, PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0), "key",
-			  true);
+			  true, false);
 	if (!PG_ARGISNULL(2))
 	{
 		/* on its own first, lest it close the parentheses that it will stand in */
@@ -536,7 +672,7 @@ source_check_sql(PG_FUNCTION_ARGS)
 		task.query = psprintf("SELECT q.* FROM (\n%s\n) AS q", query);
 	}
 	if (task.query != NULL)
-		as_owner(&task, false, (Datum) 0, true, result);
+		as_owner(&task, false, (Datum) 0, true, false, result);
 	return (Datum) 0;
 }
 
@@ -578,4 +714,28 @@ source_check_expression(PG_FUNCTION_ARGS)
 			 errhint(
 				 "Write an expression over the columns of the source, without alias and without a second statement.")));
 	PG_RETURN_VOID();
+}
+
+/*
+ * pgsync_itsm.entity_id(entity_type text, key text): the key if it is a uuid,
+ * else the first half of the SHA-256 of entity_type/key in UTF-8.  Called for
+ * each end of each relationship: of 200,000 of them three times.
+ */
+Datum
+source_entity_id(PG_FUNCTION_ARGS)
+{
+	char	  *key = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	  *named;
+	char	  *utf8;
+	Datum	   hash;
+	pg_uuid_t *id;
+
+	if (strlen(key) == 36 && is_uuid(key))
+		return DirectFunctionCall1(uuid_in, CStringGetDatum(key));
+	named = psprintf("%s/%s", text_to_cstring(PG_GETARG_TEXT_PP(0)), key);
+	utf8 = pg_server_to_any(named, strlen(named), PG_UTF8);
+	hash = DirectFunctionCall1(sha256_bytea, PointerGetDatum(cstring_to_text(utf8)));
+	id = palloc(sizeof(*id));
+	memcpy(id->data, VARDATA_ANY(DatumGetPointer(hash)), UUID_LEN);
+	PG_RETURN_UUID_P(id);
 }

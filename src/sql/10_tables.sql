@@ -66,13 +66,17 @@ CREATE TABLE @extschema@.integration_sync_map (
     last_sent_hash  text,
     last_agreed     json,
     not_taken       jsonb,
+    source_hash     text,
+    source_version  text,
     created_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (connection_id, entity_type, entity_id)
 );
 CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (connection_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (connection_id, child_id) WHERE child_id IS NOT NULL;
-CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (connection_id, external_id);
-CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (connection_id, entity_type, lower(published_name));
+-- Relationships are many, and nobody looks for them by name.
+CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (connection_id, external_id) WHERE parent_id IS NULL;
+CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (connection_id, entity_type, lower(published_name))
+    WHERE parent_id IS NULL;
 
 CREATE TABLE @extschema@.integration_sync_log (
     id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -92,8 +96,8 @@ CREATE TABLE @extschema@.integration_sync_log (
     http_status      integer,
     created_at       timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX integration_sync_log_time ON @extschema@.integration_sync_log (created_at);
-CREATE INDEX integration_sync_log_run ON @extschema@.integration_sync_log (run_id);
+-- Appended in the order of time, and of runs: an index of ranges costs nothing to keep.
+CREATE INDEX integration_sync_log_time ON @extschema@.integration_sync_log USING brin (created_at, run_id) WITH (pages_per_range = 32, autosummarize = on);
 CREATE INDEX integration_sync_log_record ON @extschema@.integration_sync_log (entity_type, entity_id);
 
 CREATE TABLE @extschema@.integration_queue (
@@ -183,6 +187,7 @@ CREATE TABLE @extschema@.integration_run_items (
     entity_id      uuid NOT NULL,
     native_key     text NOT NULL,
     label          text,
+    bundle         bigint,
     action         text NOT NULL CHECK (action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE', 'MATCH',
                                                     'MISMATCH', 'SKIP', 'ERROR')),
     state          text NOT NULL CHECK (state IN ('planned', 'pending', 'sent', 'done', 'unchanged', 'dead',
@@ -191,6 +196,7 @@ CREATE TABLE @extschema@.integration_run_items (
     old_values     json,
     payload_hash   text,
     source_hash    text,
+    source_version text,
     external_id    text,
     external_table text,
     parent_type    text,
@@ -199,7 +205,6 @@ CREATE TABLE @extschema@.integration_run_items (
     child_id       uuid,
     rel_type       text,
     rel_type_id    text,
-    bundle         bigint,
     attempts       integer NOT NULL DEFAULT 0,
     generation     integer NOT NULL DEFAULT 0,
     in_doubt       boolean NOT NULL DEFAULT false,
@@ -214,9 +219,10 @@ CREATE TABLE @extschema@.integration_run_items (
     UNIQUE (run_id, entity_type, entity_id, action)
 );
 CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id) WHERE state IN ('pending', 'sent');
-CREATE INDEX integration_run_items_lease ON @extschema@.integration_run_items (lease_until) WHERE state = 'sent';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
-CREATE INDEX integration_run_items_record ON @extschema@.integration_run_items (entity_id);
+CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt;
+-- However few runs there were when statistics were gathered: a plan made for any run is one for a small one.
+ALTER TABLE @extschema@.integration_run_items ALTER COLUMN run_id SET (n_distinct = -0.001);
 
 CREATE TABLE @extschema@.integration_sources (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -393,7 +399,8 @@ CREATE TABLE pgsync_itsm.run_keys (
     PRIMARY KEY (run_id, entity_type, match_by, key)
 );
 
--- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.
+-- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.  A verdict UNCHANGED
+-- without payload_hash says that the source row is the one that was resolved for the map, under source_version.
 CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
     run_id         bigint NOT NULL,
     entity_type    text NOT NULL,
@@ -402,16 +409,12 @@ CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
     name           text,
     class          text,
     parent_key     text,
-    child_key      text,
-    parent_type    text,
-    child_type     text,
-    parent_id      uuid,
-    child_id       uuid,
-    rel_type       text,
     attrs          json,
     payload        json,
     payload_hash   text,
     source_hash    text,
+    source_version text,
+    old_values     json,
     warnings       jsonb,
     verdict        text,
     reason         text,
@@ -436,6 +439,28 @@ CREATE TABLE pgsync_itsm.connection_pace (
     api_rules     integer[] NOT NULL,
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
+
+-- Relationships of a plan: of a plan in full only those that are not in the map as they are (the others are counted).
+-- Gone are those that are in the map only.
+CREATE UNLOGGED TABLE pgsync_itsm.plan_links (
+    run_id      bigint NOT NULL,
+    entity_type text NOT NULL,
+    entity_id   uuid NOT NULL,
+    native_key  text NOT NULL,
+    class       text,
+    parent_type text NOT NULL,
+    parent_id   uuid NOT NULL,
+    parent_key  text,
+    child_type  text NOT NULL,
+    child_id    uuid NOT NULL,
+    child_key   text,
+    rel_type    text,
+    in_map      boolean NOT NULL,
+    verdict     text NOT NULL CHECK (verdict IN ('UNCHANGED', 'CREATE', 'MATCH', 'ERROR', 'SKIP', 'GONE', 'DELETE')),
+    reason      text,
+    external_id text,
+    PRIMARY KEY (run_id, entity_type, entity_id)
+);
 
 -- Questions to the platform, answered in bulk before a plan can go on.
 CREATE UNLOGGED TABLE pgsync_itsm.lookups (
@@ -468,3 +493,11 @@ CREATE UNLOGGED TABLE pgsync_itsm.lookup_rows (
     attrs          json
 );
 CREATE INDEX lookup_rows_key ON pgsync_itsm.lookup_rows (run_id, kind, target, key);
+
+-- The statistics of these tables are those of the last plan that was large.  A statement whose plan is kept is one about
+-- few rows; plans in full plan their statements for themselves.
+ALTER TABLE pgsync_itsm.run_keys ALTER COLUMN run_id SET (n_distinct = -0.001);
+ALTER TABLE pgsync_itsm.plan_records ALTER COLUMN run_id SET (n_distinct = -0.001);
+ALTER TABLE pgsync_itsm.plan_links ALTER COLUMN run_id SET (n_distinct = -0.001);
+ALTER TABLE pgsync_itsm.lookups ALTER COLUMN run_id SET (n_distinct = -0.001);
+ALTER TABLE pgsync_itsm.lookup_rows ALTER COLUMN run_id SET (n_distinct = -0.001);

@@ -501,6 +501,22 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.source_task(uuid, text, text, boolean) IS 'source_query() in the form that source.c reads';
 
+-- A row that was written anew is another row: nothing of the texts has to be looked at.
+CREATE FUNCTION pgsync_itsm.source_version(connection_id uuid, entity_type text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT concat_ws('|', c.owner, c.namespace_id, c.platform, c.settings, c.session_settings,
+                   (SELECT string_agg(s.id || '/' || s.ctid || '/' || s.xmin, ',' ORDER BY s.id) FROM @extschema@.integration_sources AS s
+                     WHERE s.entity_type = source_version.entity_type AND (s.connection_id IS NULL OR s.connection_id = c.id)),
+                   (SELECT string_agg(m.id || '/' || m.ctid || '/' || m.xmin, ',' ORDER BY m.id) FROM @extschema@.integration_field_mappings AS m
+                     WHERE m.entity_type = source_version.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id)))
+              FROM @extschema@.integration_connections AS c WHERE c.id = source_version.connection_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.source_version(uuid, text) IS
+'What source_query() depends on, in short: equal, what was composed and planned before can be run again; NULL: no such connection';
+
 CREATE FUNCTION pgsync_itsm.source_row_counts(connection_id uuid)
 RETURNS TABLE (entity_type text, rows bigint, error text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

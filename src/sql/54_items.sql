@@ -2,81 +2,116 @@
 -- the run may go on by itself.
 
 -- "Only if empty" fields, foreign correlation ids: what the platform has now decides whether a field travels.
-CREATE FUNCTION pgsync_itsm.guarded_payload(run @extschema@.integration_runs, p pgsync_itsm.plan_records, OUT payload json, OUT old_values json, OUT warnings jsonb)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION pgsync_itsm.plan_guard(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    agreed json;
 BEGIN
-    payload := p.payload;
-    warnings := p.warnings;
-    IF p.verdict <> 'UPDATE' OR p.parent_type IS NOT NULL THEN
-        RETURN;
-    END IF;
-    SELECT x.attrs INTO old_values FROM pgsync_itsm.lookup_rows AS x
-     WHERE x.run_id = run.id AND x.kind = 'record' AND x.key = p.external_id LIMIT 1;
-    SELECT m.last_agreed INTO agreed FROM @extschema@.integration_sync_map AS m
-     WHERE m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id;
-    SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FILTER (WHERE NOT k.theirs),
-           nullif(coalesce(p.warnings, '[]') || coalesce(jsonb_agg(format('%s: kept as it is there', v.field)) FILTER (WHERE k.theirs), '[]'), '[]')
-      INTO payload, warnings
-      FROM json_each_text(p.payload) WITH ORDINALITY AS v(field, value, ord)
-      LEFT JOIN pgsync_itsm.mapped_fields(run.connection_id, p.entity_type) AS f
-        ON f.target_field = v.field AND f.target_class IN ('*', p.class)
-     CROSS JOIN LATERAL (SELECT coalesce(
-               (f.authority = 'theirs' OR f.authority = 'if_empty' OR v.field = 'correlation_id')
-               AND coalesce(old_values ->> v.field, '') NOT IN ('', v.value, coalesce(agreed ->> v.field, '')), false)) AS k(theirs);
+    UPDATE pgsync_itsm.plan_records AS p SET old_values = x.attrs
+      FROM (SELECT DISTINCT ON (l.key) l.key, l.attrs FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') AS x
+     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.external_id = x.key;
+    UPDATE pgsync_itsm.plan_records AS p
+       SET payload = (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(p.payload) WITH ORDINALITY AS v(field, value, ord)
+                       WHERE v.field <> ALL (k.theirs)),
+           warnings = coalesce(p.warnings, '[]') || (SELECT jsonb_agg(format('%s: kept as it is there', f) ORDER BY f) FROM unnest(k.theirs) AS f)
+      FROM (SELECT q.entity_type, q.entity_id, array_agg(f.target_field) AS theirs
+              FROM pgsync_itsm.plan_records AS q
+              JOIN (SELECT DISTINCT ON (c.entity_type, c.class, m.target_field) c.entity_type, c.class, m.target_field, m.authority
+                      FROM (SELECT DISTINCT r.entity_type, coalesce(r.class, '') AS class FROM pgsync_itsm.plan_records AS r
+                             WHERE r.run_id = run.id AND r.verdict = 'UPDATE') AS c
+                     CROSS JOIN LATERAL pgsync_itsm.mapped_fields(run.connection_id, c.entity_type) AS m
+                     WHERE m.target_class IN ('*', c.class)
+                     ORDER BY c.entity_type, c.class, m.target_field, m.target_class = '*') AS f
+                ON f.entity_type = q.entity_type AND f.class = coalesce(q.class, '')
+               AND (f.authority IN ('theirs', 'if_empty') OR f.target_field = 'correlation_id')
+              LEFT JOIN @extschema@.integration_sync_map AS m
+                ON m.connection_id = run.connection_id AND m.entity_type = q.entity_type AND m.entity_id = q.entity_id
+             WHERE q.run_id = run.id AND q.verdict = 'UPDATE' AND q.old_values IS NOT NULL
+               AND coalesce(q.old_values ->> f.target_field, '')
+                   NOT IN ('', q.payload ->> f.target_field, coalesce(m.last_agreed ->> f.target_field, ''))
+             GROUP BY q.entity_type, q.entity_id) AS k
+     WHERE p.run_id = run.id AND p.entity_type = k.entity_type AND p.entity_id = k.entity_id;
 END
 $$;
-CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+COMMENT ON FUNCTION pgsync_itsm.plan_guard(@extschema@.integration_runs) IS
+'Takes fields that belong to the platform out of the payloads of updates, and notes the values that it has now';
+
+-- In the order in which they are sent: what others refer to, then application by application (itself, its profiles,
+-- their relationships), then what belongs to none.
+CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs, open_state text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         payload, payload_hash, source_hash, external_id, external_table, parent_type, parent_id, child_type, child_id,
+        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, bundle, action, state,
+         payload, old_values, payload_hash, source_hash, source_version, external_id, external_table, parent_type, parent_id, child_type, child_id,
          rel_type, rel_type_id, reason, warnings)
-    SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
-           left(coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name,
-                         coalesce(a.name, p.parent_key) || ' > ' || coalesce(b.name, p.child_key), p.native_key), 300), p.verdict,
-           CASE WHEN p.verdict IN ('CREATE', 'UPDATE') THEN 'planned' WHEN p.verdict = 'MISMATCH' THEN 'held'
-                WHEN p.verdict = 'MATCH' THEN 'planned' WHEN p.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
-           CASE WHEN p.parent_type IS NULL THEN p.payload END,
-           CASE WHEN p.parent_type IS NULL THEN p.payload_hash END, p.source_hash,
-           p.external_id, coalesce(p.external_table, p.class), p.parent_type, p.parent_id, p.child_type, p.child_id,
-           p.rel_type, r.external_id, p.reason, p.warnings
-      FROM pgsync_itsm.plan_records AS p
-      LEFT JOIN @extschema@.integration_references AS r
-        ON r.connection_id = (run).connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
-      LEFT JOIN pgsync_itsm.plan_records AS a ON a.run_id = p.run_id AND a.entity_type = p.parent_type AND a.entity_id = p.parent_id
-      LEFT JOIN pgsync_itsm.plan_records AS b ON b.run_id = p.run_id AND b.entity_type = p.child_type AND b.entity_id = p.child_id
-      JOIN (SELECT k.entity_type, k.class, f.* FROM (SELECT DISTINCT q.entity_type, q.class FROM pgsync_itsm.plan_records AS q WHERE q.run_id = (run).id) AS k
-             CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS f) AS s
-        ON s.entity_type = p.entity_type AND s.class IS NOT DISTINCT FROM p.class
-     WHERE p.run_id = (run).id AND p.verdict IN ('CREATE', 'UPDATE', 'MATCH', 'MISMATCH', 'SKIP', 'ERROR')
-     ORDER BY s.ord, p.parent_id NULLS FIRST, p.entity_id;
-    UPDATE @extschema@.integration_run_items AS i
-       SET payload = g.payload, old_values = g.old_values, warnings = g.warnings
-      FROM pgsync_itsm.plan_records AS p
-     CROSS JOIN LATERAL pgsync_itsm.guarded_payload(run, p) AS g
-     WHERE i.run_id = (run).id AND i.action = 'UPDATE'
-       AND p.run_id = i.run_id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id AND p.verdict = 'UPDATE';
-END;
+    WITH records AS MATERIALIZED (
+        SELECT p.entity_type, p.entity_id, p.name,
+               CASE p.entity_type WHEN 'application' THEN p.entity_id
+                                  WHEN 'deployment_profile' THEN pgsync_itsm.entity_id('application', p.parent_key) END AS application
+          FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id
+    ), bundles AS MATERIALIZED (
+        SELECT a.application, row_number() OVER (ORDER BY a.application) AS bundle
+          FROM (SELECT DISTINCT r.application FROM records AS r WHERE r.application IS NOT NULL) AS a
+    ), ends AS MATERIALIZED (
+        SELECT r.entity_type, r.entity_id, r.name, b.bundle FROM records AS r LEFT JOIN bundles AS b ON b.application = r.application
+    ), steps AS MATERIALIZED (
+        SELECT k.entity_type, k.class, f.ord, f.step
+          FROM (SELECT DISTINCT q.entity_type, coalesce(q.class, '') AS class FROM pgsync_itsm.plan_records AS q WHERE q.run_id = run.id) AS k
+         CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS f
+    ), items AS (
+        SELECT s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
+               coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key) AS label, e.bundle, p.verdict,
+               p.payload, p.old_values, p.payload_hash, p.source_hash, p.source_version, p.external_id, coalesce(p.external_table, p.class) AS external_table,
+               NULL AS parent_type, NULL::uuid AS parent_id, NULL AS child_type, NULL::uuid AS child_id, NULL AS rel_type, NULL AS rel_type_id,
+               p.reason, p.warnings
+          FROM pgsync_itsm.plan_records AS p
+          JOIN steps AS s ON s.entity_type = p.entity_type AND s.class = coalesce(p.class, '')
+          LEFT JOIN ends AS e ON e.entity_type = p.entity_type AND e.entity_id = p.entity_id AND e.bundle IS NOT NULL
+         WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'UPDATE', 'MATCH', 'MISMATCH', 'SKIP', 'ERROR')
+        UNION ALL
+        SELECT t.ord, t.step, p.entity_type, p.entity_id, p.native_key,
+               CASE WHEN p.verdict = 'DELETE' THEN p.native_key
+                    ELSE coalesce(a.name, p.parent_key) || ' > ' || coalesce(c.name, p.child_key) END,
+               CASE WHEN p.entity_type IN ('consumes', 'depends_on', 'runs_on') THEN coalesce(a.bundle, c.bundle) END, p.verdict,
+               NULL, NULL, NULL, NULL, NULL, p.external_id, CASE WHEN p.verdict = 'DELETE' THEN coalesce(m.external_table, 'cmdb_rel_ci') ELSE p.class END,
+               p.parent_type, p.parent_id, nullif(p.child_type, ''), p.child_id, p.rel_type, CASE WHEN p.verdict <> 'DELETE' THEN r.external_id END,
+               p.reason, NULL
+          FROM pgsync_itsm.plan_links AS p
+          JOIN pgsync_itsm.plan_types() AS t ON t.entity_type = p.entity_type
+          LEFT JOIN ends AS a ON a.entity_type = p.parent_type AND a.entity_id = p.parent_id
+          LEFT JOIN ends AS c ON c.entity_type = p.child_type AND c.entity_id = p.child_id
+          LEFT JOIN @extschema@.integration_references AS r
+            ON r.connection_id = run.connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.key = lower(p.rel_type)
+          LEFT JOIN @extschema@.integration_sync_map AS m
+            ON p.verdict = 'DELETE' AND m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id
+         WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'MATCH', 'SKIP', 'ERROR', 'DELETE')
+    )
+    SELECT run.id, run.connection_id, run.namespace_id, i.ord, i.step, i.entity_type, i.entity_id, i.native_key, left(i.label, 300), i.bundle, i.verdict,
+           CASE WHEN i.verdict IN ('CREATE', 'UPDATE', 'DELETE') THEN open_state WHEN i.verdict = 'MATCH' THEN 'planned'
+                WHEN i.verdict = 'MISMATCH' THEN 'held' WHEN i.verdict = 'ERROR' THEN 'dead' ELSE 'skipped' END,
+           i.payload, i.old_values, i.payload_hash, i.source_hash, i.source_version, i.external_id, i.external_table, i.parent_type, i.parent_id,
+           i.child_type, i.child_id, i.rel_type, i.rel_type_id, i.reason, i.warnings
+      FROM items AS i
+     ORDER BY CASE WHEN i.bundle IS NOT NULL THEN 70 ELSE i.ord END, i.bundle, i.ord, i.entity_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_item_rows(@extschema@.integration_runs, text) IS 'One item a record or relationship that is not unchanged, in the order of sending';
 
-COMMENT ON FUNCTION pgsync_itsm.plan_item_rows(@extschema@.integration_runs) IS 'One item a record that is not unchanged';
-COMMENT ON FUNCTION pgsync_itsm.guarded_payload(@extschema@.integration_runs, pgsync_itsm.plan_records) IS
-'The payload of an update without the fields that belong to the platform, with the values it has now';
-
-CREATE FUNCTION pgsync_itsm.plan_clear_rows(run @extschema@.integration_runs) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+CREATE FUNCTION pgsync_itsm.plan_clear_rows(run @extschema@.integration_runs, open_state text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
+        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, bundle, action, state,
          payload, old_values, source_hash, external_id, external_table)
-    SELECT i.run_id, i.connection_id, i.namespace_id, i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, 'CLEAR', 'planned',
+    SELECT i.run_id, i.connection_id, i.namespace_id, i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.bundle, 'CLEAR', open_state,
            c.payload, i.old_values, i.source_hash, i.external_id, i.external_table
-      FROM @extschema@.integration_run_items AS i
+      FROM pgsync_itsm.plan_records AS p
+      JOIN @extschema@.integration_run_items AS i
+        ON i.run_id = run.id AND i.entity_type = p.entity_type AND i.entity_id = p.entity_id AND i.action = 'UPDATE'
       JOIN @extschema@.integration_sync_map AS m
-        ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+        ON m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id
      CROSS JOIN LATERAL (
            SELECT json_object_agg(a.field, '' ORDER BY a.field) AS payload
              FROM json_each_text(m.last_agreed) AS a(field, value)
@@ -87,45 +122,40 @@ BEGIN ATOMIC
               AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(coalesce(i.warnings, '[]')) AS w(words)
                                WHERE starts_with(w.words, a.field || ':') OR starts_with(w.words, 'column ' || a.field || ' '))
            HAVING count(*) > 0) AS c
-     WHERE i.run_id = (run).id AND i.action = 'UPDATE' AND m.created_by_us;
-END;
-COMMENT ON FUNCTION pgsync_itsm.plan_clear_rows(@extschema@.integration_runs) IS
+     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND m.created_by_us;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_clear_rows(@extschema@.integration_runs, text) IS
 'Values that we wrote, are empty here now and unchanged there are cleared, by an item of their own: a bulk payload cannot clear reliably';
 
 -- A removed link removes the row that we made, where both its ends are still published; no other.
-CREATE FUNCTION pgsync_itsm.plan_unlink_rows(run @extschema@.integration_runs) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_unlink(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         external_id, external_table, parent_type, parent_id, child_type, child_id, rel_type, reason)
-    SELECT run.id, run.connection_id, run.namespace_id, t.ord, t.step, m.entity_type, m.entity_id, m.native_key,
-           m.native_key, 'DELETE', 'planned', m.external_id, coalesce(m.external_table, 'cmdb_rel_ci'),
-           t.parent_type, m.parent_id, t.child_type, m.child_id, m.rel_type, 'the link is gone here'
+    IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'GONE') THEN
+        RETURN;
+    END IF;
+    WITH published AS MATERIALIZED (
+        SELECT DISTINCT p.entity_id FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH')
+    )
+    UPDATE pgsync_itsm.plan_links AS p SET verdict = 'DELETE', external_id = m.external_id, reason = 'the link is gone here'
       FROM @extschema@.integration_sync_map AS m
-      JOIN pgsync_itsm.plan_types() AS t ON t.entity_type = m.entity_type AND t.is_relation
-     WHERE m.connection_id = run.connection_id AND m.created_by_us
-       AND m.entity_type IN (SELECT pgsync_itsm.wanted_types(run.connection_id))
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
-       AND EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_id = m.parent_id AND p.parent_type IS NULL
-                      AND p.verdict IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH'))
-       AND EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_id = m.child_id AND p.parent_type IS NULL
-                      AND p.verdict IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH'))
-       AND (NOT run.partial
-            OR EXISTS (SELECT FROM pgsync_itsm.run_keys AS k
-                        WHERE k.run_id = run.id AND k.entity_type = m.entity_type AND k.match_by = 'parent'
-                          AND pgsync_itsm.entity_id(t.parent_type, k.key) IN (m.parent_id, m.child_id)));
+     WHERE p.run_id = run.id AND p.verdict = 'GONE'
+       AND m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id AND m.created_by_us
+       AND p.parent_id IN (SELECT e.entity_id FROM published AS e) AND p.child_id IN (SELECT e.entity_id FROM published AS e);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_unlink_rows(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
+COMMENT ON FUNCTION pgsync_itsm.plan_unlink(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
 
 -- A DELETE change whose record a read does not find any more retires what we published.
 CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
+    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle'
+       OR NOT EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
         RETURN;
     END IF;
     INSERT INTO @extschema@.integration_run_items
@@ -153,51 +183,97 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_retire_rows(@extschema@.integration_runs) IS 'Confirmed deletions retire; absence alone never does';
 
+CREATE FUNCTION pgsync_itsm.plan_counts(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known bigint := 0;
+BEGIN
+    -- Of relationships that are in the map as they are, a plan in full keeps no row.
+    IF NOT run.partial THEN
+        SELECT count(*) INTO known FROM @extschema@.integration_sync_map AS m
+         WHERE m.connection_id = run.connection_id
+           AND m.entity_type IN (SELECT t.entity_type FROM pgsync_itsm.plan_types() AS t
+                                  WHERE t.is_relation AND t.entity_type = ANY (pgsync_itsm.wanted_types(run.connection_id)));
+    END IF;
+    UPDATE @extschema@.integration_runs AS r
+       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes, held = c.held, skipped = c.skipped,
+           refused = c.errors, in_scope = c.in_scope, unchanged = c.unchanged + known - c.kept
+      FROM (SELECT coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE'), 0) AS creates,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'UPDATE'), 0) AS updates,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'DELETE'), 0) AS deletes,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'MISMATCH'), 0) AS held,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'SKIP'), 0) AS skipped,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'ERROR'), 0) AS errors,
+                   coalesce(sum(v.n) FILTER (WHERE NOT v.link AND v.verdict IS DISTINCT FROM 'SKIP' AND v.verdict IS DISTINCT FROM 'DROP'), 0) AS in_scope,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'UNCHANGED'), 0) AS unchanged,
+                   coalesce(sum(v.n) FILTER (WHERE v.in_map AND NOT run.partial), 0) AS kept
+              FROM (SELECT false AS link, false AS in_map, p.verdict, count(*) AS n FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id GROUP BY 3
+                    UNION ALL
+                    SELECT true, p.in_map, p.verdict, count(*) FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id GROUP BY 2, 3) AS v) AS c,
+           (SELECT count(*) AS retired FROM @extschema@.integration_run_items AS i
+             WHERE run.partial AND i.run_id = run.id AND i.action = 'UPDATE' AND i.payload_hash = 'retired') AS d
+     WHERE r.id = run.id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_counts(@extschema@.integration_runs) IS 'Counts of a plan, before there are items: they decide whether the run may go on';
+
 CREATE FUNCTION pgsync_itsm.plan_steps(run @extschema@.integration_runs) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO @extschema@.integration_run_steps AS s (run_id, namespace_id, step, ord, title, total)
-    SELECT (run).id, (run).namespace_id, k.step, k.ord, min(t.title), sum(k.n)
+    SELECT run.id, run.namespace_id, k.step, k.ord, min(t.title), sum(k.n)
       FROM (SELECT i.step, i.ord, i.entity_type, min(i.external_table) AS class, count(*) AS n
               FROM @extschema@.integration_run_items AS i
-             WHERE i.run_id = (run).id AND i.state = 'planned' AND i.action <> 'MATCH'
+             WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.action <> 'MATCH'
              GROUP BY i.step, i.ord, i.entity_type) AS k
      CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS t
      GROUP BY k.step, k.ord
     ON CONFLICT (run_id, step) DO UPDATE SET total = excluded.total;
-    UPDATE @extschema@.integration_runs AS r
-       SET to_create = c.creates, to_update = c.updates, to_delete = c.deletes, held = c.held, skipped = c.skipped,
-           refused = c.errors, in_scope = p.in_scope, unchanged = p.unchanged
-      FROM (SELECT count(*) FILTER (WHERE i.action = 'CREATE' AND i.state = 'planned') AS creates,
-                   count(*) FILTER (WHERE i.action = 'UPDATE' AND i.state = 'planned') AS updates,
-                   count(*) FILTER (WHERE i.action = 'DELETE' AND i.state = 'planned') AS deletes,
-                   count(*) FILTER (WHERE i.state = 'held') AS held,
-                   count(*) FILTER (WHERE i.state = 'skipped') AS skipped,
-                   count(*) FILTER (WHERE i.action = 'ERROR') AS errors
-              FROM @extschema@.integration_run_items AS i WHERE i.run_id = (run).id) AS c,
-           (SELECT count(*) FILTER (WHERE q.parent_type IS NULL AND q.verdict IS DISTINCT FROM 'SKIP' AND q.verdict IS DISTINCT FROM 'DROP') AS in_scope,
-                   count(*) FILTER (WHERE q.verdict = 'UNCHANGED') AS unchanged
-              FROM pgsync_itsm.plan_records AS q WHERE q.run_id = (run).id) AS p
-     WHERE r.id = (run).id;
-END;
-COMMENT ON FUNCTION pgsync_itsm.plan_steps(@extschema@.integration_runs) IS 'Steps and counts of a plan';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_steps(@extschema@.integration_runs) IS 'Steps of a plan';
 
 -- Matched records enter the map without a call.
 CREATE FUNCTION pgsync_itsm.apply_matches(run @extschema@.integration_runs) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO @extschema@.integration_sync_map
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name,
-         parent_id, child_id, rel_type, sync_direction, created_by_us, last_synced_at, last_sent_hash)
+         parent_id, child_id, rel_type, sync_direction, created_by_us, last_synced_at, last_sent_hash, source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, i.external_id, i.external_table, i.label,
-           i.parent_id, i.child_id, i.rel_type, 'subscribed', false, now(), i.payload_hash
+           i.parent_id, i.child_id, i.rel_type, 'subscribed', false, now(), i.payload_hash, i.source_hash, i.source_version
       FROM @extschema@.integration_run_items AS i
-     WHERE i.run_id = (run).id AND i.action = 'MATCH' AND i.state = 'planned'
+     WHERE i.run_id = run.id AND i.action = 'MATCH' AND i.state = 'planned'
     ON CONFLICT DO NOTHING;
     UPDATE @extschema@.integration_run_items AS i SET state = 'done', outcome = 'matched'
-     WHERE i.run_id = (run).id AND i.action = 'MATCH' AND i.state = 'planned';
-END;
+     WHERE i.run_id = run.id AND i.action = 'MATCH' AND i.state = 'planned';
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.apply_matches(@extschema@.integration_runs) IS 'Puts matched records into the map as subscribed';
+
+CREATE FUNCTION pgsync_itsm.missing_records(run @extschema@.integration_runs, OUT mapped bigint, OUT missing bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
+BEGIN
+    SELECT count(*), count(*) FILTER (WHERE CASE WHEN m.parent_id IS NULL THEN p.entity_id IS NULL ELSE m.entity_type <> ALL (wanted) END)
+      INTO mapped, missing
+      FROM @extschema@.integration_sync_map AS m
+      LEFT JOIN pgsync_itsm.plan_records AS p
+        ON m.parent_id IS NULL AND p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id
+     WHERE m.connection_id = run.connection_id AND m.state = 'linked' AND m.entity_type NOT IN ('company', 'contact');
+    missing := missing + (SELECT count(*) FROM pgsync_itsm.plan_links AS l
+                            JOIN @extschema@.integration_sync_map AS m
+                              ON m.connection_id = run.connection_id AND m.entity_type = l.entity_type AND m.entity_id = l.entity_id AND m.state = 'linked'
+                           WHERE l.run_id = run.id AND l.verdict IN ('GONE', 'DELETE'));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.missing_records(@extschema@.integration_runs) IS
+'How many published records and relationships there are, and how many of them a plan in full did not find in the sources';
 
 CREATE FUNCTION pgsync_itsm.approval_needed(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -205,8 +281,7 @@ AS $$
 DECLARE
     r @extschema@.integration_runs;
     changes bigint;
-    mapped bigint;
-    seen bigint;
+    m record;
     share integer := pgsync_itsm.setting(run.connection_id, 'shrink_percent')::integer;
     ceiling text := pgsync_itsm.setting(run.connection_id, 'max_changes');
 BEGIN
@@ -219,12 +294,9 @@ BEGIN
         RETURN format('first publish of this connection: %s to create, %s to update', r.to_create, r.to_update);
     END IF;
     IF NOT r.partial THEN
-        SELECT count(*), count(p.entity_id) INTO mapped, seen
-          FROM @extschema@.integration_sync_map AS m
-          LEFT JOIN pgsync_itsm.plan_records AS p ON p.run_id = r.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id
-         WHERE m.connection_id = r.connection_id AND m.state = 'linked' AND m.entity_type NOT IN ('company', 'contact');
-        IF mapped >= 10 AND (mapped - seen) * 100 > mapped * share THEN
-            RETURN format('%s of %s published records are no longer in the sources', mapped - seen, mapped);
+        m := pgsync_itsm.missing_records(r);
+        IF m.mapped >= 10 AND m.missing * 100 > m.mapped * share THEN
+            RETURN format('%s of %s published records are no longer in the sources', m.missing, m.mapped);
         END IF;
     END IF;
     IF ceiling LIKE '%\%' AND changes * 100 > rtrim(ceiling, '%')::bigint * greatest(r.in_scope, 1)
@@ -243,52 +315,109 @@ RETURN (SELECT format('%s will be created, %s will update existing records, %s r
           FROM @extschema@.integration_runs AS r WHERE r.id = summary_text.run_id);
 COMMENT ON FUNCTION pgsync_itsm.summary_text(bigint) IS 'What a plan would do, in words';
 
+CREATE FUNCTION pgsync_itsm.clear_plan(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.plan_links AS p WHERE p.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = clear_plan.run_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
+
 CREATE FUNCTION pgsync_itsm.plan_finish(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     why text;
-    advice text;
+    goes_on boolean;
+    items bigint;
 BEGIN
-    PERFORM pgsync_itsm.plan_item_rows(run);
-    PERFORM pgsync_itsm.plan_clear_rows(run);
-    PERFORM pgsync_itsm.plan_unlink_rows(run);
+    PERFORM pgsync_itsm.plan_guard(run);
+    PERFORM pgsync_itsm.plan_unlink(run);
     PERFORM pgsync_itsm.plan_retire_rows(run);
-    PERFORM pgsync_itsm.plan_steps(run);
-    IF NOT run.partial THEN
-        ANALYZE @extschema@.integration_run_items;
-    END IF;
+    PERFORM pgsync_itsm.plan_counts(run);
     why := pgsync_itsm.approval_needed(run);
-    advice := pgsync_itsm.scope_words(run);
+    goes_on := run.kind <> 'preview' AND why IS NULL;
+    -- What may go on is made ready to be sent at once: another update of every item would cost as much again.
+    PERFORM pgsync_itsm.plan_item_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    PERFORM pgsync_itsm.plan_steps(run);
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,
            phase = 'apply', approval_reason = why, planned_at = now(),
-           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), nullif(advice, ''))
-     WHERE r.id = run.id;
-    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
-    DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id;
-    DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id;
-    IF run.kind <> 'preview' AND why IS NULL THEN
-        PERFORM pgsync_itsm.release_items(run.id);
+           summary = concat_ws('; ', pgsync_itsm.summary_text(r.id), nullif(pgsync_itsm.scope_words(run), ''))
+     WHERE r.id = run.id
+    RETURNING r.to_create + r.to_update INTO items;
+    IF NOT run.partial AND items > 0 THEN
+        ANALYZE @extschema@.integration_run_items (run_id, ord, step, entity_type, entity_id, action, state, parent_id, child_id, in_doubt);
     END IF;
+    IF goes_on THEN
+        PERFORM pgsync_itsm.release_rest(run);
+    END IF;
+    PERFORM pgsync_itsm.clear_plan(run.id);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_finish(@extschema@.integration_runs) IS 'Ends a plan: items, steps, counts, guards';
 
 CREATE FUNCTION pgsync_itsm.scope_words(run @extschema@.integration_runs) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT concat_ws('; ', CASE WHEN c.profiles > 0 AND c.scoped = 0 AND NOT (run).partial
-                    THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', c.profiles, (run).namespace_id)
-                    WHEN pgsync_itsm.setting((run).connection_id, 'runs_on_as') = 'relation'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    profiles bigint := 0;
+    scoped boolean := true;
+    offerings bigint;
+BEGIN
+    IF NOT run.partial THEN
+        SELECT count(*) INTO profiles FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile';
+        scoped := EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                           WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none');
+    END IF;
+    SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
+     WHERE p.run_id = run.id AND p.class = 'service_offering' AND p.verdict = 'CREATE';
+    RETURN concat_ws('; ', CASE WHEN profiles > 0 AND NOT scoped
+                    THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', profiles, run.namespace_id)
+                    WHEN pgsync_itsm.setting(run.connection_id, 'runs_on_as') = 'relation'
                     THEN 'runs_on_as = relation makes relationship rows that point at models, which are not CIs: dependency views there may break'
                END,
-               CASE WHEN c.offerings > 0 AND pgsync_itsm.setting((run).connection_id, 'offering_parent') = 'off'
-                    THEN format('%s offerings will have no parent service there (offering_parent = off)', c.offerings) END)
-          FROM (SELECT count(*) FILTER (WHERE p.entity_type = 'deployment_profile') AS profiles,
-                       count(*) FILTER (WHERE p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none') AS scoped,
-                       count(*) FILTER (WHERE p.class = 'service_offering' AND p.verdict = 'CREATE') AS offerings
-                  FROM pgsync_itsm.plan_records AS p WHERE p.run_id = (run).id AND p.parent_type IS NULL) AS c);
+               CASE WHEN offerings > 0 AND pgsync_itsm.setting(run.connection_id, 'offering_parent') = 'off'
+                    THEN format('%s offerings will have no parent service there (offering_parent = off)', offerings) END);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.scope_words(@extschema@.integration_runs) IS 'Says so when no profile is in scope, and which call changes it';
+
+CREATE FUNCTION pgsync_itsm.begin_run(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', started_at = coalesce(x.started_at, now())
+     WHERE x.id = begin_run.run_id;
+    -- A pilot is not the first publish: what it leaves out still has to be shown to a person once.
+    UPDATE @extschema@.integration_connections AS c SET first_publish_at = now()
+      FROM @extschema@.integration_runs AS r
+     WHERE r.id = begin_run.run_id AND c.id = r.connection_id AND c.first_publish_at IS NULL AND r.applications IS NULL;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.begin_run(bigint) IS 'A run whose plan is made, and may go on, is running';
+
+CREATE FUNCTION pgsync_itsm.release_rest(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')
+       OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH') THEN
+        PERFORM pgsync_itsm.apply_matches(run);
+    END IF;
+    IF run.partial THEN
+        UPDATE @extschema@.integration_run_items AS i SET state = 'pending' WHERE i.run_id = run.id AND i.state = 'planned';
+    END IF;
+    PERFORM pgsync_itsm.begin_run(run.id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.release_rest(@extschema@.integration_runs) IS
+'Lets the worker send what was just planned: items that were made without knowing whether the run goes on are few';
 
 CREATE FUNCTION pgsync_itsm.release_items(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -300,28 +429,42 @@ BEGIN
     PERFORM pgsync_itsm.apply_matches(r);
     UPDATE @extschema@.integration_run_items AS i SET state = 'pending', updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'planned';
-    UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', started_at = coalesce(x.started_at, now())
-     WHERE x.id = r.id;
-    -- A pilot is not the first publish: what it leaves out still has to be shown to a person once.
-    UPDATE @extschema@.integration_connections AS c SET first_publish_at = now()
-     WHERE c.id = r.connection_id AND c.first_publish_at IS NULL AND r.applications IS NULL;
+    PERFORM pgsync_itsm.begin_run(r.id);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.release_items(bigint) IS 'Lets the worker send what a run planned';
+COMMENT ON FUNCTION pgsync_itsm.release_items(bigint) IS 'Lets the worker send what a run planned and kept';
 
 -- An approved plan is applied as it was shown: what moved here since is refused, by name.
-CREATE FUNCTION pgsync_itsm.plan_recheck(run @extschema@.integration_runs) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_reread(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     t text;
 BEGIN
-    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
+    PERFORM pgsync_itsm.clear_plan(run.id);
     FOR t IN SELECT DISTINCT i.entity_type FROM @extschema@.integration_run_items AS i
-              WHERE i.run_id = run.id AND i.state = 'planned' AND (i.source_hash IS NOT NULL OR i.action = 'DELETE' OR i.payload_hash = 'retired')
+              WHERE i.run_id = run.id AND i.state = 'planned'
+                AND (i.source_hash IS NOT NULL OR i.parent_id IS NOT NULL OR i.payload_hash = 'retired')
     LOOP
-        PERFORM pgsync_itsm.read_keys(run.id, run.connection_id, t, NULL, 'key');
+        IF pgsync_itsm.is_relationship(t) THEN
+            PERFORM pgsync_itsm.read_links_by(run, t, NULL, 'key');
+        ELSE
+            PERFORM pgsync_itsm.read_records(run, t, NULL, 'key');
+        END IF;
     END LOOP;
+    IF NOT run.partial THEN
+        ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id);
+        ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_reread(@extschema@.integration_runs) IS 'Reads the sources of a kept plan''s items again';
+
+CREATE FUNCTION pgsync_itsm.plan_recheck(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.plan_reread(run);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(),
            reason = CASE WHEN p.entity_id IS NULL THEN 'no longer in the source' ELSE 'changed here since the plan' END
@@ -329,10 +472,19 @@ BEGIN
       LEFT JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = j.entity_type AND p.entity_id = j.entity_id
      WHERE i.run_id = run.id AND j.id = i.id AND i.state = 'planned' AND i.source_hash IS NOT NULL
        AND p.source_hash IS DISTINCT FROM i.source_hash;
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'refused', updated_at = now(),
+           reason = CASE WHEN p.entity_id IS NULL THEN 'no longer in the source' ELSE 'changed here since the plan' END
+      FROM @extschema@.integration_run_items AS j
+      LEFT JOIN pgsync_itsm.plan_links AS p ON p.run_id = run.id AND p.entity_type = j.entity_type AND p.entity_id = j.entity_id
+     WHERE i.run_id = run.id AND j.id = i.id AND i.state = 'planned' AND i.parent_id IS NOT NULL AND i.action <> 'DELETE'
+       AND (p.entity_id IS NULL OR (p.parent_id, p.child_id) IS DISTINCT FROM (i.parent_id, i.child_id)
+            OR i.entity_type = 'sends_data_to' AND p.rel_type IS DISTINCT FROM i.rel_type);
     UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'it is here again', updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
-       AND EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id);
-    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
+       AND (EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id)
+            OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id));
+    PERFORM pgsync_itsm.clear_plan(run.id);
     -- Another run may have been faster: nothing is made twice, nothing newer is overwritten.
     UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'published since the plan', updated_at = now()
       FROM @extschema@.integration_sync_map AS m
@@ -360,20 +512,43 @@ COMMENT ON FUNCTION pgsync_itsm.plan_recheck(@extschema@.integration_runs) IS 'R
 -- The phases ----------------------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.plan_open_lookups(run_id bigint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN EXISTS (SELECT FROM pgsync_itsm.lookups AS l WHERE l.run_id = plan_open_lookups.run_id AND l.state IN ('pending', 'sent'));
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM pgsync_itsm.lookups AS l WHERE l.run_id = plan_open_lookups.run_id AND l.state IN ('pending', 'sent'));
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.plan_open_lookups(bigint) IS 'Has the platform questions of this run left to answer';
 
-CREATE FUNCTION pgsync_itsm.plan_next_phase(connection_id uuid, phase text, prefix text, after_all text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN coalesce((SELECT plan_next_phase.prefix || w.entity_type
-                   FROM pgsync_itsm.wanted_types(plan_next_phase.connection_id) WITH ORDINALITY AS w(entity_type, n)
-                  WHERE w.n > coalesce((SELECT x.n FROM pgsync_itsm.wanted_types(plan_next_phase.connection_id) WITH ORDINALITY AS x(entity_type, n)
-                                         WHERE plan_next_phase.prefix || x.entity_type = plan_next_phase.phase), 0)
-                  ORDER BY w.n LIMIT 1), after_all);
-COMMENT ON FUNCTION pgsync_itsm.plan_next_phase(uuid, text, text, text) IS 'Phases that go through the entity types one by one';
+CREATE FUNCTION pgsync_itsm.plan_next_phase(wanted text[], phase text, prefix text, after_all text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    types text[] := ARRAY(SELECT w.entity_type FROM unnest(wanted) WITH ORDINALITY AS w(entity_type, n)
+                           WHERE prefix = 'read ' OR NOT pgsync_itsm.is_relationship(w.entity_type) ORDER BY w.n);
+BEGIN
+    RETURN coalesce(prefix || types[coalesce(array_position(types, substr(phase, length(prefix) + 1)), 0) + 1], after_all);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_next_phase(text[], text, text, text) IS 'Phases that go through the entity types one by one';
 
-CREATE FUNCTION pgsync_itsm.plan_phase(run @extschema@.integration_runs) RETURNS text
+CREATE FUNCTION pgsync_itsm.plan_analyze(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF run.partial THEN
+        RETURN;
+    END IF;
+    ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict);
+    IF run.phase = 'ask' THEN
+        ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id, parent_type, parent_id, child_type, child_id, rel_type, verdict);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_analyze(@extschema@.integration_runs) IS
+'Statistics of the work space of a plan in full: what it joins is as large as the portfolio, or nothing';
+
+CREATE FUNCTION pgsync_itsm.plan_phase(run @extschema@.integration_runs, wanted text[]) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -381,28 +556,26 @@ DECLARE
 BEGIN
     CASE
         WHEN ph = 'queued' THEN
-            DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id;
-            DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id;
-            DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id;
-            IF run.partial THEN
-                PERFORM pgsync_itsm.plan_closure(run);
-            END IF;
-            RETURN pgsync_itsm.plan_next_phase(run.connection_id, ph, 'read ', 'ask');
+            PERFORM pgsync_itsm.clear_plan(run.id);
+            RETURN pgsync_itsm.plan_next_phase(wanted, ph, 'read ', 'ask');
         WHEN ph LIKE 'read %' THEN
             PERFORM pgsync_itsm.plan_read(run, substr(ph, 6));
-            RETURN pgsync_itsm.plan_next_phase(run.connection_id, ph, 'read ', 'ask');
+            RETURN pgsync_itsm.plan_next_phase(wanted, ph, 'read ', 'ask');
         WHEN ph = 'ask' THEN
-            ANALYZE pgsync_itsm.plan_records;
+            PERFORM pgsync_itsm.plan_analyze(run);
+            PERFORM pgsync_itsm.plan_believe(run);
             PERFORM pgsync_itsm.plan_rules(run);
             PERFORM pgsync_itsm.plan_ask(run);
             RETURN 'answers';
         WHEN ph = 'answers' THEN
             PERFORM pgsync_itsm.store_references(run);
-            RETURN pgsync_itsm.plan_next_phase(run.connection_id, ph, 'resolve ', 'compare');
+            PERFORM pgsync_itsm.plan_believe(run);
+            RETURN pgsync_itsm.plan_next_phase(wanted, ph, 'resolve ', 'compare');
         WHEN ph LIKE 'resolve %' THEN
             PERFORM pgsync_itsm.plan_resolve(run, substr(ph, 9));
-            RETURN pgsync_itsm.plan_next_phase(run.connection_id, ph, 'resolve ', 'compare');
+            RETURN pgsync_itsm.plan_next_phase(wanted, ph, 'resolve ', 'compare');
         WHEN ph = 'compare' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_compare(run);
             PERFORM pgsync_itsm.plan_ask_records(run);
             RETURN 'decide';
@@ -423,7 +596,68 @@ BEGIN
     END CASE;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_phase(@extschema@.integration_runs) IS 'Does one phase of a plan and returns the next; NULL at the end';
+COMMENT ON FUNCTION pgsync_itsm.plan_phase(@extschema@.integration_runs, text[]) IS 'Does one phase of a plan and returns the next; NULL at the end';
+
+-- A partial plan is small: nothing between two questions to the platform is worth a transaction of its own.
+CREATE FUNCTION pgsync_itsm.plan_part(run @extschema@.integration_runs, wanted text[]) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t text;
+BEGIN
+    CASE run.phase
+        WHEN 'queued' THEN
+            PERFORM pgsync_itsm.clear_plan(run.id);
+            PERFORM pgsync_itsm.plan_closure(run, wanted);
+            FOREACH t IN ARRAY wanted LOOP
+                IF NOT pgsync_itsm.is_relationship(t) THEN
+                    PERFORM pgsync_itsm.plan_read(run, t);
+                END IF;
+            END LOOP;
+            PERFORM pgsync_itsm.plan_rules(run);
+            PERFORM pgsync_itsm.plan_ask(run);
+            RETURN 'answers';
+        WHEN 'answers' THEN
+            PERFORM pgsync_itsm.store_references(run);
+            PERFORM pgsync_itsm.plan_companies(run, wanted);
+            FOREACH t IN ARRAY wanted LOOP
+                IF NOT pgsync_itsm.is_relationship(t) THEN
+                    PERFORM pgsync_itsm.plan_resolve(run, t);
+                END IF;
+            END LOOP;
+            RETURN 'compare';
+        ELSE
+            RETURN pgsync_itsm.plan_phase(run, wanted);
+    END CASE;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_part(@extschema@.integration_runs, text[]) IS 'Does one phase of a partial plan, which has fewer, and returns the next; NULL at the end';
+
+-- One transaction a phase, so that a large plan holds nothing for long; what it may use of memory is bounded.
+CREATE FUNCTION pgsync_itsm.plan_phases(run @extschema@.integration_runs) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
+BEGIN
+    IF NOT run.partial OR run.phase = 'recheck' THEN
+        PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
+                set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
+        -- Sorting texts for a join costs more than hashing them; where user SQL runs, the choice is the server's.
+        IF run.phase NOT LIKE 'read %' AND run.phase <> 'recheck' THEN
+            PERFORM set_config('enable_mergejoin', 'off', true);
+        END IF;
+        RETURN pgsync_itsm.plan_phase(run, wanted);
+    END IF;
+    LOOP
+        run.phase := pgsync_itsm.plan_part(run, wanted);
+        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
+    END LOOP;
+    RETURN run.phase;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_phases(@extschema@.integration_runs) IS
+'Does the next phase of a plan, of a partial one all until the platform has to answer; returns the phase that is next, NULL at the end';
 
 CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -454,7 +688,7 @@ BEGIN
         RETURN 'done';
     END IF;
     BEGIN
-        next_phase := pgsync_itsm.plan_phase(r);
+        next_phase := pgsync_itsm.plan_phases(r);
     EXCEPTION WHEN query_canceled OR others THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, more = PG_EXCEPTION_HINT;
         -- Interrupted before plan_timeout could have run out: somebody asked for it.
@@ -473,4 +707,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint) IS
-'Does one phase of a plan: more (call again, in a new transaction), wait (the platform has to answer first), done. An error of user SQL fails the run';
+'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), done. An error of user SQL fails the run';

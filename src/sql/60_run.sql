@@ -50,6 +50,7 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind <> 'preview';
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run_id;
+    DELETE FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run_id;
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
@@ -213,7 +214,8 @@ BEGIN
     -- A lease that ran out belongs to nobody any more.  While something is on the wire, its owner is this process.
     IF nothing_on_the_wire THEN
         UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
-         WHERE i.state = 'sent' AND i.lease_until < now();
+         WHERE i.state = 'sent' AND i.lease_until < now()
+           AND i.run_id IN (SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.status = 'running');
     END IF;
     FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
@@ -241,7 +243,6 @@ BEGIN
           FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS x ON x.id = i.run_id AND x.status = 'running'
                  WHERE i.state = 'pending' AND i.not_before > now()
                 UNION ALL SELECT min(l.not_before) FROM pgsync_itsm.lookups AS l WHERE l.state = 'pending' AND l.not_before > now()
-                UNION ALL SELECT min(i.lease_until) FROM @extschema@.integration_run_items AS i WHERE i.state = 'sent'
                 UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
                            WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
@@ -455,12 +456,14 @@ AS $$
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
-         parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken)
+         parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken,
+         source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
            CASE WHEN i.parent_id IS NULL THEN c.instance_url || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
            rtrim(i.label), i.parent_id, i.child_id, i.rel_type, 'published',
            coalesce(a.operation = 'create', false), CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
-           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken
+           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
+           i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
       JOIN @extschema@.integration_connections AS c ON c.id = i.connection_id
@@ -473,7 +476,8 @@ BEGIN
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
            last_sync_hash = excluded.last_sync_hash, last_sent_hash = excluded.last_sent_hash,
-           last_agreed = excluded.last_agreed, not_taken = excluded.not_taken;
+           last_agreed = excluded.last_agreed, not_taken = excluded.not_taken,
+           source_hash = excluded.source_hash, source_version = excluded.source_version;
     UPDATE @extschema@.integration_sync_map AS m SET last_synced_at = now()
       FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
      WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;

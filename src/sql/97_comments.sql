@@ -59,6 +59,8 @@ COMMENT ON COLUMN @extschema@.integration_sync_map.last_sync_hash IS 'Hash of th
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_sent_hash IS 'Hash of what was last sent; differs from last_sync_hash when the platform did not take all of it';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_agreed IS 'Values that both sides last agreed on, field by field: the base of three-way comparisons';
 COMMENT ON COLUMN @extschema@.integration_sync_map.not_taken IS 'Fields that were sent and not taken (masked, dropped, refused), with what was sent; null: all was taken';
+COMMENT ON COLUMN @extschema@.integration_sync_map.source_hash IS 'Hash of the source row that last_sent_hash was made from';
+COMMENT ON COLUMN @extschema@.integration_sync_map.source_version IS 'What else it was made from: hash of mapping, settings, references and companies; row and version equal, nothing can have changed';
 COMMENT ON COLUMN @extschema@.integration_sync_map.created_at IS 'When the pair became known';
 
 COMMENT ON TABLE @extschema@.integration_sync_log IS
@@ -159,12 +161,14 @@ COMMENT ON COLUMN @extschema@.integration_run_items.entity_type IS 'As in integr
 COMMENT ON COLUMN @extschema@.integration_run_items.entity_id IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_run_items.native_key IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_run_items.label IS 'Name of the record, or both ends of the relationship, for people';
+COMMENT ON COLUMN @extschema@.integration_run_items.bundle IS 'Number of the application that it belongs to, within the run: these travel together; NULL: it belongs to none';
 COMMENT ON COLUMN @extschema@.integration_run_items.action IS 'CREATE, UPDATE, CLEAR (empty some fields), DELETE (remove a relationship that we made), MATCH (take over what is there), MISMATCH (a person must decide), SKIP (a rule leaves it out), ERROR (cannot be sent as it is)';
 COMMENT ON COLUMN @extschema@.integration_run_items.state IS 'planned, pending, sent (on its way), done, unchanged (was so already), dead (failed for good), skipped, held (waits for a person), refused (changed since the preview) or cancelled';
 COMMENT ON COLUMN @extschema@.integration_run_items.payload IS 'Fields and values to send; null for relationships';
 COMMENT ON COLUMN @extschema@.integration_run_items.old_values IS 'Values of those fields there, read before the update';
 COMMENT ON COLUMN @extschema@.integration_run_items.payload_hash IS 'Hash of the mapped values, to be agreed if all are taken';
 COMMENT ON COLUMN @extschema@.integration_run_items.source_hash IS 'Hash of what the source gave when it was planned: other by the time of itsm_apply(), the item is refused';
+COMMENT ON COLUMN @extschema@.integration_run_items.source_version IS 'Hash of what the payload was made from besides: mapping, settings, references, companies; goes into the map with it';
 COMMENT ON COLUMN @extschema@.integration_run_items.external_id IS 'Key there, once known';
 COMMENT ON COLUMN @extschema@.integration_run_items.external_table IS 'Class or table there to write to';
 COMMENT ON COLUMN @extschema@.integration_run_items.parent_type IS 'Of a relationship: entity_type of its parent end';
@@ -390,6 +394,7 @@ COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a
 COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
 COMMENT ON TABLE pgsync_itsm.connection_pace IS
 'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';
+COMMENT ON TABLE pgsync_itsm.plan_links IS 'Relationships of a plan in the making; unlogged as well';
 COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';
 COMMENT ON TABLE pgsync_itsm.lookup_rows IS 'Answers to these questions; unlogged';
 
