@@ -19,6 +19,7 @@
 #include "adapter.h"
 #include "oauth.h"
 #include "pace.h"
+#include "queue.h"
 
 /* What a connection was when a request was made; answers are read with it. */
 typedef struct ConnectionSettings
@@ -65,6 +66,7 @@ typedef struct Connection
 	int					  nsizes;
 	ConnectionSize		  sizes[CONNECTION_MAX_SIZES];
 	bool				  bundled;	   /* the adapter sends applications with their relationships */
+	QueueBatch			  batch;	   /* claimed last, while there may be more of it; run_id 0: none; run.c's */
 	dlist_head			  ready;	   /* claimed, not sent for want of a slot; run.c's */
 	PaceWait			  waits;	   /* why nothing was claimed last, */
 	TimestampTz			  waits_until; /* and for how long */

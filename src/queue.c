@@ -29,7 +29,7 @@
 #include "queue.h"
 
 #define MAX_ARGS 15
-#define MAX_COLUMNS 20
+#define MAX_COLUMNS 23
 
 /* One statement.  types and result end with InvalidOid. */
 typedef struct Call
@@ -712,14 +712,28 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch
 	if (found)
 	{
 		batch->run_id = get_bigint(0, 1);
-		batch->step = get_text(0, 2);
-		batch->entity_type = get_text(0, 3);
-		batch->action = get_text(0, 4);
+		strlcpy(batch->step, get_text(0, 2), sizeof(batch->step));
+		strlcpy(batch->entity_type, get_text(0, 3), sizeof(batch->entity_type));
+		strlcpy(batch->action, get_text(0, 4), sizeof(batch->action));
 		batch->in_doubt = get_bool(0, 5);
+		batch->claimed_to = 0;
 	}
 	done_rows();
 	return found;
 }
+
+/* Which record a row is about, or one of its ends. */
+typedef struct RecordTag
+{
+	char	  entity_type[32];
+	pg_uuid_t entity_id;
+} RecordTag;
+
+typedef struct RecordEntry
+{
+	RecordTag	tag;
+	const char *native_key;
+} RecordEntry;
 
 static void
 read_item(int row, AdapterItem *item, const char **step)
@@ -728,22 +742,69 @@ read_item(int row, AdapterItem *item, const char **step)
 	item->generation = get_int(row, 2);
 	*step = get_text(row, 3);
 	item->entity_type = get_text(row, 4);
-	item->action = get_text(row, 5);
-	item->native_key = get_text(row, 6);
-	item->external_id = get_text(row, 7);
-	item->external_table = get_text(row, 8);
-	item->payload = get_text(row, 9);
-	item->parent_external_id = get_text(row, 10);
-	item->parent_table = get_text(row, 11);
-	item->child_external_id = get_text(row, 12);
-	item->child_table = get_text(row, 13);
-	item->parent_native_key = get_text(row, 14);
-	item->child_native_key = get_text(row, 15);
-	item->rel_type = get_text(row, 16);
-	item->rel_type_id = get_text(row, 17);
-	item->bundle = get_bigint(row, 18);
-	item->attempts = get_int(row, 19);
-	item->in_doubt = get_bool(row, 20);
+	item->action = get_text(row, 6);
+	item->native_key = get_text(row, 7);
+	item->external_id = get_text(row, 8);
+	item->external_table = get_text(row, 9);
+	item->payload = get_text(row, 10);
+	item->parent_external_id = get_text(row, 13);
+	item->parent_table = get_text(row, 14);
+	item->child_external_id = get_text(row, 17);
+	item->child_table = get_text(row, 18);
+	item->rel_type = get_text(row, 19);
+	item->rel_type_id = get_text(row, 20);
+	item->bundle = get_bigint(row, 21);
+	item->attempts = get_int(row, 22);
+	item->in_doubt = get_bool(row, 23);
+}
+
+/* The record in columns (type, id) of a row; false if there is none. */
+static bool
+read_tag(int row, int type_column, int id_column, RecordTag *tag)
+{
+	const char *entity_type = get_server_text(row, type_column);
+
+	memset(tag, 0, sizeof(*tag));
+	if (entity_type == NULL)
+		return false;
+	strlcpy(tag->entity_type, entity_type, sizeof(tag->entity_type));
+	tag->entity_id = get_uuid(row, id_column);
+	return true;
+}
+
+static const char *
+find_native_key(HTAB *records, int row, int type_column, int id_column)
+{
+	RecordTag	 tag;
+	RecordEntry *entry = NULL;
+
+	if (read_tag(row, type_column, id_column, &tag))
+		entry = hash_search(records, &tag, HASH_FIND, NULL);
+	return entry ? entry->native_key : NULL;
+}
+
+/* An end that the platform doesn't have yet is a record of the same claim: relationships get its key. */
+static void
+find_ends(int n, AdapterItem *items)
+{
+	HASHCTL ctl = {.keysize = sizeof(RecordTag), .entrysize = sizeof(RecordEntry), .hcxt = CurrentMemoryContext};
+	HTAB *records = hash_create("pgsync_itsm claimed records", Max(n, 16), &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	for (int i = 0; i < n; i++)
+	{
+		RecordTag tag;
+
+		if (items[i].payload && read_tag(i, 4, 5, &tag))
+			((RecordEntry *) hash_search(records, &tag, HASH_ENTER, NULL))->native_key = items[i].native_key;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (items[i].parent_external_id == NULL)
+			items[i].parent_native_key = find_native_key(records, i, 11, 12);
+		if (items[i].child_external_id == NULL)
+			items[i].child_native_key = find_native_key(records, i, 15, 16);
+	}
+	hash_destroy(records);
 }
 
 /* The kinds of a lane as pgsync_itsm.claim() compares them: entity type and action. */
@@ -761,13 +822,15 @@ int
 queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items, const char ***steps)
 {
 	static Call call = {
-		.sql = "SELECT item_id, generation, step, entity_type, action, native_key, external_id, external_table,"
-			   " payload, parent_external_id, parent_table, child_external_id, child_table, parent_native_key,"
-			   " child_native_key, rel_type, rel_type_id, bundle, attempts, in_doubt"
-			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-		.types = {UUIDOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, INT4OID, INT4OID, INT4OID, BOOLOID},
-		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
+		.sql = "SELECT item_id, generation, step, entity_type, entity_id, action, native_key, external_id,"
+			   " external_table, payload, parent_type, parent_id, parent_external_id, parent_table, child_type,"
+			   " child_id, child_external_id, child_table, rel_type, rel_type_id, bundle, attempts, in_doubt"
+			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+		.types = {UUIDOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, INT4OID, INT4OID, INT4OID, BOOLOID,
+				  INT8OID},
+		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID,
+				   TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID,
+				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
 	};
 	Args args = {0};
 	int	 n;
@@ -782,11 +845,14 @@ queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem
 	put_int(&args, claim->max_items);
 	put_int(&args, claim->lease_seconds);
 	put_bool(&args, claim->repeatable);
+	put_bigint(&args, claim->after);
 	n = run_call(&call, &args);
 	*items = palloc0(sizeof(AdapterItem) * Max(n, 1));
 	*steps = palloc0(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		read_item(i, &(*items)[i], &(*steps)[i]);
+	if (claim->lane->ends_inside)
+		find_ends(n, *items);
 	done_rows();
 	return n;
 }

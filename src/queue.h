@@ -62,11 +62,12 @@ typedef struct QueueConnection
 /* What to claim next. */
 typedef struct QueueBatch
 {
-	int64		run_id;
-	const char *step;
-	const char *entity_type;
-	const char *action;
-	bool		in_doubt;
+	int64 run_id;
+	char  step[64];
+	char  entity_type[64];
+	char  action[16];
+	bool  in_doubt;
+	int64 claimed_to; /* the last of it that was claimed; 0: nothing yet */
 } QueueBatch;
 
 /* How much of it, and what may come along. */
@@ -80,6 +81,7 @@ typedef struct QueueClaim
 	int				   max_records;
 	int				   max_items;
 	int				   lease_seconds;
+	int64			   after; /* items behind this one; 0: all */
 } QueueClaim;
 
 /* What became of one item, as it is written down. */

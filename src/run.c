@@ -96,6 +96,13 @@ typedef struct Transfer
 	AdapterReport		report;
 } Transfer;
 
+typedef enum ClaimResult
+{
+	CLAIM_DONE,
+	CLAIM_NO_ROOM, /* nothing more may be sent now */
+	CLAIM_NOTHING  /* there is nothing of it */
+} ClaimResult;
+
 /* What a connection has to do, as pgsync_itsm.turn() said last. */
 typedef struct Work
 {
@@ -287,7 +294,7 @@ grow(Transfer *transfer)
  * ----------------------------------------------------------------
  */
 
-static bool
+static ClaimResult
 claim_lookups(Runner *runner, Connection *conn)
 {
 	const Adapter *adapter = conn->adapter;
@@ -297,7 +304,7 @@ claim_lookups(Runner *runner, Connection *conn)
 	MemoryContext  old;
 
 	if (pace_room(&conn->pace, adapter->lookup_api, now) < 1 || inside < 1)
-		return false;
+		return CLAIM_NO_ROOM;
 	transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
 	old = MemoryContextSwitchTo(transfer->context);
 	transfer->api = adapter->lookup_api;
@@ -308,11 +315,11 @@ claim_lookups(Runner *runner, Connection *conn)
 	if (transfer->n == 0)
 	{
 		free_transfer(transfer);
-		return false;
+		return CLAIM_NOTHING;
 	}
 	/* A question may take several calls: as many as are left are set aside. */
 	enlist(runner, transfer, inside == INT_MAX ? transfer->n : inside);
-	return true;
+	return CLAIM_DONE;
 }
 
 static bool
@@ -340,6 +347,7 @@ claim_lane(Runner *runner, Connection *conn, const QueueBatch *batch, const Adap
 		   .max_records = Min(lane->max_records > 1 ? lane->max_records : max_items, max_items),
 		   .max_items = max_items,
 		   .lease_seconds = pgsync_itsm_lease,
+		   .after = batch->claimed_to,
 	   };
 
 	claim->context = context;
@@ -391,7 +399,7 @@ count_ready(const Connection *conn)
 	return n;
 }
 
-static bool
+static ClaimResult
 claim_singles(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane)
 {
 	int	   room = pace_room(&conn->pace, lane->api, GetCurrentTimestamp());
@@ -399,15 +407,16 @@ claim_singles(Runner *runner, Connection *conn, const QueueBatch *batch, const A
 	Claim *claim;
 
 	if (room + ahead < 1)
-		return false;
+		return CLAIM_NO_ROOM;
 	claim = claim_lane(runner, conn, batch, lane, room + Max(ahead, 0));
 	if (claim == NULL)
-		return false;
+		return CLAIM_NOTHING;
+	conn->batch.claimed_to = claim->items[claim->n - 1].item_id;
 	spread_claim(runner, conn, claim);
-	return true;
+	return CLAIM_DONE;
 }
 
-static bool
+static ClaimResult
 claim_many(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -415,12 +424,13 @@ claim_many(Runner *runner, Connection *conn, const QueueBatch *batch, const Adap
 	Claim	   *claim;
 
 	if (pace_room(&conn->pace, lane->api, now) < 1 || inside < 1)
-		return false;
+		return CLAIM_NO_ROOM;
 	claim = claim_lane(runner, conn, batch, lane, Min(at_most(conn, lane->api, lane->max_items), inside));
 	if (claim == NULL)
-		return false;
+		return CLAIM_NOTHING;
 	enlist(runner, new_write(runner, conn, claim, 0, claim->n), strcmp(lane->api, "batch") == 0 ? claim->n : 0);
-	return true;
+	conn->batch.run_id = 0;
+	return CLAIM_DONE;
 }
 
 /* Why nothing could be claimed for this API, for those who look on. */
@@ -430,19 +440,36 @@ note_wait(Connection *conn, const char *api)
 	conn->waits = pace_may_send(&conn->pace, api, GetCurrentTimestamp(), &conn->waits_until);
 }
 
-static bool
-claim_items(Runner *runner, Connection *conn, const char **api)
+static ClaimResult
+claim_batch(Runner *runner, Connection *conn, const QueueBatch *batch, const char **api)
 {
-	QueueBatch	batch;
 	AdapterLane lane;
 
-	if (!queue_next_batch(&conn->id, conn->bundled, &batch))
-		return false;
-	conn->adapter->lane(&conn->settings->conn, batch.entity_type, batch.action, batch.in_doubt, &lane);
+	conn->adapter->lane(&conn->settings->conn, batch->entity_type, batch->action, batch->in_doubt, &lane);
 	*api = lane.api;
 	if (lane.max_items == 1)
-		return claim_singles(runner, conn, &batch, &lane);
-	return claim_many(runner, conn, &batch, &lane);
+		return claim_singles(runner, conn, batch, &lane);
+	return claim_many(runner, conn, batch, &lane);
+}
+
+/*
+ * Where a request is one item, there is more of what was claimed last, as a
+ * rule: what comes next is asked only when that is at an end, or after a look
+ * at everything there is.
+ */
+static ClaimResult
+claim_items(Runner *runner, Connection *conn, const char **api)
+{
+	ClaimResult result = CLAIM_NOTHING;
+
+	if (conn->batch.run_id != 0)
+		result = claim_batch(runner, conn, &conn->batch, api);
+	if (result != CLAIM_NOTHING)
+		return result;
+	conn->batch.run_id = 0;
+	if (queue_next_batch(&conn->id, conn->bundled, &conn->batch))
+		result = claim_batch(runner, conn, &conn->batch, api);
+	return result;
 }
 
 static void
@@ -500,16 +527,16 @@ static bool
 claim_for(Runner *runner, Connection *conn, QueueWork what)
 {
 	const char *api = conn->adapter->lookup_api;
-	bool		more = true;
+	ClaimResult result = CLAIM_DONE;
 
 	if (conn->pace.breaker != PACE_CLOSED)
 		probe(runner, conn);
 	else if (have_token(runner, conn))
 	{
-		while (more)
+		while (result == CLAIM_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
-			more = what == QUEUE_LOOKUP ? claim_lookups(runner, conn) : claim_items(runner, conn, &api);
+			result = what == QUEUE_LOOKUP ? claim_lookups(runner, conn) : claim_items(runner, conn, &api);
 		}
 	}
 	note_wait(conn, api);
@@ -626,6 +653,10 @@ give_back_stranded(Runner *runner)
 void
 run_take_turns(Runner *runner, const QueueTurn *turns, int nturns)
 {
+	dlist_iter iter;
+
+	dlist_foreach (iter, &runner->connections.list)
+		dlist_container(Connection, node, iter.cur)->batch.run_id = 0;
 	runner->nwork = 0;
 	for (int i = 0; i < nturns; i++)
 	{

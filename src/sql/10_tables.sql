@@ -70,7 +70,7 @@ CREATE TABLE @extschema@.integration_sync_map (
     source_version  text,
     created_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (connection_id, entity_type, entity_id)
-);
+) WITH (fillfactor = 85);
 CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (connection_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (connection_id, child_id) WHERE child_id IS NOT NULL;
 -- Relationships are many, and nobody looks for them by name.

@@ -301,7 +301,7 @@ BEGIN
                 OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
                AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                      AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' IN ('pending', 'sent')))
          ORDER BY i.id
          LIMIT 1;
         IF FOUND THEN
@@ -322,44 +322,44 @@ RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
 COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
 
 CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_kinds text[], doubtful boolean, ends_inside boolean, bundled boolean,
-                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean)
-RETURNS TABLE (item_id bigint, generation integer, step text, entity_type text, action text, native_key text, external_id text, external_table text,
-               payload text, parent_external_id text, parent_table text, child_external_id text, child_table text,
-               parent_native_key text, child_native_key text, rel_type text, rel_type_id text, bundle bigint, attempts integer, in_doubt boolean)
+                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint)
+RETURNS TABLE (item_id bigint, generation integer, step text, entity_type text, entity_id uuid, action text, native_key text, external_id text,
+               external_table text, payload text, parent_type text, parent_id uuid, parent_external_id text, parent_table text,
+               child_type text, child_id uuid, child_external_id text, child_table text, rel_type text, rel_type_id text, bundle bigint,
+               attempts integer, in_doubt boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     barrier integer := pgsync_itsm.barrier($2, bundled);
 BEGIN
+    -- Whatever the planner thinks of how many these are, there are thousands: they meet by hash (IN) or by key.
     RETURN QUERY
     WITH ahead AS MATERIALIZED (
-        SELECT i.id, i.parent_id IS NULL AS is_record, i.action, i.entity_type, i.entity_id, i.parent_type, i.parent_id, i.child_type, i.child_id, i.native_key
+        SELECT i.id, i.parent_id IS NULL AS is_record, i.action, i.entity_type, i.entity_id, i.parent_type, i.parent_id, i.child_type, i.child_id
           FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = $2 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
+         WHERE i.run_id = $2 AND i.id > $11 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                      AND o.entity_id = i.entity_id AND o.id <> i.id AND o.state IN ('pending', 'sent')))
+                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' IN ('pending', 'sent')))
          ORDER BY i.id
          LIMIT $8
     ), counted AS MATERIALIZED (
         SELECT a.*, count(*) FILTER (WHERE a.is_record) OVER (ORDER BY a.id) AS records FROM ahead AS a
     ), inside AS MATERIALIZED (
         -- what is made by this very request can be an end of its relationships
-        SELECT c.entity_type, c.entity_id, c.native_key FROM counted AS c WHERE $5 AND c.is_record AND c.records <= $7
+        SELECT c.entity_type, c.entity_id FROM counted AS c WHERE $5 AND c.is_record AND c.records <= $7
     ), picked AS MATERIALIZED (
-        SELECT c.id, p.external_id AS parent_external_id, p.external_table AS parent_table, e.external_id AS child_external_id, e.external_table AS child_table,
-               ip.native_key AS parent_native_key, ie.native_key AS child_native_key
+        SELECT c.id, p.external_id AS parent_external_id, p.external_table AS parent_table, e.external_id AS child_external_id, e.external_table AS child_table
           FROM counted AS c
           LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
                               WHERE m.connection_id = $1 AND m.entity_type = c.parent_type AND m.entity_id = c.parent_id LIMIT 1) AS p ON true
           LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
                               WHERE m.connection_id = $1 AND m.entity_type = c.child_type AND m.entity_id = c.child_id LIMIT 1) AS e ON true
-          LEFT JOIN inside AS ip ON ip.entity_type = c.parent_type AND ip.entity_id = c.parent_id
-          LEFT JOIN inside AS ie ON ie.entity_type = c.child_type AND ie.entity_id = c.child_id
          WHERE c.records <= $7
            AND (c.is_record OR c.action = 'DELETE'
-                OR coalesce(p.external_id, ip.native_key) IS NOT NULL AND coalesce(e.external_id, ie.native_key) IS NOT NULL)
+                OR (p.external_id IS NOT NULL OR (c.parent_type, c.parent_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n))
+               AND (e.external_id IS NOT NULL OR (c.child_type, c.child_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n)))
     ), claimed AS (
         UPDATE @extschema@.integration_run_items AS i
            SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $9),
@@ -369,23 +369,25 @@ BEGIN
                                    THEN pgsync_itsm.content_hash(pgsync_itsm.fill_companies($1, i.payload)::text || '|' || coalesce(i.external_table, '') || '|' || pgsync_itsm.mapping_version($1, i.entity_type))
                                    ELSE i.payload_hash END,
                updated_at = now()
-         WHERE i.id = ANY (ARRAY(SELECT k.id FROM picked AS k)) AND i.state = 'pending'
-        RETURNING i.id, i.generation, i.step, i.entity_type, i.action, i.native_key, i.external_id, i.external_table, i.parent_id, i.payload,
+          FROM picked AS k
+         WHERE i.id = k.id AND i.state IS NOT DISTINCT FROM 'pending'
+        RETURNING i.id, i.generation, i.step, i.entity_type, i.entity_id, i.action, i.native_key, i.external_id, i.external_table, i.payload,
+                  i.parent_type, i.parent_id, k.parent_external_id, k.parent_table, i.child_type, i.child_id, k.child_external_id, k.child_table,
                   i.rel_type, i.rel_type_id, i.bundle, i.attempts
     ), started AS (
         UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
-         WHERE s.run_id = $2 AND s.status = 'waiting' AND s.step = ANY (ARRAY(SELECT c.step FROM claimed AS c))
+         WHERE s.run_id = $2 AND s.status = 'waiting' AND s.step = ANY (ARRAY(SELECT DISTINCT c.step FROM claimed AS c))
     )
-    SELECT c.id, c.generation, c.step, c.entity_type, c.action, c.native_key, c.external_id, c.external_table,
+    SELECT c.id, c.generation, c.step, c.entity_type, c.entity_id, c.action, c.native_key, c.external_id, c.external_table,
            CASE WHEN c.parent_id IS NULL THEN c.payload::text END,
-           k.parent_external_id, k.parent_table, k.child_external_id, k.child_table, k.parent_native_key, k.child_native_key,
+           c.parent_type, c.parent_id, c.parent_external_id, c.parent_table, c.child_type, c.child_id, c.child_external_id, c.child_table,
            c.rel_type, c.rel_type_id, coalesce(c.bundle, 0), c.attempts, $4
-      FROM claimed AS c JOIN picked AS k ON k.id = c.id
+      FROM claimed AS c
      ORDER BY c.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean) IS
-'Takes items that may share a request: attempts counted before the act, a lease, a generation';
+COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint) IS
+'Takes items that may share a request, behind a given one: attempts counted before the act, a lease, a generation';
 
 -- Settle ----------------------------------------------------------------------------------------------
 
@@ -398,7 +400,8 @@ RETURN CASE WHEN retry_after_s > 0 THEN make_interval(secs => least(retry_after_
 COMMENT ON FUNCTION pgsync_itsm.backoff(integer, double precision) IS 'How long to wait before the next attempt: pgsync_itsm.retry_delay, doubling up to retry_delay_max, half to one and a half of it, or what the platform asks for';
 
 CREATE TYPE pgsync_itsm.answer AS (item_id bigint, outcome text, operation text, external_id text, external_table text,
-    number text, error_class text, message text, not_taken jsonb, excerpt text, http_status integer, retry_after_s double precision);
+    number text, error_class text, message text, not_taken jsonb, excerpt text, http_status integer, retry_after_s double precision,
+    step text, action text);
 COMMENT ON TYPE pgsync_itsm.answer IS 'What the platform said of one item';
 
 CREATE FUNCTION pgsync_itsm.settle(connection_id uuid, run_id bigint, item_ids bigint[], generations integer[], outcomes text[], operations text[],
@@ -411,14 +414,18 @@ DECLARE
     ceiling integer := pgsync_itsm.setting($1, 'max_attempts')::integer;
     answers pgsync_itsm.answer[];
 BEGIN
-    -- Only what is still ours: a claim whose lease was taken over has another generation by now.
+    -- Only what is still ours: a claim whose lease was taken over has another generation by now.  Items are found by id and
+    -- by nothing else: an index on states holds what they were, too, until it is vacuumed.
+    WITH mine AS MATERIALIZED (
+        SELECT i.id, i.run_id, i.state, i.generation, i.attempts, i.external_id, i.external_table, i.step, i.action
+          FROM @extschema@.integration_run_items AS i WHERE i.id = ANY ($3))
     SELECT array_agg(ROW(i.id, CASE WHEN a.outcome = 'retry' AND i.attempts >= ceiling THEN 'dead' ELSE a.outcome END,
                          a.operation, coalesce(a.external_id, i.external_id), coalesce(a.external_table, i.external_table), a.number,
-                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt, nullif(a.http_status, 0), a.retry_after_s)::pgsync_itsm.answer)
+                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt, nullif(a.http_status, 0), a.retry_after_s, i.step, i.action)::pgsync_itsm.answer)
       INTO answers
       FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
            AS a(id, generation, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt, http_status, retry_after_s)
-      JOIN @extschema@.integration_run_items AS i ON i.id = a.id AND i.generation = a.generation AND i.state = 'sent' AND i.run_id = $2;
+      JOIN mine AS i ON i.id = a.id AND i.generation = a.generation AND i.state = 'sent' AND i.run_id = $2;
     PERFORM pgsync_itsm.settle_map($1, answers);
     PERFORM pgsync_itsm.settle_log($1, answers);
     UPDATE @extschema@.integration_run_items AS i
@@ -436,8 +443,8 @@ BEGIN
        SET done = s.done + d.done, failed = s.failed + d.failed,
            status = CASE WHEN s.done + s.failed + s.skipped + d.done + d.failed >= s.total THEN 'done' ELSE s.status END,
            finished_at = CASE WHEN s.done + s.failed + s.skipped + d.done + d.failed >= s.total THEN now() END
-      FROM (SELECT i.step, count(*) FILTER (WHERE a.outcome IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE a.outcome = 'dead') AS failed
-              FROM unnest(answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id GROUP BY i.step) AS d
+      FROM (SELECT a.step, count(*) FILTER (WHERE a.outcome IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE a.outcome = 'dead') AS failed
+              FROM unnest(answers) AS a GROUP BY a.step) AS d
      WHERE s.run_id = $2 AND s.step = d.step;
     IF EXISTS (SELECT FROM unnest(answers) AS a WHERE a.outcome = 'dead') THEN
         PERFORM pgsync_itsm.settle_blocked($2);
@@ -453,23 +460,24 @@ CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.a
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken,
          source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
-           CASE WHEN i.parent_id IS NULL THEN c.instance_url || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
+           CASE WHEN i.parent_id IS NULL THEN address || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
            rtrim(i.label), i.parent_id, i.child_id, i.rel_type, 'published',
            coalesce(a.operation = 'create', false), CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
            CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-      JOIN @extschema@.integration_connections AS c ON c.id = i.connection_id
      CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
             ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS g(agreed)
-     WHERE a.outcome IN ('done', 'unchanged') AND i.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
+     WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table,
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
@@ -478,18 +486,22 @@ BEGIN
            last_sync_hash = excluded.last_sync_hash, last_sent_hash = excluded.last_sent_hash,
            last_agreed = excluded.last_agreed, not_taken = excluded.not_taken,
            source_hash = excluded.source_hash, source_version = excluded.source_version;
-    UPDATE @extschema@.integration_sync_map AS m SET last_synced_at = now()
-      FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
-    DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
-     WHERE i.id = a.item_id AND a.outcome IN ('done', 'unchanged') AND i.action = 'DELETE'
-       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
-    INSERT INTO @extschema@.integration_references AS r (connection_id, namespace_id, kind, target, key, external_id, external_table, label, matches)
-    SELECT DISTINCT ON (lower(i.label)) i.connection_id, i.namespace_id, 'company', '', lower(i.label), a.external_id, a.external_table, i.label, 1
-      FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     WHERE i.entity_type = 'company' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
-    ON CONFLICT (connection_id, kind, target, key) DO UPDATE
-       SET external_id = excluded.external_id, external_table = excluded.external_table, matches = 1, fetched_at = now();
+    IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.action NOT IN ('CREATE', 'UPDATE')) THEN
+        UPDATE @extschema@.integration_sync_map AS m SET last_synced_at = now()
+          FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+         WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+        DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
+         WHERE i.id = a.item_id AND a.outcome IN ('done', 'unchanged') AND i.action = 'DELETE'
+           AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+    END IF;
+    IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.step = '0a') THEN
+        INSERT INTO @extschema@.integration_references AS r (connection_id, namespace_id, kind, target, key, external_id, external_table, label, matches)
+        SELECT DISTINCT ON (lower(i.label)) i.connection_id, i.namespace_id, 'company', '', lower(i.label), a.external_id, a.external_table, i.label, 1
+          FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
+         WHERE i.entity_type = 'company' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
+        ON CONFLICT (connection_id, kind, target, key) DO UPDATE
+           SET external_id = excluded.external_id, external_table = excluded.external_table, matches = 1, fetched_at = now();
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.settle_map(uuid, pgsync_itsm.answer[]) IS 'The map after an answer: what is agreed now, and which record there is ours';
