@@ -84,6 +84,7 @@ extern bool	 servicenow_query_condition(StringInfo query, const char *field, con
 extern bool	 servicenow_query_beginning(StringInfo query, const char *field, const char *value);
 extern bool	 servicenow_query_was_cut(const char *got, const char *sent);
 extern bool	 servicenow_query_same(const char *a, const char *b);
+extern char *servicenow_query_folded(const char *text);
 extern char *servicenow_query_table_url(const char *table, const char *sys_id);
 extern char *servicenow_query_list_url(const char *table, const char *query, const char *fields, int limit);
 extern bool	 servicenow_query_is_sys_id(const char *text);

@@ -40,6 +40,8 @@ typedef struct Reading
 	const LookupKind		*kind;
 	int						 number; /* of the look-up */
 	AdapterLookupResult		*result;
+	ServicenowIndex			*first_key; /* by text, the first of the keys that have it; NULL before it is asked for */
+	int						*next_key;	/* the next one with the same text, -1: none */
 	int						 first_row; /* of this look-up */
 	int						 room;		/* allocated rows */
 } Reading;
@@ -358,17 +360,47 @@ is_foreign(const Reading *reading, struct json_object *record)
 	return value != NULL && !servicenow_query_same(value, check_value(reading->conn, kind));
 }
 
-static bool
-has_key(const LookupKind *kind, struct json_object *record, const char *key)
+/* What a key's rows are found by: the parent of a relationship, else the key as the platform compares it. */
+static char *
+key_text(const LookupKind *kind, const char *key)
 {
-	for (int i = 0; i < 2 && kind->keys[i] != NULL; i++)
-	{
-		const char *value = servicenow_answer_value(record, kind->keys[i]);
+	return servicenow_query_folded(kind->keys[0] != NULL ? key : pnstrdup(key, strcspn(key, "/")));
+}
 
-		if (key[0] != '\0' && value != NULL && servicenow_query_same(value, key))
-			return true;
+/* Many rows are compared with many keys, so those are found by their text. */
+static void
+index_keys(Reading *reading)
+{
+	const AdapterLookup *lookup = reading->lookup;
+
+	if (reading->first_key != NULL)
+		return;
+	reading->first_key = servicenow_index_new(lookup->nkeys);
+	reading->next_key = palloc(sizeof(int) * Max(lookup->nkeys, 1));
+	for (int k = lookup->nkeys - 1; k >= 0; k--)
+	{
+		char *text = key_text(reading->kind, lookup->keys[k]);
+
+		reading->next_key[k] = servicenow_index_find(reading->first_key, text);
+		servicenow_index_set(reading->first_key, text, k);
 	}
-	return false;
+}
+
+/* The first of the keys with the text of a column, -1 if it was not asked for. */
+static int
+first_key(Reading *reading, struct json_object *record, const char *column)
+{
+	const char *value = servicenow_answer_value(record, column);
+	char	   *text;
+	int			first;
+
+	index_keys(reading);
+	if (value == NULL || value[0] == '\0')
+		return -1;
+	text = servicenow_query_folded(value);
+	first = servicenow_index_find(reading->first_key, text);
+	pfree(text);
+	return first;
 }
 
 static void
@@ -400,9 +432,11 @@ keyed_rows(Reading *reading, struct json_object *answer)
 	{
 		struct json_object *record = json_item(records, i);
 
-		for (int k = 0; k < reading->lookup->nkeys; k++)
+		for (int c = 0; c < 2 && reading->kind->keys[c] != NULL; c++)
 		{
-			if (has_key(reading->kind, record, reading->lookup->keys[k]))
+			int k = first_key(reading, record, reading->kind->keys[c]);
+
+			for (; k >= 0; k = reading->next_key[k])
 				keyed_row(reading, record, reading->lookup->keys[k]);
 		}
 	}
@@ -718,16 +752,17 @@ relation_rows(Reading *reading, struct json_object *answer)
 {
 	struct json_object *records = json_member(answer, "result");
 
-	for (int k = 0; k < reading->lookup->nkeys; k++)
+	for (int i = 0; i < json_count(records); i++)
 	{
-		char part[3][33];
+		struct json_object *record = json_item(records, i);
+		int					k = first_key(reading, record, "parent");
 
-		if (!split_relation(reading->lookup->keys[k], part))
-			continue;
-		for (int i = 0; i < json_count(records); i++)
+		for (; k >= 0; k = reading->next_key[k])
 		{
-			if (is_relation(json_item(records, i), part))
-				keyed_row(reading, json_item(records, i), reading->lookup->keys[k]);
+			char part[3][33];
+
+			if (split_relation(reading->lookup->keys[k], part) && is_relation(record, part))
+				keyed_row(reading, record, reading->lookup->keys[k]);
 		}
 	}
 }
@@ -1106,6 +1141,7 @@ read_all(const AdapterConnection *conn, const AdapterLookup *lookups, const int 
 		reading.lookup = &lookups[i];
 		reading.number = i;
 		reading.first_row = result->nrows;
+		reading.first_key = NULL;
 		read_one(&reading, subs + first, parts[i]);
 		first += parts[i];
 	}
