@@ -294,6 +294,11 @@ SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '
     SELECT * FROM pg_temp.bundle(1)
     UNION ALL SELECT json_build_object('item_id', 90, 'entity_type', 'it_service', 'action', 'UPDATE', 'native_key', 'it_service/1', 'external_id', pg_temp.id(1),
                                        'external_table', 'cmdb_ci_service_technical', 'payload', '{"name":"Mail"}')) AS y(x)));
+-- so does one that is written by its key alone, though its relationships know its id
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(x) FROM (
+    SELECT json_build_object('item_id', 9, 'entity_type', 'it_service', 'action', 'UPDATE', 'native_key', 'it_service/1', 'external_table', 'cmdb_ci_service_technical',
+                             'payload', '{"name":"Mail"}') AS x
+    UNION ALL SELECT * FROM pg_temp.bundle(1)) AS y));
 -- cut where a bundle ends: by number (7 CIs: two bundles of 3 and their service), by bytes; a bundle alone is cut where it must be
 SELECT n, b.nused, json_array_length(b.body -> 'items') AS items, json_array_length(b.body -> 'relations') AS relations
   FROM generate_series(1, 10) AS n, pgsync_itsm.adapter_build('servicenow', json_build_object('batch_items', n), pg_temp.bundles(4)) AS b ORDER BY n;

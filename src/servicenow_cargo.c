@@ -139,14 +139,18 @@ end_state(const ServicenowCargo *cargo, const char *sys_id, const char *native_k
 	return cargo->places[item].state == CARGO_TRAVELS ? CARGO_TRAVELS : CARGO_WAITS;
 }
 
-/* The slot of an end that can travel; a new one if it is met for the first time. */
+/*
+ * The slot of an end that can travel: its record's if that is in the payload,
+ * else its id's; a new one if it is met for the first time.
+ */
 static int
 end_slot(ServicenowCargo *cargo, const char *sys_id, const char *native_key, const char *class_name)
 {
+	int item = servicenow_index_find(cargo->by_key, native_key);
 	int slot;
 
-	if (sys_id == NULL)
-		return cargo->places[servicenow_index_find(cargo->by_key, native_key)].slot;
+	if (item >= 0 && cargo->places[item].state == CARGO_TRAVELS)
+		return cargo->places[item].slot;
 	slot = servicenow_index_find(cargo->by_sys_id, sys_id);
 	return slot >= 0 ? slot : add_slot(cargo, sys_id, class_name != NULL ? class_name : "cmdb_ci", -1);
 }

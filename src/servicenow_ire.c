@@ -424,6 +424,8 @@ read_masked(const ServicenowPayload *payload, struct json_object *result, Adapte
 	StringInfoData		object;
 	StringInfoData		words;
 
+	if (json_count(masked) == 0)
+		return;
 	initStringInfo(&object);
 	initStringInfo(&words);
 	appendStringInfoChar(&object, '{');
