@@ -120,14 +120,32 @@ SELECT b.method, pg_temp.q(b.path), b.body, b.nused, b.writes, b.subrequests
        pgsync_itsm.adapter_build('servicenow', '{"write_api":"instance"}', (CASE WHEN item LIKE '[%' THEN item ELSE '[' || item || ']' END)::json) AS b
  ORDER BY n;
 
----- How much, and how often ----
+---- How much, how often, and with whom ----
 
-SELECT e.entity_type, e.action, w.write_api, d.in_doubt, l.max_items, l.idempotent, l.max_lookups
+SELECT e.entity_type, e.action, w.write_api, d.in_doubt, l.max_items, l.max_records, l.ends_inside, l.nkinds, l.idempotent, l.max_lookups
   FROM unnest(ARRAY['application', 'consumes', 'depends_on', 'contract', 'contract', 'consumes', 'application'],
               ARRAY['CREATE', 'CREATE', 'CREATE', 'CREATE', 'UPDATE', 'DELETE', 'CLEAR']) WITH ORDINALITY AS e(entity_type, action, n),
        unnest(ARRAY['ire', 'instance']) AS w(write_api), unnest(ARRAY[false, true]) AS d(in_doubt),
        pgsync_itsm.adapter_limits('servicenow', json_build_object('write_api', w.write_api), e.entity_type, e.action, d.in_doubt) AS l
  ORDER BY w.write_api, e.n, d.in_doubt;
+-- the lanes; every kind is in its own, and in those of all that are in its own: the last two list nothing
+CREATE TEMP TABLE lanes AS
+SELECT w.settings, d.in_doubt, e.entity_type, a.action, l.with_entity_type, l.with_action
+  FROM unnest(ARRAY['{}', '{"write_api":"instance"}', '{"runs_on_as":"relation"}']) AS w(settings), unnest(ARRAY[false, true]) AS d(in_doubt),
+       unnest(ARRAY['company', 'contact', 'it_service', 'software_product', 'software_package', 'application', 'deployment_profile', 'contract', 'covers',
+                    'consumes', 'depends_on', 'runs_on', 'sends_data_to']) AS e(entity_type), unnest(ARRAY['CREATE', 'UPDATE', 'CLEAR', 'DELETE']) AS a(action),
+       pgsync_itsm.adapter_lane('servicenow', w.settings::json, e.entity_type, a.action, d.in_doubt) AS l;
+SELECT settings, in_doubt, kinds, count(*)
+  FROM (SELECT settings, in_doubt, entity_type, action, string_agg(with_entity_type || ' ' || with_action, ', ' ORDER BY with_entity_type, with_action) AS kinds
+          FROM lanes GROUP BY settings, in_doubt, entity_type, action HAVING count(*) > 1) AS x
+ GROUP BY settings, in_doubt, kinds ORDER BY settings, in_doubt, kinds;
+SELECT settings, in_doubt, entity_type, action FROM lanes GROUP BY settings, in_doubt, entity_type, action
+HAVING NOT bool_or(entity_type = with_entity_type AND action = with_action);
+SELECT l.* FROM lanes AS l
+ WHERE NOT EXISTS (SELECT FROM lanes AS b WHERE b.settings = l.settings AND b.in_doubt = l.in_doubt AND b.entity_type = l.with_entity_type
+                                            AND b.action = l.with_action AND b.with_entity_type = l.entity_type AND b.with_action = l.action);
+SELECT api FROM unnest(ARRAY[:'app', :'company', :'unlink']) WITH ORDINALITY AS i(item, n), unnest(ARRAY['ire', 'instance']) AS w(write_api),
+       pgsync_itsm.adapter_build('servicenow', json_build_object('write_api', write_api), ('[' || item || ']')::json) ORDER BY n, write_api;
 
 ---- What must never leave ----
 
@@ -241,6 +259,99 @@ SELECT pg_temp.told(:links, 200, '{"result":{"items":[
 -- the same pair twice is one relationship
 SELECT pg_temp.told(pg_temp.links(ARRAY[[1, 2], [1, 2]]), 200, '{"result":{"items":[],"relations":[{"operation":"INSERT","sysId":"91000000000000000000000000000000","inputIndices":[0,1]}]}}');
 
+---- An application, its profiles and their relationships in one payload ----
+
+-- Application a: itself, two profiles, their relationships; it_service 1 is there already. Items are numbered a * 10 + 1 to a * 10 + 7.
+CREATE FUNCTION pg_temp.bundle(a int, fields jsonb DEFAULT '{}') RETURNS SETOF json LANGUAGE sql AS $$
+    SELECT (x || jsonb_build_object('item_id', a * 10 + n, 'bundle', a) || CASE WHEN x ->> 'entity_type' = 'application' THEN fields ELSE '{}' END)::json FROM (
+        SELECT 1 AS n, jsonb_build_object('entity_type', 'application', 'action', 'CREATE', 'native_key', 'application/' || a, 'external_table', 'cmdb_ci_business_app',
+                                          'payload', jsonb_build_object('name', 'App ' || a)::text) AS x
+        UNION ALL
+        SELECT 1 + d, jsonb_build_object('entity_type', 'deployment_profile', 'action', 'CREATE', 'native_key', 'deployment_profile/' || a || d, 'external_table', 'cmdb_ci_service_auto',
+                                         'payload', jsonb_build_object('name', 'App ' || a || ' - ' || d)::text) FROM generate_series(1, 2) AS d
+        UNION ALL
+        SELECT 3 + d, jsonb_build_object('entity_type', 'consumes', 'action', 'CREATE', 'parent_native_key', 'application/' || a, 'child_native_key', 'deployment_profile/' || a || d,
+                                         'rel_type', 'Consumes::Consumed by') FROM generate_series(1, 2) AS d
+        UNION ALL
+        SELECT 5 + d, jsonb_build_object('entity_type', 'depends_on', 'action', 'CREATE', 'parent_native_key', 'deployment_profile/' || a || d, 'child_native_key', 'it_service/1',
+                                         'child_external_id', pg_temp.id(1), 'child_table', 'cmdb_ci_service_technical', 'rel_type', 'Depends on::Used by') FROM generate_series(1, 2) AS d) AS y
+    ORDER BY n
+$$;
+CREATE FUNCTION pg_temp.bundles(n int) RETURNS json LANGUAGE sql AS $$
+    SELECT json_agg(b) FROM generate_series(1, n) AS a, pg_temp.bundle(a) AS b
+$$;
+-- className and key or id of each item; parent > child of each relation
+CREATE FUNCTION pg_temp.drawn(body json) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT n - 1 || ' ' || (i ->> 'className') || ' ' || coalesce(i #>> '{sys_object_source_info,source_native_key}', '') || ' ' || coalesce(left(i #>> '{values,sys_id}', 8), '') ||
+           CASE WHEN i #> '{values,name}' IS NULL THEN ' reference' ELSE '' END
+      FROM json_array_elements(body -> 'items') WITH ORDINALITY AS r(i, n)
+    UNION ALL
+    SELECT (r ->> 'parent') || ' > ' || (r ->> 'child') || ' ' || (r ->> 'type') FROM json_array_elements(body -> 'relations') AS r
+$$;
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', pg_temp.bundles(2));
+-- an end that is written in the same payload stands there once, also when it comes after its relationship
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(x) FROM (
+    SELECT * FROM pg_temp.bundle(1)
+    UNION ALL SELECT json_build_object('item_id', 90, 'entity_type', 'it_service', 'action', 'UPDATE', 'native_key', 'it_service/1', 'external_id', pg_temp.id(1),
+                                       'external_table', 'cmdb_ci_service_technical', 'payload', '{"name":"Mail"}')) AS y(x)));
+-- so does one that is written by its key alone, though its relationships know its id
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(x) FROM (
+    SELECT json_build_object('item_id', 9, 'entity_type', 'it_service', 'action', 'UPDATE', 'native_key', 'it_service/1', 'external_table', 'cmdb_ci_service_technical',
+                             'payload', '{"name":"Mail"}') AS x
+    UNION ALL SELECT * FROM pg_temp.bundle(1)) AS y));
+-- cut where a bundle ends: by number (7 CIs: two bundles of 3 and their service), by bytes; a bundle alone is cut where it must be
+SELECT n, b.nused, json_array_length(b.body -> 'items') AS items, json_array_length(b.body -> 'relations') AS relations
+  FROM generate_series(1, 10) AS n, pgsync_itsm.adapter_build('servicenow', json_build_object('batch_items', n), pg_temp.bundles(4)) AS b ORDER BY n;
+SELECT b.nused, octet_length(b.body::text) <= 4500 AS fits, octet_length(b.body::text) > 2000 AS filled
+  FROM pgsync_itsm.adapter_build('servicenow', '{"batch_bytes":"4500"}', pg_temp.bundles(10)) AS b;
+SELECT b.nused, json_array_length(b.body -> 'items') FROM pgsync_itsm.adapter_build('servicenow', '{}', pg_temp.bundles(200)) AS b;
+-- every relation points into the payload, and the limits hold, wherever the cut falls
+SELECT count(*), bool_and(b.nused >= 1 AND json_array_length(b.body -> 'items') <= greatest(n, 3)),
+       bool_and((SELECT coalesce(bool_and((r ->> 'parent')::int < json_array_length(b.body -> 'items') AND (r ->> 'child')::int < json_array_length(b.body -> 'items')
+                                          AND r ->> 'parent' <> r ->> 'child'), true) FROM json_array_elements(b.body -> 'relations') AS r))
+  FROM generate_series(1, 60) AS n, pgsync_itsm.adapter_build('servicenow', json_build_object('batch_items', n), pg_temp.bundles(30)) AS b WHERE b.method = 'POST';
+-- an end that is neither known nor among the items: what comes before it travels, and it does not travel first either
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(b) FROM pg_temp.bundle(1) WITH ORDINALITY AS x(b, n) WHERE n IN (1, 2, 4, 5, 6)));
+SELECT nused, method FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(b) FROM pg_temp.bundle(1) WITH ORDINALITY AS x(b, n) WHERE n = 5));
+SELECT pg_temp.told((SELECT json_agg(b)::text FROM pg_temp.bundle(1) WITH ORDINALITY AS x(b, n) WHERE n = 5), 200, '{}');
+-- an item that must not be sent: its relationships wait for what becomes of it
+\set through '{"result":{"items":[{"operation":"INSERT","sysId":"11000000000000000000000000000000","inputIndices":[0]},{"operation":"INSERT","sysId":"12000000000000000000000000000000","inputIndices":[1]},{"operation":"UPDATE","sysId":"1","inputIndices":[2]}],"relations":[{"operation":"INSERT","sysId":"91000000000000000000000000000000","inputIndices":[0]},{"operation":"NO_CHANGE","sysId":"92000000000000000000000000000000","inputIndices":[1]}]}}'
+SELECT nused, pg_temp.drawn(body) FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(b) FROM pg_temp.bundle(1, '{"payload":"no json"}') AS b));
+SELECT pg_temp.told((SELECT json_agg(b)::text FROM pg_temp.bundle(1, '{"payload":"no json"}') AS b), 200, :'through');
+-- read back: any order
+SELECT pg_temp.told(pg_temp.bundles(1)::text, 200, '{"result":{"items":[
+  {"operation":"INSERT","className":"cmdb_ci_service_auto","sysId":"13000000000000000000000000000000","inputIndices":[2]},
+  {"operation":"INSERT","sysId":"11000000000000000000000000000000","inputIndices":[0],"identificationAttempts":[{"info":"x"}]},
+  {"operation":"UPDATE","sysId":"10000000000000000000000000000000","inputIndices":[3]},
+  {"operation":"UPDATE","sysId":"12000000000000000000000000000000","inputIndices":[1]}],"relations":[
+  {"operation":"NO_CHANGE","sysId":"94000000000000000000000000000000","inputIndices":[3]},
+  {"operation":"INSERT","sysId":"91000000000000000000000000000000","inputIndices":[0]},
+  {"operation":"INSERT","sysId":"92000000000000000000000000000000","inputIndices":[1]}]}}');
+-- a profile that failed takes its relationships along, for now or for good; the service that is gone there is the error of the other's
+SELECT e.code, pg_temp.told(pg_temp.bundles(1)::text, 200, replace('{"result":{"items":[
+  {"operation":"INSERT","sysId":"11000000000000000000000000000000","inputIndices":[0]},
+  {"sysId":"Unknown","errors":[{"error":"CODE","message":"m"}],"inputIndices":[1]},
+  {"operation":"INSERT","sysId":"13000000000000000000000000000000","inputIndices":[2]},
+  {"sysId":"Unknown","errors":[{"error":"INVALID_INPUT_DATA","message":"Found invalid sys_id in payload"}],"inputIndices":[3]}],"relations":[
+  {"sysId":"Unknown","errors":[{"error":"ABANDONED","message":"m"}],"inputIndices":[0,2,3]},
+  {"operation":"INSERT","sysId":"92000000000000000000000000000000","inputIndices":[1]}]}}', 'CODE', e.code))
+  FROM unnest(ARRAY['LOCK_TIMEOUT', 'REQUIRED_ATTRIBUTE_EMPTY']) AS e(code);
+-- a profile that the platform took for another one's CI has none of its relationships
+SELECT pg_temp.told(pg_temp.bundles(1)::text, 200, '{"result":{"items":[
+  {"operation":"INSERT","sysId":"11000000000000000000000000000000","inputIndices":[0]},
+  {"operation":"INSERT","sysId":"12000000000000000000000000000000","inputIndices":[1,2]},
+  {"operation":"UPDATE","sysId":"10000000000000000000000000000000","inputIndices":[3]}],"relations":[
+  {"operation":"INSERT","sysId":"91000000000000000000000000000000","inputIndices":[0,1]},{"operation":"INSERT","sysId":"92000000000000000000000000000000","inputIndices":[2,3]}]}}');
+-- what went well leaves little in the log, what is odd more, what failed all that fits
+SELECT item_id, excerpt FROM pgsync_itsm.adapter_read('servicenow', '{}', pg_temp.bundles(1), 200, NULL, convert_to('{"result":{"items":[
+  {"operation":"INSERT","className":"c","sysId":"11000000000000000000000000000000","inputIndices":[0],"identificationAttempts":[{"info":"x"}],"errors":[],"warnings":[]},
+  {"operation":"UPDATE","sysId":"12000000000000000000000000000000","inputIndices":[1],"identificationAttempts":[{"info":"x"}],"maskedAttributes":["name"],"warnings":[{"error":"W","message":"odd"}]},
+  {"sysId":"Unknown","inputIndices":[2],"identificationAttempts":[{"info":"x"}],"errors":[{"error":"MULTI_MATCH","message":"m"}]}],"relations":[
+  {"operation":"INSERT","className":"cmdb_rel_ci","sysId":"91000000000000000000000000000000","identifierEntrySysId":"Unknown","inputIndices":[0]},
+  {"operation":"INSERT_AS_PARTIAL","sysId":"92000000000000000000000000000000","inputIndices":[2]}]}}', 'UTF8'));
+-- in_doubt means nothing there: it is repeated
+SELECT nused, method, api FROM pgsync_itsm.adapter_build('servicenow', '{}', (SELECT json_agg(b::jsonb || '{"in_doubt":true}') FROM pg_temp.bundle(1) AS b));
+
 ---- Reading: the answer as a whole ----
 
 SELECT s.*, a.verdict, a.outcome, a.error_class, a.message
@@ -300,6 +411,21 @@ SELECT pg_temp.told('[' || concat_ws(',', :'company', :'clear', :'unlink') || ']
 -- a refused creation is looked for first, but not for ever
 SELECT a, pg_temp.told('[' || replace(:'company', '"action"', '"attempts":' || a || ',"action"') || ']', 200,
     pg_temp.served('403', NULL, '{"error":{"message":"Operation Failed","detail":"ACL Exception Insert Failed due to security constraints"}}')) FROM unnest(ARRAY[1, 4, 5]) AS a;
+-- what rules count the parts, and how long they hold one back
+CREATE FUNCTION pg_temp.counted(VARIADIC headers json[]) RETURNS bytea LANGUAGE sql AS $$
+    SELECT convert_to(json_build_object('serviced_requests', json_agg(json_build_object('id', (n - 1)::text, 'status_code', coalesce((headers[n] ->> 'status')::int, 200), 'body', '',
+        'headers', (SELECT json_agg(json_build_object('name', h.key, 'value', h.value)) FROM json_each_text(headers[n]) AS h WHERE h.key <> 'status'))))::text, 'UTF8')
+      FROM generate_subscripts(headers, 1) AS n
+$$;
+\set four '[{"item_id":1,"entity_type":"company","action":"CREATE","payload":{}},{"item_id":2,"entity_type":"company","action":"CREATE","payload":{}},{"item_id":3,"entity_type":"company","action":"CREATE","payload":{}},{"item_id":4,"entity_type":"company","action":"CREATE","payload":{}}]'
+\set rule1 '{"X-RateLimit-Rule":"r1","x-ratelimit-limit":"100","X-RateLimit-Reset":"1790000000"}'
+\set rule2 '{"status":"429","X-RateLimit-Rule":"r2","X-RateLimit-Limit":"60","X-RateLimit-Reset":"1790003600","Retry-After":"120"}'
+SELECT * FROM pgsync_itsm.adapter_rates('servicenow', '{}', :'four', 200, NULL, pg_temp.counted(:'rule1', :'rule2', :'rule1', '{}'));
+SELECT * FROM pgsync_itsm.adapter_rates('servicenow', '{}', :'four', 200, NULL, pg_temp.counted('{"X-RateLimit-Limit":"5"}', '{"X-RateLimit-Rule":"r","X-RateLimit-Limit":"many","X-RateLimit-Reset":""}', '{"X-RateLimit-Rule":{}}', '{}'));
+SELECT count(*) FROM pgsync_itsm.adapter_rates('servicenow', '{}', (SELECT json_agg(:'company'::json) FROM generate_series(1, 9)), 200, NULL,
+    (SELECT pg_temp.counted(VARIADIC array_agg(json_build_object('X-RateLimit-Rule', 'r' || i))) FROM generate_series(1, 9) AS i));
+SELECT item_id, outcome, error_class, retry_after_s FROM pgsync_itsm.adapter_read('servicenow', '{}', :'four', 200, NULL, pg_temp.counted(:'rule1', :'rule2', '{"status":"429"}', '{"status":"429","Retry-After":"99999999"}'));
+SELECT DISTINCT body #>> '{rest_requests,0,exclude_response_headers}' FROM unnest(ARRAY[:'company', :'clear', :'unlink']) AS i, pgsync_itsm.adapter_build('servicenow', '{}', ('[' || i || ']')::json);
 -- some not served: again at no cost; none served: that counts; not mentioned
 SELECT pg_temp.told('[' || concat_ws(',', :'company', :'company', :'company') || ']', 200, pg_temp.served('201', NULL, :'rec', '0', NULL, NULL, NULL, NULL, NULL));
 SELECT pg_temp.told('[' || concat_ws(',', :'company', :'company') || ']', 200, pg_temp.served('0', NULL, NULL, '0', NULL, NULL));
@@ -387,6 +513,14 @@ SELECT nused, subrequests, (SELECT max(length(r ->> 'url')) < 8500 FROM json_arr
   FROM pgsync_itsm.adapter_build_lookup('servicenow', '{}', (SELECT json_build_array(json_build_object('kind', 'record', 'target', 'cmdb_ci', 'keys', json_agg(pg_temp.id(i))),
        json_build_object('kind', 'relation', 'keys', json_agg(pg_temp.id(i) || '/' || pg_temp.id(i + 1) || '/' || pg_temp.id(9))),
        json_build_object('kind', 'relation', 'keys', json_agg(pg_temp.id(i))), json_build_object('kind', 'company', 'keys', json_build_array(repeat('x', 100000)))) FROM generate_series(1, 200) AS i));
+
+-- so many keys in a request that the answer stays small: 100 a look-up, plain kinds and wide ones
+SELECT k.kind, k.fields, b.nused
+  FROM (VALUES (1, 'native_key', 0), (2, 'name', 1), (3, 'name', 20), (4, 'record', 3)) AS k(n, kind, fields),
+       pgsync_itsm.adapter_build_lookup('servicenow', '{}', (SELECT json_agg(json_build_object('lookup_id', g, 'kind', k.kind, 'target', 'cmdb_ci_service',
+           'fields', (SELECT coalesce(json_agg('f' || f), '[]') FROM generate_series(1, k.fields) AS f), 'keys', (SELECT json_agg(pg_temp.id(i)) FROM generate_series(1, 100) AS i)))
+           FROM generate_series(1, 50) AS g)) AS b ORDER BY k.n;
+SELECT nused FROM pgsync_itsm.adapter_build_lookup('servicenow', '{}', (SELECT json_build_array(json_build_object('kind', 'record', 'target', 'cmdb_ci', 'keys', json_agg(pg_temp.id(i)))) FROM generate_series(1, 5000) AS i));
 
 ---- Look-ups: reading ----
 

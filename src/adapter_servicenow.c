@@ -15,11 +15,10 @@
 
 typedef enum Route
 {
-	ROUTE_CIS,		 /* Identification and Reconciliation, items */
-	ROUTE_RELATIONS, /* the same, relationships between known CIs */
-	ROUTE_BATCH,	 /* Table API, many in a Batch */
-	ROUTE_CALL,		 /* one call an item */
-	ROUTE_RECHECK	 /* is it there? many in a Batch */
+	ROUTE_IRE,	  /* Identification and Reconciliation: CIs and relationships between them */
+	ROUTE_BATCH,  /* Table API, many in a Batch */
+	ROUTE_CALL,	  /* one call an item */
+	ROUTE_RECHECK /* is it there? many in a Batch */
 } Route;
 
 static bool
@@ -68,6 +67,7 @@ void
 servicenow_request_nothing(AdapterRequest *request)
 {
 	request->method = "GET";
+	request->api = "table";
 	request->path = servicenow_query_list_url("sys_properties", "name=instance_name", "name", 1);
 	request->timeout_ms = SERVICENOW_TABLE_TIMEOUT;
 	request->writes = false;
@@ -86,8 +86,8 @@ by_ire(const AdapterConnection *conn)
  * none (servicenow-api 10.4), so runs_on_as = relation writes its row straight
  * into cmdb_rel_ci.
  */
-static bool
-relation_by_ire(const AdapterConnection *conn, const char *entity_type)
+bool
+servicenow_relation_by_ire(const AdapterConnection *conn, const char *entity_type)
 {
 	const char *runs_on_as = adapter_setting(conn, "runs_on_as");
 
@@ -102,7 +102,7 @@ idempotent(const AdapterConnection *conn, const char *entity_type, const char *a
 {
 	if (strcmp(action, "CREATE") != 0 || servicenow_is_ci(entity_type))
 		return true;
-	return relation_by_ire(conn, entity_type);
+	return servicenow_relation_by_ire(conn, entity_type);
 }
 
 static Route
@@ -115,10 +115,96 @@ route_of(const AdapterConnection *conn, const char *entity_type, const char *act
 	if (!by_ire(conn))
 		return ROUTE_CALL;
 	if (servicenow_is_ci(entity_type) && (create || strcmp(action, "UPDATE") == 0))
-		return ROUTE_CIS;
-	if (create && relation_by_ire(conn, entity_type))
-		return ROUTE_RELATIONS;
-	return ROUTE_BATCH;
+		return ROUTE_IRE;
+	return create && servicenow_relation_by_ire(conn, entity_type) ? ROUTE_IRE : ROUTE_BATCH;
+}
+
+/* -------------------------------------------------------------------- lanes */
+
+/*
+ * Kinds that may share a request with others: those of one group do, if they
+ * take the same route.  Companies and users come before what refers to them,
+ * each in a lane of its own; what is not listed travels with its own kind only.
+ */
+static const struct
+{
+	const char *entity_type;
+	const char *action;
+	int			group;
+} kinds[] = {
+	{"application", "CREATE", 0},
+	{"application", "UPDATE", 0},
+	{"deployment_profile", "CREATE", 0},
+	{"deployment_profile", "UPDATE", 0},
+	{"it_service", "CREATE", 0},
+	{"it_service", "UPDATE", 0},
+	{"software_package", "CREATE", 0},
+	{"software_package", "UPDATE", 0},
+	{"consumes", "CREATE", 0},
+	{"depends_on", "CREATE", 0},
+	{"runs_on", "CREATE", 0},
+	{"sends_data_to", "CREATE", 0},
+	{"company", "CREATE", 1},
+	{"company", "UPDATE", 1},
+	{"contact", "CREATE", 2},
+	{"contact", "UPDATE", 2},
+	{"software_product", "CREATE", 0},
+	{"software_product", "UPDATE", 0},
+	{"contract", "CREATE", 0},
+	{"contract", "UPDATE", 0},
+	{"covers", "CREATE", 0},
+	{"covers", "UPDATE", 0},
+	{"application", "CLEAR", 0},
+	{"deployment_profile", "CLEAR", 0},
+	{"it_service", "CLEAR", 0},
+	{"software_package", "CLEAR", 0},
+	{"software_product", "CLEAR", 0},
+	{"contract", "CLEAR", 0},
+	{"company", "CLEAR", 0},
+	{"contact", "CLEAR", 0},
+	{"consumes", "DELETE", 0},
+	{"depends_on", "DELETE", 0},
+	{"runs_on", "DELETE", 0},
+	{"sends_data_to", "DELETE", 0},
+	{"covers", "DELETE", 0},
+};
+
+/* The group of a kind; -1 if it shares with nobody. */
+static int
+group_of(const char *entity_type, const char *action)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(kinds[i].entity_type, entity_type) == 0 && strcmp(kinds[i].action, action) == 0)
+			return kinds[i].group;
+	}
+	return -1;
+}
+
+/* Looking for records changes nothing, so the order does not matter there. */
+static void
+fill_kinds(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt, AdapterLane *lane)
+{
+	Route route = route_of(conn, entity_type, action, in_doubt);
+	int	  group = group_of(entity_type, action);
+
+	if (group < 0 || route == ROUTE_CALL)
+	{
+		lane->entity_types[0] = entity_type;
+		lane->actions[0] = action;
+		lane->nkinds = 1;
+		return;
+	}
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (route_of(conn, kinds[i].entity_type, kinds[i].action, in_doubt) != route ||
+			(kinds[i].group != group && route != ROUTE_RECHECK))
+			continue;
+		Assert(lane->nkinds < ADAPTER_MAX_KINDS);
+		lane->entity_types[lane->nkinds] = kinds[i].entity_type;
+		lane->actions[lane->nkinds] = kinds[i].action;
+		lane->nkinds++;
+	}
 }
 
 /* A rate-limit rule is about one resource (servicenow-api 8). */
@@ -127,8 +213,7 @@ api_name(const AdapterConnection *conn, const char *entity_type, const char *act
 {
 	switch (route_of(conn, entity_type, action, in_doubt))
 	{
-		case ROUTE_CIS:
-		case ROUTE_RELATIONS:
+		case ROUTE_IRE:
 			return "identifyreconcile";
 		case ROUTE_BATCH:
 		case ROUTE_RECHECK:
@@ -141,8 +226,8 @@ api_name(const AdapterConnection *conn, const char *entity_type, const char *act
 }
 
 /*
- * Links to shared records bring few new CIs each, so more of them fit than
- * CIs; an application and its profiles are a tree, where they do not.
+ * By number CIs are limited, relationships by bytes only: eight for each CI is
+ * what a portfolio has, and what an answer may still hold.
  */
 static void
 lane_of(const AdapterConnection *conn, const char *entity_type, const char *action, bool in_doubt, AdapterLane *lane)
@@ -150,27 +235,24 @@ lane_of(const AdapterConnection *conn, const char *entity_type, const char *acti
 	int cis = servicenow_limit(conn, "batch_items", 500, 500);
 
 	memset(lane, 0, sizeof(*lane));
-	lane->nkinds = 1;
-	lane->entity_types[0] = entity_type;
-	lane->actions[0] = action;
+	fill_kinds(conn, entity_type, action, in_doubt, lane);
 	lane->api = api_name(conn, entity_type, action, in_doubt);
 	switch (route_of(conn, entity_type, action, in_doubt))
 	{
-		case ROUTE_CIS:
-			lane->max_items = cis;
-			break;
-		case ROUTE_RELATIONS:
-			lane->max_items = strcmp(entity_type, "consumes") == 0 ? cis : cis * 4;
+		case ROUTE_IRE:
+			/* room for the CIs that relationships point at, and that are there already */
+			lane->max_records = Max(cis - cis / 25, 1);
+			lane->max_items = cis * 9;
+			lane->ends_inside = true;
 			break;
 		case ROUTE_BATCH:
 		case ROUTE_RECHECK:
-			lane->max_items = Min(cis, SERVICENOW_BATCH_SUBS);
+			lane->max_records = lane->max_items = Min(cis, SERVICENOW_BATCH_SUBS);
 			break;
 		case ROUTE_CALL:
-			lane->max_items = 1;
+			lane->max_records = lane->max_items = 1;
 			break;
 	}
-	lane->max_records = lane->max_items;
 }
 
 static int
@@ -184,19 +266,22 @@ max_lookups(const AdapterConnection *conn)
 static void
 build_call(const AdapterConnection *conn, const AdapterItem *item, AdapterRequest *request)
 {
-	ServicenowCall call;
+	ServicenowCall	  call;
+	ServicenowPayload payload;
 
 	request->nused = 1;
-	if (servicenow_payload_refused(conn, item, NULL))
+	servicenow_payload_open(conn, item, &payload);
+	if (payload.refusal_class != NULL)
 	{
 		servicenow_request_nothing(request);
 		return;
 	}
 	if (servicenow_instance_takes(conn, item))
-		servicenow_instance_call(conn, item, &call);
+		servicenow_instance_call(conn, item, &payload, &call);
 	else
-		servicenow_table_call(conn, item, &call);
+		servicenow_table_call(conn, item, &payload, &call);
 	request->method = call.method;
+	request->api = servicenow_instance_takes(conn, item) ? "instance" : "table";
 	request->path = call.url;
 	request->body = call.body;
 	request->body_len = call.body != NULL ? strlen(call.body) : 0;
@@ -205,25 +290,39 @@ build_call(const AdapterConnection *conn, const AdapterItem *item, AdapterReques
 	request->timeout_ms = SERVICENOW_TABLE_TIMEOUT;
 }
 
-/* Is there a sub-request for the item?  Building and reading must agree on it. */
-static bool
-has_sub(const AdapterConnection *conn, const AdapterItem *item, Route route)
+/* One item's part in a Batch. */
+typedef struct Part
 {
-	return !servicenow_payload_refused(conn, item, NULL) &&
-		   (route != ROUTE_RECHECK || servicenow_recheck_url(conn, item) != NULL);
+	ServicenowPayload payload;
+	char			 *url;	 /* of a look for the record */
+	bool			  sends; /* there is a sub-request for it */
+} Part;
+
+/* Building and reading must agree on what has a sub-request. */
+static void
+open_part(const AdapterConnection *conn, const AdapterItem *item, Route route, Part *part)
+{
+	part->url = NULL;
+	servicenow_payload_open(conn, item, &part->payload);
+	part->sends = part->payload.refusal_class == NULL;
+	if (part->sends && route == ROUTE_RECHECK)
+	{
+		part->url = servicenow_recheck_url(conn, item, &part->payload);
+		part->sends = part->url != NULL;
+	}
 }
 
 static void
-add_sub(const AdapterConnection *conn, const AdapterItem *item, Route route, ServicenowBatch *batch)
+add_sub(const AdapterConnection *conn, const AdapterItem *item, const Part *part, ServicenowBatch *batch)
 {
 	ServicenowCall call;
 
-	if (route == ROUTE_RECHECK)
+	if (part->url != NULL)
 	{
-		servicenow_batch_add(batch, "GET", servicenow_recheck_url(conn, item), NULL);
+		servicenow_batch_add(batch, "GET", part->url, NULL);
 		return;
 	}
-	servicenow_table_call(conn, item, &call);
+	servicenow_table_call(conn, item, &part->payload, &call);
 	servicenow_batch_add(batch, call.method, call.url, call.body);
 }
 
@@ -238,11 +337,13 @@ build_batch(const AdapterConnection *conn, const AdapterItem *items, int nitems,
 	{
 		const AdapterItem *item = &items[request->nused];
 		int				   room = item->payload != NULL ? (int) strlen(item->payload) * 2 + 1000 : 1000;
+		Part			   part;
 
 		if (batch.subs > 0 && (batch.subs >= SERVICENOW_BATCH_SUBS || batch.body.len + room > bytes))
 			break;
-		if (has_sub(conn, item, route))
-			add_sub(conn, item, route, &batch);
+		open_part(conn, item, route, &part);
+		if (part.sends)
+			add_sub(conn, item, &part, &batch);
 	}
 	if (batch.subs == 0)
 	{
@@ -261,11 +362,8 @@ build(const AdapterConnection *conn, const AdapterItem *items, int nitems, Adapt
 	memset(request, 0, sizeof(*request));
 	switch (route)
 	{
-		case ROUTE_CIS:
+		case ROUTE_IRE:
 			servicenow_ire_build(conn, items, nitems, request);
-			break;
-		case ROUTE_RELATIONS:
-			servicenow_relation_build(conn, items, nitems, request);
 			break;
 		case ROUTE_BATCH:
 		case ROUTE_RECHECK:
@@ -279,24 +377,39 @@ build(const AdapterConnection *conn, const AdapterItem *items, int nitems, Adapt
 
 /* ------------------------------------------------------------------ reading */
 
-/* Sets the outcomes of what was never sent; are these all? */
-static bool
-all_refused(const AdapterConnection *conn, const AdapterItem *items, int nitems, Route route, AdapterOutcome *outcomes)
+/* What never was in the payload. */
+static void
+read_stayed(const ServicenowPlace *place, AdapterOutcome *outcome)
 {
-	bool all = true;
+	if (place->state == CARGO_WAITS)
+		servicenow_answer_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
+	else if (place->state == CARGO_STRANDED)
+		servicenow_answer_rule(outcome, "item", "END_MISSING", NULL);
+	else
+		servicenow_payload_refused(&place->payload, outcome);
+}
+
+static void
+read_ire(const AdapterConnection *conn, const AdapterItem *items, int nitems, const AdapterResponse *response,
+		 ServicenowAnswer *answer, AdapterOutcome *outcomes)
+{
+	ServicenowCargo *cargo = servicenow_cargo_new(conn, items, nitems);
 
 	for (int i = 0; i < nitems; i++)
 	{
-		memset(&outcomes[i], 0, sizeof(AdapterOutcome));
-		if (servicenow_payload_refused(conn, &items[i], &outcomes[i]))
-			continue;
-		if (route == ROUTE_RECHECK && servicenow_recheck_url(conn, &items[i]) == NULL)
-			servicenow_answer_fail(&outcomes[i], OUTCOME_DEAD, "NO_KEY",
-								   "it may have been created, and has no key to look for it by");
-		else
-			all = false;
+		if (servicenow_cargo_load(cargo) != CARGO_TRAVELS)
+			read_stayed(&cargo->places[i], &outcomes[i]);
 	}
-	return all;
+	if (cargo->nslots == 0)
+		return;
+	servicenow_cargo_close(cargo);
+	servicenow_answer_whole(response, "Identification and Reconciliation", nitems, answer);
+	if (answer->verdict != RESPONSE_READABLE)
+		return;
+	if (json_is_object(json_member(answer->root, "result")))
+		servicenow_ire_read(cargo, answer->root, outcomes);
+	else
+		servicenow_answer_unusable(answer, "the answer has no result");
 }
 
 /* A sub-request that nobody executed goes again at no cost, unless none at all was. */
@@ -304,34 +417,72 @@ static void
 read_unserviced(const ServicenowSub *sub, int serviced, AdapterOutcome *outcome)
 {
 	if (sub->state == SUB_MISSING)
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "NO_ANSWER", "the answer does not mention it");
+		servicenow_answer_rule(outcome, "batch", "NO_ANSWER", NULL);
 	else if (serviced == 0)
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "UNSERVICED", "the platform's time for a batch was not enough");
+		servicenow_answer_rule(outcome, "batch", "UNSERVICED", NULL);
 	else
 		servicenow_answer_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
 }
 
 static void
-read_batch(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request, Route route,
-		   struct json_object *root, AdapterOutcome *outcomes)
+read_sub(const AdapterConnection *conn, const AdapterItem *item, const Part *part, const ServicenowSub *sub,
+		 AdapterOutcome *outcome)
 {
-	int			   serviced;
-	ServicenowSub *subs = servicenow_batch_open(root, request->subrequests, &serviced);
-	int			   at = 0;
+	ServicenowAnswer answer;
 
-	for (int i = 0; i < request->nused && at < request->subrequests; i++)
+	if (part->url != NULL)
+		servicenow_recheck_read(conn, item, &part->payload, sub, outcome);
+	else
 	{
-		ServicenowSub *sub = &subs[at];
+		servicenow_answer_record(&sub->reply, servicenow_table_layer(item), true, &answer);
+		servicenow_table_read(conn, item, &part->payload, &answer, sub->raw, outcome);
+	}
+	if (outcome->kind == OUTCOME_RETRY && sub->reply.retry_after_s > 0)
+		outcome->retry_after_s = (int) sub->reply.retry_after_s;
+}
 
-		if (!has_sub(conn, &items[i], route))
+/* Opens all parts, sets the outcomes of what was never sent, and returns how many were. */
+static int
+open_parts(const AdapterConnection *conn, const AdapterItem *items, int nitems, Route route, Part *parts,
+		   AdapterOutcome *outcomes)
+{
+	int sent = 0;
+
+	for (int i = 0; i < nitems; i++)
+	{
+		open_part(conn, &items[i], route, &parts[i]);
+		if (parts[i].sends)
+			sent++;
+		else if (!servicenow_payload_refused(&parts[i].payload, &outcomes[i]))
+			servicenow_answer_rule(&outcomes[i], "item", "NO_KEY", NULL);
+	}
+	return sent;
+}
+
+static void
+read_batch(const AdapterConnection *conn, const AdapterItem *items, int nitems, Route route,
+		   const AdapterResponse *response, ServicenowAnswer *answer, AdapterOutcome *outcomes, AdapterReport *report)
+{
+	Part		  *parts = palloc(sizeof(Part) * nitems);
+	int			   sent = open_parts(conn, items, nitems, route, parts, outcomes);
+	int			   serviced;
+	ServicenowSub *sub;
+
+	if (sent == 0)
+		return;
+	servicenow_answer_whole(response, "the Batch API", nitems, answer);
+	if (answer->verdict != RESPONSE_READABLE)
+		return;
+	sub = servicenow_batch_open(answer->root, sent, &serviced, report);
+	for (int i = 0; i < nitems; i++)
+	{
+		if (!parts[i].sends)
 			continue;
-		at++;
-		if (sub->state != SUB_SERVICED)
-			read_unserviced(sub, serviced, &outcomes[i]);
-		else if (route == ROUTE_RECHECK)
-			servicenow_recheck_read(conn, &items[i], sub, &outcomes[i]);
+		if (sub->state == SUB_SERVICED)
+			read_sub(conn, &items[i], &parts[i], sub, &outcomes[i]);
 		else
-			servicenow_table_read(conn, &items[i], &sub->reply, sub->raw, &outcomes[i]);
+			read_unserviced(sub, serviced, &outcomes[i]);
+		sub++;
 	}
 }
 
@@ -340,51 +491,23 @@ static void
 read_call(const AdapterConnection *conn, const AdapterItem *item, const AdapterResponse *response,
 		  ServicenowAnswer *answer, AdapterOutcome *outcome)
 {
-	bool		instance = servicenow_instance_takes(conn, item);
-	const char *envelope;
+	bool			  instance = servicenow_instance_takes(conn, item);
+	const char		 *envelope;
+	ServicenowPayload payload;
 
-	servicenow_answer_open(response, answer);
+	servicenow_payload_open(conn, item, &payload);
+	if (servicenow_payload_refused(&payload, outcome))
+		return;
+	servicenow_answer_record(response, servicenow_table_layer(item), false, answer);
 	envelope = servicenow_answer_envelope(answer->root);
 	if (answer->verdict != RESPONSE_READABLE)
 		return;
 	if (instance && response->status == 403 && envelope != NULL && strstr(envelope, "User Not Authorized") != NULL)
-	{
-		servicenow_answer_whole(response, "the CMDB Instance API", answer);
-		return;
-	}
-	if (instance)
-		servicenow_instance_read(conn, item, answer, response->status, outcome);
+		servicenow_answer_whole(response, "the CMDB Instance API", 1, answer);
+	else if (instance)
+		servicenow_instance_read(item, &payload, answer, outcome);
 	else
-		servicenow_table_read(conn, item, response, NULL, outcome);
-}
-
-static const char *
-api_of(Route route)
-{
-	return route == ROUTE_BATCH || route == ROUTE_RECHECK ? "the Batch API" : "Identification and Reconciliation";
-}
-
-static void
-read_whole(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request, Route route,
-		   const AdapterResponse *response, ServicenowAnswer *answer, AdapterOutcome *outcomes)
-{
-	bool ire = route == ROUTE_CIS || route == ROUTE_RELATIONS;
-
-	servicenow_answer_whole(response, api_of(route), answer);
-	if (answer->verdict != RESPONSE_READABLE)
-		return;
-	if (ire && !json_is_object(json_member(answer->root, "result")))
-	{
-		answer->verdict = RESPONSE_RETRY;
-		answer->error_class = "BAD_RESPONSE";
-		answer->message = "the answer has no result";
-	}
-	else if (route == ROUTE_CIS)
-		servicenow_ire_read(conn, items, request->nused, answer->root, outcomes);
-	else if (route == ROUTE_RELATIONS)
-		servicenow_relation_read(conn, items, request->nused, answer->root, outcomes);
-	else
-		read_batch(conn, items, request, route, answer->root, outcomes);
+		servicenow_table_read(conn, item, &payload, answer, NULL, outcome);
 }
 
 static ResponseVerdict
@@ -394,12 +517,20 @@ read_answer(const AdapterConnection *conn, const AdapterItem *items, const Adapt
 	Route			 route = route_of(conn, items[0].entity_type, items[0].action, items[0].in_doubt);
 	ServicenowAnswer answer = {.verdict = RESPONSE_READABLE};
 
-	if (all_refused(conn, items, request->nused, route, outcomes))
-		return RESPONSE_READABLE;
-	if (route == ROUTE_CALL)
-		read_call(conn, items, response, &answer, outcomes);
-	else
-		read_whole(conn, items, request, route, response, &answer, outcomes);
+	memset(outcomes, 0, sizeof(AdapterOutcome) * request->nused);
+	switch (route)
+	{
+		case ROUTE_IRE:
+			read_ire(conn, items, request->nused, response, &answer, outcomes);
+			break;
+		case ROUTE_BATCH:
+		case ROUTE_RECHECK:
+			read_batch(conn, items, request->nused, route, response, &answer, outcomes, report);
+			break;
+		case ROUTE_CALL:
+			read_call(conn, items, response, &answer, outcomes);
+			break;
+	}
 	if (answer.verdict != RESPONSE_READABLE)
 	{
 		report->error_class = answer.error_class;
@@ -436,6 +567,8 @@ build_lookup(const AdapterConnection *conn, const AdapterLookup *lookups, int nl
 
 const Adapter servicenow_adapter = {
 	.platform = "servicenow",
+	.rules = servicenow_rules,
+	.nrules = SERVICENOW_RULES,
 	.lookup_api = "batch",
 	.probe_api = "table",
 	.lane = lane_of,

@@ -22,6 +22,9 @@ PG_FUNCTION_INFO_V1(adapter_read);
 PG_FUNCTION_INFO_V1(adapter_build_lookup);
 PG_FUNCTION_INFO_V1(adapter_read_lookup);
 PG_FUNCTION_INFO_V1(adapter_limits);
+PG_FUNCTION_INFO_V1(adapter_lane);
+PG_FUNCTION_INFO_V1(adapter_rates);
+PG_FUNCTION_INFO_V1(adapter_outcomes);
 
 /* ---------------------------------------------------------------- arguments */
 
@@ -151,7 +154,11 @@ lookups_argument(FunctionCallInfo fcinfo, int *n)
 	return lookups;
 }
 
-/* Arguments 3 to 5: status, content type, body; status 0 is a transfer that broke. */
+/*
+ * Arguments 3 to 5: status, content type, body.  Status 0 is a transfer that
+ * broke; the content type is the class of the failure then.  Argument 6, if
+ * there is one and not null, is what a rate-limit rule told.
+ */
 static void
 response_argument(FunctionCallInfo fcinfo, AdapterResponse *response)
 {
@@ -170,9 +177,14 @@ response_argument(FunctionCallInfo fcinfo, AdapterResponse *response)
 		response->body = copy;
 		response->body_len = VARSIZE_ANY_EXHDR(body);
 	}
+	if (PG_NARGS() > 6 && !PG_ARGISNULL(6))
+	{
+		response->retry_after_s = PG_GETARG_INT32(6);
+		response->rate_headers = true;
+	}
 	if (response->status == 0)
 	{
-		response->transport_class = "BROKEN";
+		response->transport_class = response->content_type != NULL ? response->content_type : "BROKEN";
 		response->transport_message = "the connection was closed";
 	}
 }
@@ -223,8 +235,8 @@ outcome_word(OutcomeKind kind)
 static void
 put_request(FunctionCallInfo fcinfo, const AdapterRequest *request)
 {
-	Datum values[6];
-	bool  nulls[6] = {false};
+	Datum values[7];
+	bool  nulls[7] = {false};
 
 	put_text(values, nulls, 0, request->method);
 	put_text(values, nulls, 1, json_to_server(request->path));
@@ -232,14 +244,15 @@ put_request(FunctionCallInfo fcinfo, const AdapterRequest *request)
 	values[3] = Int32GetDatum(request->nused);
 	values[4] = BoolGetDatum(request->writes);
 	values[5] = Int32GetDatum(request->subrequests);
+	put_text(values, nulls, 6, request->api);
 	put_row(fcinfo, values, nulls);
 }
 
 static void
 put_outcome(FunctionCallInfo fcinfo, const AdapterItem *item, const AdapterOutcome *outcome)
 {
-	Datum values[11];
-	bool  nulls[11] = {false};
+	Datum values[12];
+	bool  nulls[12] = {false};
 
 	values[0] = Int64GetDatum(item->item_id);
 	put_text(values, nulls, 1, verdict_word(RESPONSE_READABLE));
@@ -252,6 +265,8 @@ put_outcome(FunctionCallInfo fcinfo, const AdapterItem *item, const AdapterOutco
 	put_text(values, nulls, 8, outcome->external_table);
 	put_text(values, nulls, 9, outcome->external_number);
 	put_json(values, nulls, 10, outcome->excerpt);
+	values[11] = Int32GetDatum(outcome->retry_after_s);
+	nulls[11] = outcome->retry_after_s == 0;
 	put_row(fcinfo, values, nulls);
 }
 
@@ -308,7 +323,7 @@ adapter_build(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* adapter_read(platform, settings, items, status, content type, body): what an answer to that request means. */
+/* adapter_read(platform, settings, items, status, content type, body, retry after): what an answer to that means. */
 Datum
 adapter_read(PG_FUNCTION_ARGS)
 {
@@ -327,7 +342,7 @@ adapter_read(PG_FUNCTION_ARGS)
 	adapter->build(&conn, items, n, &request);
 	verdict = adapter->read(&conn, items, &request, &response, outcomes, &report);
 	if (verdict != RESPONSE_READABLE)
-		put_verdict(fcinfo, 11, verdict, 5, report.error_class, report.message);
+		put_verdict(fcinfo, 12, verdict, 5, report.error_class, report.message);
 	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
 		put_outcome(fcinfo, &items[i], &outcomes[i]);
 	return (Datum) 0;
@@ -390,23 +405,118 @@ adapter_read_lookup(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static void
+put_rate(FunctionCallInfo fcinfo, const AdapterRate *rate)
+{
+	Datum values[5];
+	bool  nulls[5] = {false};
+
+	put_text(values, nulls, 0, rate->rule);
+	values[1] = Int64GetDatum(rate->limit);
+	values[2] = Int64GetDatum(rate->reset);
+	values[3] = Int32GetDatum(rate->counted);
+	values[4] = BoolGetDatum(rate->exhausted);
+	nulls[1] = rate->limit < 0;
+	nulls[2] = rate->reset < 0;
+	put_row(fcinfo, values, nulls);
+}
+
+/* adapter_rates(platform, settings, items, status, content type, body): the rate-limit rules that the answer's parts name. */
+Datum
+adapter_rates(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	AdapterResponse	  response;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterItem		 *items = items_argument(fcinfo, &n);
+	AdapterOutcome	 *outcomes = palloc0(sizeof(AdapterOutcome) * n);
+	AdapterReport	  report = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	response_argument(fcinfo, &response);
+	adapter->build(&conn, items, n, &request);
+	(void) adapter->read(&conn, items, &request, &response, outcomes, &report);
+	for (int i = 0; i < report.nrates; i++)
+		put_rate(fcinfo, &report.rates[i]);
+	return (Datum) 0;
+}
+
+static const Adapter *
+lane_argument(FunctionCallInfo fcinfo, AdapterConnection *conn, AdapterLane *lane)
+{
+	const Adapter *adapter = open_connection(fcinfo, conn);
+
+	adapter->lane(conn, text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_BOOL(4),
+				  lane);
+	return adapter;
+}
+
 /* adapter_limits(platform, settings, entity_type, action, in_doubt): how much fits, and may it be repeated? */
 Datum
 adapter_limits(PG_FUNCTION_ARGS)
 {
 	AdapterConnection conn;
-	const Adapter	 *adapter = open_connection(fcinfo, &conn);
 	AdapterLane		  lane;
-	char			 *entity_type = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char			 *action = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	Datum			  values[3];
-	bool			  nulls[3] = {false};
+	const Adapter	 *adapter = lane_argument(fcinfo, &conn, &lane);
+	Datum			  values[6];
+	bool			  nulls[6] = {false};
 
 	InitMaterializedSRF(fcinfo, 0);
-	adapter->lane(&conn, entity_type, action, PG_GETARG_BOOL(4), &lane);
 	values[0] = Int32GetDatum(lane.max_items);
-	values[1] = BoolGetDatum(adapter->idempotent(&conn, entity_type, action));
+	values[1] = BoolGetDatum(
+		adapter->idempotent(&conn, text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(3))));
 	values[2] = Int32GetDatum(adapter->max_lookups(&conn));
+	values[3] = Int32GetDatum(lane.max_records);
+	values[4] = BoolGetDatum(lane.ends_inside);
+	values[5] = Int32GetDatum(lane.nkinds);
 	put_row(fcinfo, values, nulls);
+	return (Datum) 0;
+}
+
+/* adapter_lane(platform, settings, entity_type, action, in_doubt): the kinds that may share a request with this one. */
+Datum
+adapter_lane(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterLane		  lane;
+	Datum			  values[2];
+	bool			  nulls[2] = {false};
+
+	(void) lane_argument(fcinfo, &conn, &lane);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < lane.nkinds; i++)
+	{
+		put_text(values, nulls, 0, lane.entity_types[i]);
+		put_text(values, nulls, 1, lane.actions[i]);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* adapter_outcomes(platform): the table of outcomes, in its own order. */
+Datum
+adapter_outcomes(PG_FUNCTION_ARGS)
+{
+	char		  *platform = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const Adapter *adapter = adapter_for(platform);
+
+	if (adapter == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("platform \"%s\" has no adapter", platform)));
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < adapter->nrules; i++)
+	{
+		const AdapterRule *rule = &adapter->rules[i];
+		Datum			   values[5];
+		bool			   nulls[5] = {false};
+
+		put_text(values, nulls, 0, rule->layer);
+		put_text(values, nulls, 1, rule->match);
+		put_text(values, nulls, 2, rule->outcome);
+		put_text(values, nulls, 3, rule->reason);
+		put_text(values, nulls, 4, rule->hint);
+		put_row(fcinfo, values, nulls);
+	}
 	return (Datum) 0;
 }

@@ -297,17 +297,26 @@ json_boolean(struct json_object *object, const char *name, bool fallback)
 }
 
 int64
-json_int(struct json_object *object, const char *name, int64 fallback)
+json_value_int(struct json_object *value, int64 fallback)
 {
-	const char *text = json_scalar(object, name);
+	const char *text;
 	char	   *end;
 	long long	number;
 
+	if (value != NULL && json_object_get_type(value) == json_type_int)
+		return json_object_get_int64(value);
+	text = json_value_text(value);
 	if (text == NULL || text[0] == '\0')
 		return fallback;
 	errno = 0;
 	number = strtoll(text, &end, 10);
 	return *end == '\0' && errno == 0 ? (int64) number : fallback;
+}
+
+int64
+json_int(struct json_object *object, const char *name, int64 fallback)
+{
+	return json_value_int(json_member(object, name), fallback);
 }
 
 int

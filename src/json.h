@@ -50,6 +50,7 @@ extern const char		  *json_scalar(struct json_object *object, const char *name);
 extern const char		  *json_value_text(struct json_object *value);				  /* of a scalar; NULL for others */
 extern bool				   json_boolean(struct json_object *object, const char *name, bool fallback); /* also "true" */
 extern int64			   json_int(struct json_object *object, const char *name, int64 fallback);	  /* also "42" */
+extern int64			   json_value_int(struct json_object *value, int64 fallback); /* the same of a value */
 extern bool				   json_is_object(struct json_object *value);
 extern bool				   json_is_array(struct json_object *value);
 extern int				   json_count(struct json_object *array);

@@ -28,10 +28,22 @@
 #define SERVICENOW_MAX_EXCERPT 4000
 #define SERVICENOW_MAX_MESSAGE 500
 
+/* ---- what comes back, and what it means: servicenow_outcomes.c ---- */
+
+#define SERVICENOW_RULES 107
+
+extern const AdapterRule  servicenow_rules[SERVICENOW_RULES];
+extern const AdapterRule *servicenow_rule(const char *layer, const char *match);
+extern ResponseVerdict	  servicenow_rule_verdict(const AdapterRule *rule);
+extern OutcomeKind		  servicenow_rule_kind(const AdapterRule *rule);
+
 /* ---- kinds of entities: adapter_servicenow.c ---- */
 
 extern bool servicenow_is_ci(const char *entity_type);
 extern bool servicenow_is_relation(const char *entity_type);
+
+/* Does a relationship of this type go through Identification and Reconciliation? */
+extern bool servicenow_relation_by_ire(const AdapterConnection *conn, const char *entity_type);
 
 /* Is this a creation, not a write to a record that is known? */
 extern bool servicenow_is_creation(const AdapterItem *item);
@@ -61,8 +73,8 @@ extern const char *servicenow_payload_table(const AdapterConnection *conn, const
 extern const char *servicenow_payload_value(const ServicenowPayload *payload, const char *name);
 extern void		   servicenow_payload_append(StringInfo buf, const ServicenowPayload *payload);
 
-/* Is the item refused?  Then its outcome is set, if outcome is not NULL. */
-extern bool servicenow_payload_refused(const AdapterConnection *conn, const AdapterItem *item, AdapterOutcome *outcome);
+/* Is the item refused?  Then its outcome is set. */
+extern bool servicenow_payload_refused(const ServicenowPayload *payload, AdapterOutcome *outcome);
 
 /* ---- URLs and encoded queries: servicenow_query.c ---- */
 
@@ -72,6 +84,7 @@ extern bool	 servicenow_query_condition(StringInfo query, const char *field, con
 extern bool	 servicenow_query_beginning(StringInfo query, const char *field, const char *value);
 extern bool	 servicenow_query_was_cut(const char *got, const char *sent);
 extern bool	 servicenow_query_same(const char *a, const char *b);
+extern char *servicenow_query_folded(const char *text);
 extern char *servicenow_query_table_url(const char *table, const char *sys_id);
 extern char *servicenow_query_list_url(const char *table, const char *query, const char *fields, int limit);
 extern bool	 servicenow_query_is_sys_id(const char *text);
@@ -81,13 +94,18 @@ extern bool	 servicenow_query_is_sys_id(const char *text);
 typedef struct ServicenowAnswer
 {
 	ResponseVerdict		verdict;
+	const AdapterRule  *rule;		 /* what the table has for error_class */
 	const char		   *error_class; /* NULL if readable and 2xx */
 	const char		   *message;
 	struct json_object *root; /* NULL if there is no JSON in it */
 } ServicenowAnswer;
 
 extern void		   servicenow_answer_open(const AdapterResponse *response, ServicenowAnswer *answer);
-extern void		   servicenow_answer_whole(const AdapterResponse *response, const char *api, ServicenowAnswer *answer);
+extern void		   servicenow_answer_record(const AdapterResponse *response, const char *layer, bool in_batch,
+											ServicenowAnswer *answer);
+extern void		   servicenow_answer_whole(const AdapterResponse *response, const char *api, int nitems,
+										   ServicenowAnswer *answer);
+extern void		   servicenow_answer_unusable(ServicenowAnswer *answer, const char *message);
 extern const char *servicenow_answer_text(const char *fmt, ...) pg_attribute_printf(1, 2);
 extern const char *servicenow_answer_envelope(struct json_object *root);
 extern const char *servicenow_answer_excerpt(struct json_object *part);
@@ -97,6 +115,8 @@ extern const char *servicenow_answer_not_taken(const ServicenowPayload *payload,
 											   const char **message);
 extern void		   servicenow_answer_add(const char **message, const char *more);
 extern void		   servicenow_answer_fail(AdapterOutcome *outcome, OutcomeKind kind, const char *error_class,
+										  const char *message);
+extern void		   servicenow_answer_rule(AdapterOutcome *outcome, const char *layer, const char *error_class,
 										  const char *message);
 
 /* ---- Batch API: servicenow_batch.c ---- */
@@ -119,29 +139,86 @@ typedef struct ServicenowSub
 	ServicenowSubState	state;
 	AdapterResponse		reply;
 	int64				total; /* X-Total-Count, -1 if it was not told */
-	struct json_object *raw;   /* as it came, for the excerpt */
+	const char		   *rule;  /* X-RateLimit-Rule or NULL, -Limit, -Reset or -1 */
+	int64				limit;
+	int64				reset;
+	struct json_object *raw; /* as it came, for the excerpt */
 } ServicenowSub;
 
 extern void servicenow_batch_begin(ServicenowBatch *batch);
 extern void servicenow_batch_add(ServicenowBatch *batch, const char *method, const char *url, const char *body);
 extern void servicenow_batch_end(ServicenowBatch *batch, AdapterRequest *request);
-extern ServicenowSub *servicenow_batch_open(struct json_object *root, int subs, int *serviced);
+extern ServicenowSub *servicenow_batch_open(struct json_object *root, int nsubs, int *serviced, AdapterReport *report);
 
-/* ---- the four ways of writing, and one of looking ---- */
+/* ---- what stands where in a payload: servicenow_cargo.c ---- */
+
+typedef struct ServicenowIndex ServicenowIndex;
+
+extern ServicenowIndex *servicenow_index_new(int size);
+extern int				servicenow_index_find(const ServicenowIndex *index, const char *text);
+extern void				servicenow_index_set(ServicenowIndex *index, const char *text, int number);
+
+/* What becomes of an item; the later ones weigh more. */
+typedef enum ServicenowState
+{
+	CARGO_TRAVELS,
+	CARGO_WAITS,	/* an end of it was refused */
+	CARGO_STRANDED, /* an end of it is neither known nor in the payload */
+	CARGO_REFUSED	/* must not be sent */
+} ServicenowState;
+
+/* A CI of the payload. */
+typedef struct ServicenowSlot
+{
+	const char *sys_id; /* NULL if it is to be made */
+	const char *class_name;
+	int			record;	  /* the item that writes it, -1: a reference only */
+	int			position; /* in the payload, once the cargo is closed */
+} ServicenowSlot;
+
+typedef struct ServicenowPlace
+{
+	ServicenowState	  state;
+	ServicenowPayload payload;
+	int				  slot;	  /* of a record; of a relationship: its parent's */
+	int				  child;  /* slot of its child */
+	int				  number; /* among the records or among the relationships */
+	int				  slots_before;
+	int				  records_before;
+	int				  relations_before;
+} ServicenowPlace;
+
+typedef struct ServicenowCargo
+{
+	const AdapterConnection *conn;
+	const AdapterItem		*items;
+	int						 nitems; /* loaded so far */
+	ServicenowPlace			*places; /* of each of them */
+	int						 nslots;
+	ServicenowSlot			*slots;
+	int						 nrecords;
+	int						 nrelations;
+	ServicenowIndex			*by_sys_id; /* slot */
+	ServicenowIndex			*by_key;	/* item */
+} ServicenowCargo;
+
+extern ServicenowCargo *servicenow_cargo_new(const AdapterConnection *conn, const AdapterItem *items, int nitems);
+extern ServicenowState	servicenow_cargo_load(ServicenowCargo *cargo);
+extern void				servicenow_cargo_unload(ServicenowCargo *cargo, int n);
+extern void				servicenow_cargo_close(ServicenowCargo *cargo);
+
+/* ---- the ways of writing, and one of looking ---- */
 
 extern void servicenow_ire_build(const AdapterConnection *conn, const AdapterItem *items, int nitems,
 								 AdapterRequest *request);
-extern void servicenow_ire_read(const AdapterConnection *conn, const AdapterItem *items, int nitems,
-								struct json_object *root, AdapterOutcome *outcomes);
-extern void servicenow_relation_build(const AdapterConnection *conn, const AdapterItem *items, int nitems,
-									  AdapterRequest *request);
-extern void servicenow_relation_read(const AdapterConnection *conn, const AdapterItem *items, int nitems,
-									 struct json_object *root, AdapterOutcome *outcomes);
+extern void servicenow_ire_read(const ServicenowCargo *cargo, struct json_object *root, AdapterOutcome *outcomes);
+extern bool servicenow_ire_operation(const char *operation, AdapterOutcome *outcome);
+extern void servicenow_relation_read(const ServicenowCargo *cargo, struct json_object *root, struct json_object **cis,
+									 AdapterOutcome *outcomes);
 
 /* Of one result of IRE: its errors as an outcome; false if it has none. */
 extern bool					servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome);
 extern struct json_object **servicenow_ire_results(struct json_object *results, int ninputs);
-extern void servicenow_ire_request(const AdapterConnection *conn, StringInfo body, AdapterRequest *request);
 
 /* Table API and CMDB Instance API, one write. */
 typedef struct ServicenowCall
@@ -151,16 +228,22 @@ typedef struct ServicenowCall
 	char	   *body; /* NULL if none */
 } ServicenowCall;
 
-extern void servicenow_table_call(const AdapterConnection *conn, const AdapterItem *item, ServicenowCall *call);
-extern void servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, const AdapterResponse *reply,
-								  struct json_object *raw, AdapterOutcome *outcome);
-extern bool servicenow_instance_takes(const AdapterConnection *conn, const AdapterItem *item);
-extern void servicenow_instance_call(const AdapterConnection *conn, const AdapterItem *item, ServicenowCall *call);
-extern void servicenow_instance_read(const AdapterConnection *conn, const AdapterItem *item,
-									 const ServicenowAnswer *answer, int status, AdapterOutcome *outcome);
+extern void		   servicenow_table_call(const AdapterConnection *conn, const AdapterItem *item,
+										 const ServicenowPayload *payload, ServicenowCall *call);
+extern const char *servicenow_table_layer(const AdapterItem *item);
+extern void		   servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item,
+										 const ServicenowPayload *payload, const ServicenowAnswer *answer,
+										 struct json_object *raw, AdapterOutcome *outcome);
+extern bool		   servicenow_instance_takes(const AdapterConnection *conn, const AdapterItem *item);
+extern void		   servicenow_instance_call(const AdapterConnection *conn, const AdapterItem *item,
+											const ServicenowPayload *payload, ServicenowCall *call);
+extern void		   servicenow_instance_read(const AdapterItem *item, const ServicenowPayload *payload,
+											const ServicenowAnswer *answer, AdapterOutcome *outcome);
 
-extern char *servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item);
-extern void	 servicenow_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowSub *sub,
+extern char *servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item,
+									const ServicenowPayload *payload);
+extern void	 servicenow_recheck_read(const AdapterConnection *conn, const AdapterItem *item,
+									 const ServicenowPayload *payload, const ServicenowSub *sub,
 									 AdapterOutcome *outcome);
 
 extern void servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,

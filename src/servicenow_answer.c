@@ -118,14 +118,6 @@ servicenow_answer_excerpt(struct json_object *part)
 
 /* ------------------------------------------------------- the whole answer */
 
-static void
-verdict(ServicenowAnswer *answer, ResponseVerdict what, const char *error_class, const char *message)
-{
-	answer->verdict = what;
-	answer->error_class = error_class;
-	answer->message = message;
-}
-
 static bool
 contains(const char *body, size_t len, const char *word)
 {
@@ -154,149 +146,189 @@ is_page(const AdapterResponse *response)
 	return *at == '<';
 }
 
-static const char *
-envelope_or_nothing(const ServicenowAnswer *answer)
+/* A layer of exceptions, where there is one, goes before the layer itself. */
+static const AdapterRule *
+find_rule(const char *exceptions, const char *layer, const char *error_class)
 {
-	const char *text = servicenow_answer_envelope(answer->root);
+	const AdapterRule *rule = exceptions != NULL ? servicenow_rule(exceptions, error_class) : NULL;
 
-	return text == NULL || text[0] == '\0' ? "it gives no reason" : text;
+	return rule != NULL ? rule : servicenow_rule(layer, error_class);
 }
 
 static void
-read_transport_failure(const AdapterResponse *response, ServicenowAnswer *answer)
+read_transport_failure(const AdapterResponse *response, const char *exceptions, ServicenowAnswer *answer)
 {
 	const char *why = response->transport_message;
 
-	verdict(answer, RESPONSE_RETRY, response->transport_class ? response->transport_class : "BROKEN",
-			servicenow_answer_text("no answer: %s", why ? why : "the transfer failed"));
+	answer->error_class = response->transport_class ? response->transport_class : "BROKEN";
+	answer->message = servicenow_answer_text("no answer: %s", why ? why : "the transfer failed");
+	answer->rule = find_rule(exceptions, "transport", answer->error_class);
+	answer->verdict = servicenow_rule_verdict(answer->rule);
 }
 
-/* Statuses that say "not now", whatever was asked (servicenow-api 8). */
+/* The row cannot be there: a rule or a policy stopped the insert itself (servicenow-api 2.3). */
 static bool
-read_busy(const AdapterResponse *response, ServicenowAnswer *answer)
+was_stopped(const char *envelope)
+{
+	return envelope != NULL && (strstr(envelope, "aborted by Business Rule") != NULL ||
+								strstr(envelope, "Data Policy") != NULL || strstr(envelope, "Unique Key") != NULL);
+}
+
+static bool
+body_contains(const AdapterResponse *response, const char *word)
+{
+	return contains(response->body, response->body_len, word);
+}
+
+/* The class of an answer whose status is no success. */
+static const char *
+class_of_status(const AdapterResponse *response, const ServicenowAnswer *answer)
 {
 	int status = response->status;
 
-	if (status == 429 && response->rate_headers)
-		verdict(answer, RESPONSE_RETRY, "HTTP_429",
-				servicenow_answer_text("a rate-limit rule holds us back: %s", envelope_or_nothing(answer)));
-	else if (status == 429)
-		verdict(answer, RESPONSE_RETRY, "SEMAPHORE", "too many requests at once: the queue of the platform is full");
-	else if (status == 202)
-		verdict(answer, RESPONSE_RETRY, "HTTP_202", "turned away: another request of the same session is running");
-	else if (status >= 300 && status < 400)
-		verdict(answer, RESPONSE_RETRY, psprintf("HTTP_%d", status), "redirected elsewhere, which is not followed");
-	else if (status == 407 || status == 408 || status == 423 || status == 425)
-		verdict(answer, RESPONSE_RETRY, psprintf("HTTP_%d", status),
-				servicenow_answer_text("answered %d: %s", status, envelope_or_nothing(answer)));
-	else
-		return false;
-	return true;
+	if (status == 429 && !response->rate_headers)
+		return "SEMAPHORE";
+	if (status >= 500 && body_contains(response, CANCELLED))
+		return "TRANSACTION_CANCELLED";
+	if (status == 500 && body_contains(response, "is not a valid entry"))
+		return "BAD_OPTIONS";
+	if (status == 403 && was_stopped(servicenow_answer_envelope(answer->root)))
+		return "ABORTED";
+	return psprintf("HTTP_%d", status);
 }
 
+/* The class of a success that is no JSON: hibernating, a login page, cut short, or broken (servicenow-api 2.3). */
+static const char *
+class_of_unreadable(const AdapterResponse *response, const char *reason)
+{
+	if (body_contains(response, CANCELLED))
+		return "TRANSACTION_CANCELLED";
+	if (is_page(response))
+		return body_contains(response, "hibernat") ? "HIBERNATING" : "NOT_JSON";
+	if (strstr(reason, "NUL") != NULL || strstr(reason, "UTF-8") != NULL || strstr(reason, "nested") != NULL)
+		return "BAD_RESPONSE";
+	return "NOT_JSON";
+}
+
+/* The class of an answer; NULL for a success that can be read.  *detail: what it says itself, or NULL. */
+static const char *
+class_of_answer(const AdapterResponse *response, const ServicenowAnswer *answer, const char *reason,
+				const char **detail)
+{
+	bool success = response->status >= 200 && response->status < 300;
+
+	*detail = servicenow_answer_envelope(answer->root);
+	if (response->status == 202)
+		return "HTTP_202";
+	if (!success)
+		return class_of_status(response, answer);
+	if (response->body_len > 0 && answer->root == NULL && reason != NULL)
+	{
+		if (!is_page(response) && !body_contains(response, CANCELLED))
+			*detail = psprintf("no JSON that can be used: %s", reason);
+		return class_of_unreadable(response, reason);
+	}
+	if (*detail == NULL)
+		return NULL;
+	/* a success with an error beside the result: the transaction ended in the middle */
+	return contains(*detail, strlen(*detail), CANCELLED) ? "TRANSACTION_CANCELLED" : "BAD_RESPONSE";
+}
+
+/* Is the rule's outcome one of the record that was asked about, not of the platform? */
 static bool
-read_server_error(const AdapterResponse *response, ServicenowAnswer *answer)
+is_about_record(const AdapterRule *rule)
 {
-	if (response->status < 500)
-		return false;
-	if (contains(response->body, response->body_len, CANCELLED))
-		verdict(answer, RESPONSE_RETRY, "TRANSACTION_CANCELLED",
-				"the platform cancelled it: maximum execution time exceeded");
-	else
-		verdict(answer, RESPONSE_RETRY, psprintf("HTTP_%d", response->status),
-				servicenow_answer_text("answered %d: %s", response->status, envelope_or_nothing(answer)));
-	return true;
+	return strcmp(rule->layer, "record") == 0 || strcmp(rule->layer, "creation") == 0 ||
+		   strcmp(rule->layer, "removal") == 0;
 }
 
-/* A 2xx that is no JSON: hibernating, a login page, cut short, or broken (servicenow-api 2.3). */
 static void
-read_unreadable(const AdapterResponse *response, const char *reason, ServicenowAnswer *answer)
+apply_rule(ServicenowAnswer *answer, const char *exceptions, const char *layer, int status, const char *detail)
 {
-	if (contains(response->body, response->body_len, CANCELLED))
-		verdict(answer, RESPONSE_RETRY, "TRANSACTION_CANCELLED",
-				"the platform cancelled it: maximum execution time exceeded");
-	else if (is_page(response) && contains(response->body, response->body_len, "hibernat"))
-		verdict(answer, RESPONSE_RETRY, "HIBERNATING", "the instance is hibernating: wake it by signing in");
-	else if (is_page(response))
-		verdict(answer, RESPONSE_RETRY, "NOT_JSON", "answered a web page, not JSON: is it asleep, or a login page?");
-	else if (strstr(reason, "NUL") != NULL || strstr(reason, "UTF-8") != NULL || strstr(reason, "nested") != NULL)
-		verdict(answer, RESPONSE_RETRY, "BAD_RESPONSE", servicenow_answer_text("the answer is unusable: %s", reason));
+	answer->rule = find_rule(exceptions, layer, answer->error_class);
+	answer->verdict = is_about_record(answer->rule) ? RESPONSE_READABLE : servicenow_rule_verdict(answer->rule);
+	if (detail == NULL || detail[0] == '\0')
+		detail = answer->rule->reason;
+	if (answer->verdict == RESPONSE_PAUSE && answer->rule->hint != NULL)
+		answer->message = servicenow_answer_text("answered %d: %s (hint: %s)", status, detail, answer->rule->hint);
 	else
-		verdict(answer, RESPONSE_RETRY, "NOT_JSON", servicenow_answer_text("the answer is no JSON: %s", reason));
+		answer->message = servicenow_answer_text("answered %d: %s", status, detail);
 }
 
-/* A 2xx with an error beside the result: the transaction ended in the middle. */
 static void
-read_interrupted(ServicenowAnswer *answer)
+read_layer(const AdapterResponse *response, const char *exceptions, const char *layer, ServicenowAnswer *answer)
 {
-	const char *text = servicenow_answer_envelope(answer->root);
-
-	if (text == NULL)
-		return;
-	verdict(answer, RESPONSE_RETRY, contains(text, strlen(text), CANCELLED) ? "TRANSACTION_CANCELLED" : "BAD_RESPONSE",
-			servicenow_answer_text("the answer ends in an error: %s", text));
-}
-
-/*
- * Fills *answer.  READABLE means that the status is 2xx, and the body JSON or
- * empty, or that the status is 4xx and about what was asked: error_class is
- * HTTP_nnn then.  Everything that is about the platform's state or our
- * credentials has another verdict.
- */
-void
-servicenow_answer_open(const AdapterResponse *response, ServicenowAnswer *answer)
-{
-	const char *reason = "it is empty";
+	const char *reason = NULL;
+	const char *detail;
 	JsonDoc	   *doc = NULL;
 
 	memset(answer, 0, sizeof(*answer));
 	answer->verdict = RESPONSE_READABLE;
 	if (response->status == 0)
 	{
-		read_transport_failure(response, answer);
+		read_transport_failure(response, exceptions, answer);
 		return;
 	}
 	if (response->body_len > 0)
 		doc = json_doc_parse(response->body, response->body_len, &reason);
 	if (doc != NULL)
 		answer->root = doc->root;
-
-	if (response->status == 401)
-		verdict(answer, RESPONSE_REAUTHENTICATE, "HTTP_401",
-				servicenow_answer_text("not authenticated: %s", envelope_or_nothing(answer)));
-	else if (read_busy(response, answer) || read_server_error(response, answer))
-		return;
-	else if (response->status >= 400)
-		verdict(answer, RESPONSE_READABLE, psprintf("HTTP_%d", response->status),
-				servicenow_answer_text("answered %d: %s", response->status, envelope_or_nothing(answer)));
-	else if (response->body_len > 0 && doc == NULL)
-		read_unreadable(response, reason, answer);
-	else
-		read_interrupted(answer);
+	answer->error_class = class_of_answer(response, answer, reason, &detail);
+	if (answer->error_class != NULL)
+		apply_rule(answer, exceptions, layer, response->status, detail);
 }
 
 /*
- * The same for an API that answers for many items at once: there a refusal is
+ * Fills *answer with what a call about one record was answered; layer is
+ * record, creation or removal, and the call may be a part of a Batch.  READABLE
+ * means that the status is 2xx, and the body JSON or empty, or that the record
+ * is refused: error_class and rule are set then.  Everything that is about the
+ * platform's state or our credentials has another verdict.
+ */
+void
+servicenow_answer_record(const AdapterResponse *response, const char *layer, bool in_batch, ServicenowAnswer *answer)
+{
+	read_layer(response, in_batch ? "batch" : "alone", layer, answer);
+}
+
+/* The same for a question that names no record. */
+void
+servicenow_answer_open(const AdapterResponse *response, ServicenowAnswer *answer)
+{
+	read_layer(response, "alone", "record", answer);
+}
+
+/*
+ * The same for an API that answers for nitems items at once: there a refusal is
  * about the request, and an empty body is no answer.
  */
 void
-servicenow_answer_whole(const AdapterResponse *response, const char *api, ServicenowAnswer *answer)
+servicenow_answer_whole(const AdapterResponse *response, const char *api, int nitems, ServicenowAnswer *answer)
 {
-	servicenow_answer_open(response, answer);
-	if (response->status == 500 && contains(response->body, response->body_len, "is not a valid entry"))
-		answer->verdict = RESPONSE_DEAD;
-	if (answer->verdict != RESPONSE_READABLE)
-		return;
-	if (response->status == 403)
-		verdict(answer, RESPONSE_PAUSE, "HTTP_403",
-				servicenow_answer_text("%s refuses the user: %s; it needs the role itil, and a REST API access policy "
-									   "where an API key is used",
-									   api, envelope_or_nothing(answer)));
-	else if (answer->error_class != NULL)
-		verdict(answer, RESPONSE_DEAD, answer->error_class,
-				servicenow_answer_text("%s answered %d: %s", api, response->status, envelope_or_nothing(answer)));
-	else if (!json_is_object(answer->root))
-		verdict(answer, RESPONSE_RETRY, "BAD_RESPONSE", servicenow_answer_text("%s answered no JSON object", api));
+	read_layer(response, nitems == 1 ? "alone" : NULL, "request", answer);
+	if (answer->error_class != NULL && response->status != 0)
+		answer->message = servicenow_answer_text("%s %s", api, answer->message);
+	else if (answer->error_class == NULL && !json_is_object(answer->root))
+		servicenow_answer_unusable(answer, servicenow_answer_text("%s answered no JSON object", api));
+}
+
+/* The answer is JSON, and not the answer to what was asked. */
+void
+servicenow_answer_unusable(ServicenowAnswer *answer, const char *message)
+{
+	answer->error_class = "BAD_RESPONSE";
+	answer->rule = servicenow_rule("request", answer->error_class);
+	answer->verdict = servicenow_rule_verdict(answer->rule);
+	answer->message = message;
+}
+
+/* Sets the outcome that the table has for this class; message NULL: the table's own words. */
+void
+servicenow_answer_rule(AdapterOutcome *outcome, const char *layer, const char *error_class, const char *message)
+{
+	const AdapterRule *rule = servicenow_rule(layer, error_class);
+
+	servicenow_answer_fail(outcome, servicenow_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
 }
 
 /* --------------------------------------------------- sent and taken */

@@ -13,6 +13,9 @@
 
 #include "servicenow.h"
 
+/* No rule is longer than an hour; anything above that is nonsense. */
+#define MAX_RETRY_AFTER 7200
+
 /* Starts an empty batch in the current memory context. */
 void
 servicenow_batch_begin(ServicenowBatch *batch)
@@ -38,8 +41,8 @@ append_base64(StringInfo buf, const char *text)
 
 /*
  * Adds a sub-request; body is UTF-8 JSON or NULL.  Each needs headers of its
- * own; those of GET answers are wanted back, since only X-Total-Count tells
- * that rows were hidden.
+ * own.  Those of the answer are wanted back: only X-Total-Count tells that rows
+ * were hidden, and only X-RateLimit-* what a rule counts.
  */
 void
 servicenow_batch_add(ServicenowBatch *batch, const char *method, const char *url, const char *body)
@@ -54,7 +57,7 @@ servicenow_batch_add(ServicenowBatch *batch, const char *method, const char *url
 	appendStringInfoString(buf, ",\"headers\":[{\"name\":\"Accept\",\"value\":\"application/json\"}");
 	if (!get)
 		appendStringInfoString(buf, ",{\"name\":\"Content-Type\",\"value\":\"application/json\"}");
-	appendStringInfo(buf, "],\"exclude_response_headers\":%s", get ? "false" : "true");
+	appendStringInfoString(buf, "],\"exclude_response_headers\":false");
 	if (body != NULL)
 	{
 		appendStringInfoString(buf, ",\"body\":\"");
@@ -71,6 +74,7 @@ servicenow_batch_end(ServicenowBatch *batch, AdapterRequest *request)
 {
 	appendStringInfoString(&batch->body, "]}");
 	request->method = "POST";
+	request->api = "batch";
 	request->path = pstrdup("/api/now/v1/batch");
 	request->content_type = "application/json";
 	request->body = batch->body.data;
@@ -123,6 +127,25 @@ read_body(ServicenowSub *sub, const char *encoded)
 }
 
 static void
+read_header(ServicenowSub *sub, const char *name, struct json_object *header)
+{
+	if (pg_strcasecmp(name, "Content-Type") == 0)
+		sub->reply.content_type = json_scalar(header, "value");
+	else if (pg_strcasecmp(name, "X-Total-Count") == 0)
+		sub->total = json_int(header, "value", -1);
+	else if (pg_strcasecmp(name, "Retry-After") == 0)
+		sub->reply.retry_after_s = (long) Min(json_int(header, "value", -1), MAX_RETRY_AFTER);
+	else if (pg_strcasecmp(name, "X-RateLimit-Rule") == 0)
+		sub->rule = json_scalar(header, "value");
+	else if (pg_strcasecmp(name, "X-RateLimit-Limit") == 0)
+		sub->limit = json_int(header, "value", -1);
+	else if (pg_strcasecmp(name, "X-RateLimit-Reset") == 0)
+		sub->reset = json_int(header, "value", -1);
+	if (pg_strncasecmp(name, "X-RateLimit-", strlen("X-RateLimit-")) == 0)
+		sub->reply.rate_headers = true;
+}
+
+static void
 read_headers(ServicenowSub *sub, struct json_object *headers)
 {
 	for (int i = 0; i < json_count(headers); i++)
@@ -130,14 +153,8 @@ read_headers(ServicenowSub *sub, struct json_object *headers)
 		struct json_object *header = json_item(headers, i);
 		const char		   *name = json_scalar(header, "name");
 
-		if (name == NULL)
-			continue;
-		if (pg_strcasecmp(name, "Content-Type") == 0)
-			sub->reply.content_type = json_scalar(header, "value");
-		else if (pg_strcasecmp(name, "X-Total-Count") == 0)
-			sub->total = json_int(header, "value", -1);
-		else if (pg_strncasecmp(name, "X-RateLimit-", strlen("X-RateLimit-")) == 0)
-			sub->reply.rate_headers = true;
+		if (name != NULL)
+			read_header(sub, name, header);
 	}
 }
 
@@ -161,39 +178,83 @@ read_sub(ServicenowSub *sub, struct json_object *raw)
 	sub->reply.rate_headers = sub->reply.rate_headers || speaks_of_a_rule(sub);
 }
 
+/* The report's entry of a rule; a new one if there is room, else NULL. */
+static AdapterRate *
+find_rate(AdapterReport *report, const char *rule)
+{
+	AdapterRate *rate;
+
+	for (int i = 0; i < report->nrates; i++)
+	{
+		if (strcmp(report->rates[i].rule, rule) == 0)
+			return &report->rates[i];
+	}
+	if (report->nrates == ADAPTER_MAX_RATES)
+		return NULL;
+	rate = &report->rates[report->nrates++];
+	memset(rate, 0, sizeof(*rate));
+	rate->rule = rule;
+	rate->limit = rate->reset = -1;
+	return rate;
+}
+
+/* Counts a sub-request for the rule that its answer names. */
+static void
+count_rate(const ServicenowSub *sub, AdapterReport *report)
+{
+	AdapterRate *rate = sub->rule != NULL ? find_rate(report, json_to_server(sub->rule)) : NULL;
+
+	if (rate == NULL)
+		return;
+	rate->counted++;
+	rate->limit = sub->limit >= 0 ? sub->limit : rate->limit;
+	rate->reset = Max(rate->reset, sub->reset);
+	rate->exhausted = rate->exhausted || sub->reply.status == 429;
+}
+
+static void
+read_serviced(ServicenowSub *subs, int nsubs, struct json_object *done, int *serviced, AdapterReport *report)
+{
+	for (int i = 0; i < json_count(done); i++)
+	{
+		int number = sub_number(json_member(json_item(done, i), "id"), nsubs);
+
+		if (number < 0 || subs[number].state == SUB_SERVICED)
+			continue;
+		read_sub(&subs[number], json_item(done, i));
+		if (subs[number].state != SUB_SERVICED)
+			continue;
+		(*serviced)++;
+		if (report != NULL)
+			count_rate(&subs[number], report);
+	}
+}
+
 /*
- * What became of each of subs sub-requests, palloc'd; texts are borrowed from
- * root.  *serviced is how many were executed.
+ * What became of each of nsubs sub-requests, palloc'd; texts are borrowed from
+ * root.  *serviced is how many were executed.  The rules that counted them go
+ * into the report, unless it is NULL.
  */
 ServicenowSub *
-servicenow_batch_open(struct json_object *root, int subs, int *serviced)
+servicenow_batch_open(struct json_object *root, int nsubs, int *serviced, AdapterReport *report)
 {
-	ServicenowSub	   *result = palloc0(sizeof(ServicenowSub) * Max(subs, 1));
-	struct json_object *done = json_member(root, "serviced_requests");
+	ServicenowSub	   *subs = palloc0(sizeof(ServicenowSub) * Max(nsubs, 1));
 	struct json_object *left = json_member(root, "unserviced_requests");
 
 	*serviced = 0;
-	for (int i = 0; i < subs; i++)
+	for (int i = 0; i < nsubs; i++)
 	{
-		result[i].total = -1;
-		result[i].reply.body = "";
-		result[i].reply.retry_after_s = -1;
+		subs[i].total = subs[i].limit = subs[i].reset = -1;
+		subs[i].reply.body = "";
+		subs[i].reply.retry_after_s = -1;
 	}
-	for (int i = 0; i < json_count(done); i++)
-	{
-		int number = sub_number(json_member(json_item(done, i), "id"), subs);
-
-		if (number < 0 || result[number].state == SUB_SERVICED)
-			continue;
-		read_sub(&result[number], json_item(done, i));
-		*serviced += result[number].state == SUB_SERVICED ? 1 : 0;
-	}
+	read_serviced(subs, nsubs, json_member(root, "serviced_requests"), serviced, report);
 	for (int i = 0; i < json_count(left); i++)
 	{
-		int number = sub_number(json_item(left, i), subs);
+		int number = sub_number(json_item(left, i), nsubs);
 
-		if (number >= 0 && result[number].state == SUB_MISSING)
-			result[number].state = SUB_UNSERVICED;
+		if (number >= 0 && subs[number].state == SUB_MISSING)
+			subs[number].state = SUB_UNSERVICED;
 	}
-	return result;
+	return subs;
 }

@@ -476,7 +476,7 @@ read_lookups(CheckContext *context, const AdapterResponse *response)
 			"restricted, a scope or REST API access policy where those are used.");
 		return;
 	}
-	subs = servicenow_batch_open(answer.root, SUB_TABLES + facts->ntables, &serviced);
+	subs = servicenow_batch_open(answer.root, SUB_TABLES + facts->ntables, &serviced, NULL);
 	read_properties(context, &subs[SUB_PROPERTIES]);
 	read_roles(context, &subs[SUB_ROLES]);
 	read_choice(context, &subs[SUB_CHOICE]);

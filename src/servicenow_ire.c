@@ -1,14 +1,16 @@
 /*
  * servicenow_ire.c
- *	  Identification and Reconciliation: CIs in one payload, and what became
- *	  of each (servicenow-api 5).
+ *	  Identification and Reconciliation: CIs and the relationships between
+ *	  them in one payload, and what became of each CI (servicenow-api 5).
  *
  * HTTP 200 means nothing here: every result item is read on its own, found by
- * inputIndices.  Relationships are servicenow_relation.c.
+ * inputIndices.  What became of relationships is servicenow_relation.c.
  *
  * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
  */
 #include "postgres.h"
+
+#include "utils/builtins.h"
 
 #include "servicenow.h"
 
@@ -17,9 +19,8 @@
 
 /* --------------------------------------------------------------- building */
 
-/* Method, path and limits of a payload that stands in body. */
-void
-servicenow_ire_request(const AdapterConnection *conn, StringInfo body, AdapterRequest *request)
+static void
+fill_request(const AdapterConnection *conn, StringInfo body, AdapterRequest *request)
 {
 	StringInfoData path;
 
@@ -29,6 +30,7 @@ servicenow_ire_request(const AdapterConnection *conn, StringInfo body, AdapterRe
 	appendStringInfoString(&path, "&options=");
 	servicenow_query_encode(&path, IRE_OPTIONS);
 	request->method = "POST";
+	request->api = "identifyreconcile";
 	request->path = path.data;
 	request->content_type = "application/json";
 	request->body = body->data;
@@ -80,40 +82,192 @@ payload_limit(const AdapterConnection *conn, const AdapterItem *items)
 	return Max(limit, 1);
 }
 
-/* Fills the request with as many of the items as fit; nused counts refused ones too. */
+/*
+ * Neither class nor values of an end are in question here: a CI whose class
+ * was changed there keeps it (servicenow-api 5.7).
+ */
+static void
+append_reference(StringInfo buf, const ServicenowSlot *slot)
+{
+	json_append_comma(buf);
+	appendStringInfoChar(buf, '{');
+	json_append_member(buf, "className", slot->class_name);
+	json_append_member(buf, "internal_id", slot->sys_id);
+	appendStringInfoString(buf, ",\"values\":{");
+	json_append_member(buf, "sys_id", slot->sys_id);
+	appendStringInfoString(buf, "},\"settings\":{\"updateWithoutUpgrade\":true,\"updateWithoutDowngrade\":true,"
+								"\"updateWithoutSwitch\":true}}");
+}
+
+/* Bytes of a reference with its texts, and of a relationship without its kind, generously. */
+#define REFERENCE_BYTES 300
+#define RELATION_BYTES 32
+
+/* The part of a relationship that is the same for all of its kind; they come in long rows. */
+typedef struct KindText
+{
+	const AdapterItem *of;
+	StringInfoData	   text;
+} KindText;
+
+static const StringInfoData *
+kind_text(KindText *kind, const AdapterConnection *conn, const AdapterItem *item)
+{
+	if (kind->of != NULL && strcmp(kind->of->entity_type, item->entity_type) == 0 &&
+		strcmp(kind->of->rel_type, item->rel_type) == 0)
+		return &kind->text;
+	if (kind->of == NULL)
+		initStringInfo(&kind->text);
+	kind->of = item;
+	resetStringInfo(&kind->text);
+	appendStringInfoString(&kind->text, ",\"type\":");
+	json_append_string(&kind->text, item->rel_type);
+	appendStringInfoString(&kind->text, ",\"sys_rel_source_info\":{");
+	json_append_member(&kind->text, "source_name", conn->source_name);
+	json_append_member(&kind->text, "source_feed", item->entity_type);
+	appendStringInfoString(&kind->text, "}}");
+	return &kind->text;
+}
+
+static void
+append_number(StringInfo buf, int number)
+{
+	char digits[12];
+
+	appendBinaryStringInfo(buf, digits, pg_ltoa(number, digits));
+}
+
+static void
+append_relations(StringInfo buf, const ServicenowCargo *cargo)
+{
+	KindText kind = {0};
+
+	for (int i = 0; i < cargo->nitems; i++)
+	{
+		const ServicenowPlace *place = &cargo->places[i];
+		const StringInfoData  *text;
+
+		if (place->state != CARGO_TRAVELS || place->child < 0)
+			continue;
+		text = kind_text(&kind, cargo->conn, &cargo->items[i]);
+		json_append_comma(buf);
+		appendStringInfoString(buf, "{\"parent\":");
+		append_number(buf, cargo->slots[place->slot].position);
+		appendStringInfoString(buf, ",\"child\":");
+		append_number(buf, cargo->slots[place->child].position);
+		appendBinaryStringInfo(buf, text->data, text->len);
+	}
+}
+
+/* A payload while it is being filled. */
+typedef struct Filling
+{
+	ServicenowCargo *cargo;
+	int				 max_cis;
+	int				 max_bytes;
+	int				 relation_bytes;
+	KindText		 kind;
+	int				*lengths; /* of the text before each item */
+	StringInfoData	 body;	  /* the records */
+} Filling;
+
+static bool
+is_too_much(const Filling *filling)
+{
+	const ServicenowCargo *cargo = filling->cargo;
+	int64				   references = cargo->nslots - cargo->nrecords;
+
+	return cargo->nslots > filling->max_cis ||
+		   filling->body.len + references * REFERENCE_BYTES + filling->relation_bytes > filling->max_bytes;
+}
+
+static void
+print_item(Filling *filling, int i)
+{
+	const ServicenowCargo *cargo = filling->cargo;
+	const AdapterItem	  *item = &cargo->items[i];
+	const ServicenowPlace *place = &cargo->places[i];
+
+	if (place->state != CARGO_TRAVELS)
+		return;
+	if (place->child >= 0)
+		filling->relation_bytes += RELATION_BYTES + kind_text(&filling->kind, cargo->conn, item)->len;
+	else
+	{
+		json_append_comma(&filling->body);
+		append_item(&filling->body, cargo->conn, item, &place->payload);
+	}
+}
+
+/*
+ * Where to cut if item i does not fit: before the first item of its bundle, so
+ * that an application and what belongs to it travel together, unless the
+ * bundle is all there is.
+ */
+static int
+cut_before(const Filling *filling, const AdapterItem *items, int i)
+{
+	int first = i;
+
+	while (items[i].bundle != 0 && first > 0 && items[first - 1].bundle == items[i].bundle)
+		first--;
+	return first > 0 && (filling->cargo->places[first].slots_before > 0) ? first : i;
+}
+
+/* Loads and prints items until one does not fit.  The first that can travel always does. */
+static void
+fill(Filling *filling, const AdapterItem *items, int nitems)
+{
+	ServicenowCargo *cargo = filling->cargo;
+
+	for (int i = 0; i < nitems; i++)
+	{
+		filling->lengths[i] = filling->body.len;
+		if (servicenow_cargo_load(cargo) == CARGO_STRANDED && i > 0)
+		{
+			servicenow_cargo_unload(cargo, i);
+			return;
+		}
+		print_item(filling, i);
+		if (cargo->places[i].slots_before > 0 && is_too_much(filling))
+		{
+			servicenow_cargo_unload(cargo, cut_before(filling, items, i));
+			filling->body.len = filling->lengths[cargo->nitems];
+			return;
+		}
+	}
+}
+
+/* Fills the request with as many of the items as fit; nused counts those that do not travel, too. */
 void
 servicenow_ire_build(const AdapterConnection *conn, const AdapterItem *items, int nitems, AdapterRequest *request)
 {
-	int			   limit = payload_limit(conn, items);
-	int			   bytes = servicenow_limit(conn, "batch_bytes", 4000000, 9000000);
-	int			   count = 0;
-	StringInfoData body;
-	StringInfoData one;
+	Filling			 filling = {0};
+	ServicenowCargo *cargo = servicenow_cargo_new(conn, items, nitems);
 
-	initStringInfo(&body);
-	initStringInfo(&one);
-	appendStringInfoString(&body, "{\"items\":[");
-	for (request->nused = 0; request->nused < nitems; request->nused++)
+	filling.cargo = cargo;
+	filling.max_cis = payload_limit(conn, items);
+	filling.max_bytes = servicenow_limit(conn, "batch_bytes", 4000000, 9000000);
+	filling.lengths = palloc(sizeof(int) * nitems);
+	initStringInfo(&filling.body);
+	appendStringInfoString(&filling.body, "{\"items\":[");
+	fill(&filling, items, nitems);
+	request->nused = cargo->nitems;
+	if (cargo->nslots == 0)
 	{
-		const AdapterItem *item = &items[request->nused];
-		ServicenowPayload  payload;
-
-		servicenow_payload_open(conn, item, &payload);
-		if (payload.refusal_class != NULL)
-			continue;
-		resetStringInfo(&one);
-		append_item(&one, conn, item, &payload);
-		if (count > 0 && (count >= limit || body.len + one.len + 16 > bytes))
-			break;
-		json_append_comma(&body);
-		appendBinaryStringInfo(&body, one.data, one.len);
-		count++;
-	}
-	appendStringInfoString(&body, "]}");
-	if (count == 0)
 		servicenow_request_nothing(request);
-	else
-		servicenow_ire_request(conn, &body, request);
+		return;
+	}
+	servicenow_cargo_close(cargo);
+	for (int i = 0; i < cargo->nslots; i++)
+	{
+		if (cargo->slots[i].record < 0)
+			append_reference(&filling.body, &cargo->slots[i]);
+	}
+	appendStringInfoString(&filling.body, "],\"relations\":[");
+	append_relations(&filling.body, cargo);
+	appendStringInfoString(&filling.body, "]}");
+	fill_request(conn, &filling.body, request);
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -148,8 +302,7 @@ servicenow_ire_results(struct json_object *results, int ninputs)
 
 		for (int j = 0; j < json_count(indices); j++)
 		{
-			const char *text = json_value_text(json_item(indices, j));
-			int			index = text != NULL && text[0] >= '0' && text[0] <= '9' ? atoi(text) : -1;
+			int64 index = json_value_int(json_item(indices, j), -1);
 
 			if (index >= 0 && index < ninputs)
 				by_input[index] = result;
@@ -175,32 +328,26 @@ primary_error(struct json_object *errors)
 	return json_item(errors, 0);
 }
 
-/*
- * Sets the outcome if the result has errors (servicenow-api 5.6).  Lock
- * time-outs pass, and what was abandoned for another item's sake may do better
- * in other company; everything else stays as it is.
- */
+/* Sets the outcome if the result has errors (servicenow-api 5.6). */
 bool
 servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome)
 {
 	struct json_object *errors = json_member(result, "errors");
-	struct json_object *error = primary_error(errors);
+	struct json_object *error;
 	const char		   *code;
 	const char		   *words;
 	const char		   *hint = "";
-	OutcomeKind			kind = OUTCOME_DEAD;
 
 	if (json_count(errors) == 0 && json_int(result, "errorCount", 0) <= 0)
 		return false;
+	error = primary_error(errors);
 	code = json_scalar(error, "error");
 	words = json_scalar(error, "message");
 	if (code == NULL || code[0] == '\0')
 		code = "UNKNOWN_ERROR";
-	if (strcmp(code, "LOCK_TIMEOUT") == 0 || strcmp(code, "ABANDONED") == 0)
-		kind = OUTCOME_RETRY;
 	if (words != NULL && strstr(words, "data source") != NULL)
 		hint = " (itsm_prepare_instance() registers the data source)";
-	servicenow_answer_fail(outcome, kind, json_to_server(code),
+	servicenow_answer_rule(outcome, "ire", json_to_server(code),
 						   servicenow_answer_text("%s: %s%s", code, words ? words : "no message", hint));
 	return true;
 }
@@ -246,6 +393,29 @@ operation_word(const char *operation)
 	return NULL;
 }
 
+/*
+ * What the engine says that it did, as an outcome; false, with the outcome
+ * set, if that is no success.
+ */
+bool
+servicenow_ire_operation(const char *operation, AdapterOutcome *outcome)
+{
+	const AdapterRule *rule = servicenow_rule("ire", operation);
+
+	outcome->kind = servicenow_rule_kind(rule);
+	if (outcome->kind == OUTCOME_DONE || outcome->kind == OUTCOME_UNCHANGED)
+	{
+		outcome->operation = operation_word(operation);
+		return true;
+	}
+	if (strcmp(rule->match, "*") == 0)
+		servicenow_answer_rule(outcome, "ire", "UNKNOWN_OPERATION",
+							   servicenow_answer_text("the platform did \"%s\", which was not asked", operation));
+	else
+		servicenow_answer_rule(outcome, "ire", rule->match, NULL);
+	return false;
+}
+
 /* Fields that a reconciliation rule keeps for another source (servicenow-api 5.4). */
 static void
 read_masked(const ServicenowPayload *payload, struct json_object *result, AdapterOutcome *outcome)
@@ -254,6 +424,8 @@ read_masked(const ServicenowPayload *payload, struct json_object *result, Adapte
 	StringInfoData		object;
 	StringInfoData		words;
 
+	if (json_count(masked) == 0)
+		return;
 	initStringInfo(&object);
 	initStringInfo(&words);
 	appendStringInfoChar(&object, '{');
@@ -289,6 +461,31 @@ read_remarks(const ServicenowPayload *payload, struct json_object *result, Adapt
 		servicenow_answer_add(&outcome->message, servicenow_answer_text("%s", info));
 }
 
+/* What the log keeps of a result that went well: what there is to wonder at, not how the CI was found. */
+static const char *
+short_excerpt(struct json_object *result, const char *operation, const AdapterOutcome *outcome)
+{
+	static const char *const remarks[] = {"maskedAttributes", "warnings", "info"};
+	StringInfoData			 buf;
+	bool					 any = false;
+
+	for (int i = 0; i < (int) lengthof(remarks); i++)
+		any = any || json_count(json_member(result, remarks[i])) > 0;
+	if (!any)
+		return psprintf("{\"operation\":\"%s\",\"sysId\":\"%s\"}", operation, outcome->external_id);
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "{\"operation\":\"%s\",\"sysId\":\"%s\"", operation, outcome->external_id);
+	for (int i = 0; i < (int) lengthof(remarks); i++)
+	{
+		struct json_object *remark = json_member(result, remarks[i]);
+
+		if (json_count(remark) > 0)
+			appendStringInfo(&buf, ",\"%s\":%s", remarks[i], json_print(remark));
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.len <= SERVICENOW_MAX_EXCERPT ? json_to_server(buf.data) : servicenow_answer_excerpt(result);
+}
+
 /* A result without errors: what was done, and to which CI? */
 static void
 read_success(const AdapterItem *item, const ServicenowPayload *payload, struct json_object *result,
@@ -296,44 +493,41 @@ read_success(const AdapterItem *item, const ServicenowPayload *payload, struct j
 {
 	const char *operation = json_scalar(result, "operation");
 	const char *sys_id = json_scalar(result, "sysId");
-	const char *class_name = json_scalar(result, "className");
 
-	if (operation != NULL && strncmp(operation, "INSERT_", strlen("INSERT_")) == 0)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, json_to_server(operation),
-							   "the platform parked it as incomplete and made no CI");
-	else if (operation == NULL || operation[0] == '\0' || !servicenow_query_is_sys_id(sys_id))
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "NO_ANSWER", "the answer does not say what became of it");
+	if (operation == NULL || operation[0] == '\0')
+		servicenow_answer_rule(outcome, "item", "NO_ANSWER", NULL);
+	else if (!servicenow_ire_operation(operation, outcome))
+		return;
+	else if (!servicenow_query_is_sys_id(sys_id))
+		servicenow_answer_rule(outcome, "item", "NO_ANSWER", NULL);
 	else if (item->external_id != NULL && pg_strcasecmp(item->external_id, sys_id) != 0)
-		servicenow_answer_fail(
-			outcome, OUTCOME_DEAD, "OTHER_RECORD",
+		servicenow_answer_rule(
+			outcome, "item", "OTHER_RECORD",
 			servicenow_answer_text("the platform wrote to %s instead of %s", sys_id, item->external_id));
-	else if (operation_word(operation) == NULL && strcmp(operation, "NO_CHANGE") != 0)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, "UNKNOWN_OPERATION",
-							   servicenow_answer_text("the platform did \"%s\", which was not asked", operation));
 	else
 	{
-		outcome->kind = operation_word(operation) != NULL ? OUTCOME_DONE : OUTCOME_UNCHANGED;
-		outcome->operation = operation_word(operation);
 		outcome->external_id = json_to_server(sys_id);
-		outcome->external_table = servicenow_answer_table(class_name, item->external_table);
+		outcome->external_table = servicenow_answer_table(json_scalar(result, "className"), item->external_table);
+		outcome->excerpt = short_excerpt(result, operation, outcome);
 		read_repetition(item, result, outcome);
 		read_remarks(payload, result, outcome);
 	}
 }
 
 static void
-read_item(const AdapterConnection *conn, const AdapterItem *item, struct json_object *result, AdapterOutcome *outcome)
+read_item(const AdapterItem *item, const ServicenowPayload *payload, struct json_object *result,
+		  AdapterOutcome *outcome)
 {
-	ServicenowPayload payload;
-
 	if (result == NULL)
 	{
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "NO_ANSWER", "the answer does not mention it");
+		servicenow_answer_rule(outcome, "batch", "NO_ANSWER", NULL);
 		return;
 	}
-	servicenow_payload_open(conn, item, &payload);
 	if (!servicenow_ire_errors(result, outcome))
-		read_success(item, &payload, result, outcome);
+		read_success(item, payload, result, outcome);
+	if (outcome->external_id != NULL)
+		return;
+	outcome->operation = NULL;
 	outcome->excerpt = servicenow_answer_excerpt(result);
 }
 
@@ -346,48 +540,57 @@ claim_on_ci(const AdapterItem *item, const AdapterOutcome *outcome)
 	return outcome->operation != NULL && strcmp(outcome->operation, "create") == 0 ? 1 : 0;
 }
 
+static void
+lose_ci(const AdapterItem *keeper, AdapterOutcome *outcome)
+{
+	servicenow_answer_rule(outcome, "item", "MERGED",
+						   servicenow_answer_text("the platform took it for the same CI as %s: %s", keeper->native_key,
+												  outcome->external_id));
+	outcome->operation = outcome->external_id = outcome->not_taken = NULL;
+}
+
 /*
  * Two records must never be one CI (design section 13): where the platform
  * merged them, by de-duplication or by name, only one of them keeps it.
  */
 static void
-part_merged(const AdapterItem *items, int nitems, AdapterOutcome *outcomes)
+part_merged(const ServicenowCargo *cargo, AdapterOutcome *outcomes)
 {
-	for (int i = 1; i < nitems; i++)
-	{
-		for (int j = 0; j < i && outcomes[i].external_id != NULL; j++)
-		{
-			int loser = claim_on_ci(&items[i], &outcomes[i]) > claim_on_ci(&items[j], &outcomes[j]) ? j : i;
+	const AdapterItem *items = cargo->items;
+	ServicenowIndex	  *keepers = servicenow_index_new(cargo->nrecords);
 
-			if (outcomes[j].external_id == NULL || strcmp(outcomes[i].external_id, outcomes[j].external_id) != 0 ||
-				items[i].native_key == NULL || items[j].native_key == NULL ||
-				strcmp(items[i].native_key, items[j].native_key) == 0)
-				continue;
-			servicenow_answer_fail(&outcomes[loser], OUTCOME_DEAD, "MERGED",
-								   servicenow_answer_text("the platform took it for the same CI as %s: %s",
-														  items[loser == i ? j : i].native_key,
-														  outcomes[loser].external_id));
-			outcomes[loser].operation = outcomes[loser].external_id = outcomes[loser].not_taken = NULL;
+	for (int i = 0; i < cargo->nitems; i++)
+	{
+		int keeper;
+
+		if (cargo->places[i].child >= 0 || outcomes[i].external_id == NULL || items[i].native_key == NULL)
+			continue;
+		keeper = servicenow_index_find(keepers, outcomes[i].external_id);
+		if (keeper < 0 || strcmp(items[keeper].native_key, items[i].native_key) == 0)
+			servicenow_index_set(keepers, outcomes[i].external_id, i);
+		else if (claim_on_ci(&items[i], &outcomes[i]) > claim_on_ci(&items[keeper], &outcomes[keeper]))
+		{
+			servicenow_index_set(keepers, outcomes[i].external_id, i);
+			lose_ci(&items[i], &outcomes[keeper]);
 		}
+		else
+			lose_ci(&items[keeper], &outcomes[i]);
 	}
 }
 
-/* Fills the outcomes of all items that were not refused before sending. */
+/* Fills the outcomes of all items that travelled; the cargo is closed. */
 void
-servicenow_ire_read(const AdapterConnection *conn, const AdapterItem *items, int nitems, struct json_object *root,
-					AdapterOutcome *outcomes)
+servicenow_ire_read(const ServicenowCargo *cargo, struct json_object *root, AdapterOutcome *outcomes)
 {
-	struct json_object **by_input;
-	int					*inputs = palloc(sizeof(int) * nitems);
-	int					 ninputs = 0;
+	struct json_object **by_input = servicenow_ire_results(json_path(root, "result.items"), cargo->nslots);
 
-	for (int i = 0; i < nitems; i++)
-		inputs[i] = servicenow_payload_refused(conn, &items[i], &outcomes[i]) ? -1 : ninputs++;
-	by_input = servicenow_ire_results(json_path(root, "result.items"), ninputs);
-	for (int i = 0; i < nitems; i++)
+	for (int i = 0; i < cargo->nitems; i++)
 	{
-		if (inputs[i] >= 0)
-			read_item(conn, &items[i], by_input[inputs[i]], &outcomes[i]);
+		const ServicenowPlace *place = &cargo->places[i];
+
+		if (place->state == CARGO_TRAVELS && place->child < 0)
+			read_item(&cargo->items[i], &place->payload, by_input[cargo->slots[place->slot].position], &outcomes[i]);
 	}
-	part_merged(items, nitems, outcomes);
+	part_merged(cargo, outcomes);
+	servicenow_relation_read(cargo, root, by_input, outcomes);
 }

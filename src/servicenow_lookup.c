@@ -22,6 +22,14 @@
 #define QUERY_BYTES 6000
 #define ENCODED_BYTES 7000
 
+/*
+ * Keys in one request, so that the parsed answer stays a matter of a few MB: of
+ * kinds whose rows are small, and of those that bring more than so many fields.
+ */
+#define PLAIN_KEYS 2500
+#define WIDE_KEYS 1000
+#define WIDE_FIELDS 4
+
 typedef struct LookupKind LookupKind;
 
 /* Where the rows of one look-up go. */
@@ -32,6 +40,8 @@ typedef struct Reading
 	const LookupKind		*kind;
 	int						 number; /* of the look-up */
 	AdapterLookupResult		*result;
+	ServicenowIndex			*first_key; /* by text, the first of the keys that have it; NULL before it is asked for */
+	int						*next_key;	/* the next one with the same text, -1: none */
 	int						 first_row; /* of this look-up */
 	int						 room;		/* allocated rows */
 } Reading;
@@ -350,17 +360,47 @@ is_foreign(const Reading *reading, struct json_object *record)
 	return value != NULL && !servicenow_query_same(value, check_value(reading->conn, kind));
 }
 
-static bool
-has_key(const LookupKind *kind, struct json_object *record, const char *key)
+/* What a key's rows are found by: the parent of a relationship, else the key as the platform compares it. */
+static char *
+key_text(const LookupKind *kind, const char *key)
 {
-	for (int i = 0; i < 2 && kind->keys[i] != NULL; i++)
-	{
-		const char *value = servicenow_answer_value(record, kind->keys[i]);
+	return servicenow_query_folded(kind->keys[0] != NULL ? key : pnstrdup(key, strcspn(key, "/")));
+}
 
-		if (key[0] != '\0' && value != NULL && servicenow_query_same(value, key))
-			return true;
+/* Many rows are compared with many keys, so those are found by their text. */
+static void
+index_keys(Reading *reading)
+{
+	const AdapterLookup *lookup = reading->lookup;
+
+	if (reading->first_key != NULL)
+		return;
+	reading->first_key = servicenow_index_new(lookup->nkeys);
+	reading->next_key = palloc(sizeof(int) * Max(lookup->nkeys, 1));
+	for (int k = lookup->nkeys - 1; k >= 0; k--)
+	{
+		char *text = key_text(reading->kind, lookup->keys[k]);
+
+		reading->next_key[k] = servicenow_index_find(reading->first_key, text);
+		servicenow_index_set(reading->first_key, text, k);
 	}
-	return false;
+}
+
+/* The first of the keys with the text of a column, -1 if it was not asked for. */
+static int
+first_key(Reading *reading, struct json_object *record, const char *column)
+{
+	const char *value = servicenow_answer_value(record, column);
+	char	   *text;
+	int			first;
+
+	index_keys(reading);
+	if (value == NULL || value[0] == '\0')
+		return -1;
+	text = servicenow_query_folded(value);
+	first = servicenow_index_find(reading->first_key, text);
+	pfree(text);
+	return first;
 }
 
 static void
@@ -392,9 +432,11 @@ keyed_rows(Reading *reading, struct json_object *answer)
 	{
 		struct json_object *record = json_item(records, i);
 
-		for (int k = 0; k < reading->lookup->nkeys; k++)
+		for (int c = 0; c < 2 && reading->kind->keys[c] != NULL; c++)
 		{
-			if (has_key(reading->kind, record, reading->lookup->keys[k]))
+			int k = first_key(reading, record, reading->kind->keys[c]);
+
+			for (; k >= 0; k = reading->next_key[k])
 				keyed_row(reading, record, reading->lookup->keys[k]);
 		}
 	}
@@ -710,16 +752,17 @@ relation_rows(Reading *reading, struct json_object *answer)
 {
 	struct json_object *records = json_member(answer, "result");
 
-	for (int k = 0; k < reading->lookup->nkeys; k++)
+	for (int i = 0; i < json_count(records); i++)
 	{
-		char part[3][33];
+		struct json_object *record = json_item(records, i);
+		int					k = first_key(reading, record, "parent");
 
-		if (!split_relation(reading->lookup->keys[k], part))
-			continue;
-		for (int i = 0; i < json_count(records); i++)
+		for (; k >= 0; k = reading->next_key[k])
 		{
-			if (is_relation(json_item(records, i), part))
-				keyed_row(reading, json_item(records, i), reading->lookup->keys[k]);
+			char part[3][33];
+
+			if (split_relation(reading->lookup->keys[k], part) && is_relation(record, part))
+				keyed_row(reading, record, reading->lookup->keys[k]);
 		}
 	}
 }
@@ -927,11 +970,24 @@ lookup_urls(const AdapterConnection *conn, const AdapterLookup *lookup)
 	return kind->urls(conn, lookup, kind);
 }
 
-/* Fills the request with as many look-ups as one Batch should hold, at least one. */
+/*
+ * What a look-up adds to the size of the answer, in keys of the plain kinds:
+ * rows with all that we publish are wide ones.
+ */
+static int
+weight_of(const AdapterLookup *lookup)
+{
+	bool wide = strcmp(lookup->kind, "record") == 0 || lookup->nfields > WIDE_FIELDS;
+
+	return wide ? lookup->nkeys * PLAIN_KEYS / WIDE_KEYS : lookup->nkeys;
+}
+
+/* Fills the request with as many look-ups as one Batch should hold and one answer should bring, at least one. */
 void
 servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
 						AdapterRequest *request)
 {
+	int				weight = 0;
 	ServicenowBatch batch;
 
 	servicenow_batch_begin(&batch);
@@ -940,7 +996,8 @@ servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *look
 		List	 *urls = lookup_urls(conn, &lookups[request->nused]);
 		ListCell *cell;
 
-		if (batch.subs > 0 && batch.subs + list_length(urls) > SERVICENOW_BATCH_SUBS)
+		weight += weight_of(&lookups[request->nused]);
+		if (batch.subs > 0 && (batch.subs + list_length(urls) > SERVICENOW_BATCH_SUBS || weight > PLAIN_KEYS))
 			break;
 		foreach (cell, urls)
 			servicenow_batch_add(&batch, "GET", lfirst(cell), NULL);
@@ -964,6 +1021,15 @@ set_outcome(Reading *reading, OutcomeKind kind, const char *error_class, const c
 		reading->result->nrows = reading->first_row;
 }
 
+/* The same by the table of outcomes; message NULL: in its words. */
+static void
+set_rule(Reading *reading, const char *layer, const char *error_class, const char *message)
+{
+	const AdapterRule *rule = servicenow_rule(layer, error_class);
+
+	set_outcome(reading, servicenow_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
+}
+
 /* A refusal; an empty list may come as 404 (servicenow-api 2.3). */
 static void
 read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
@@ -972,7 +1038,8 @@ read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
 
 	if (status == 404 && envelope != NULL && strstr(envelope, "Records matching query not found") != NULL)
 		return;
-	set_outcome(reading, reading->kind->optional ? OUTCOME_DONE : OUTCOME_DEAD, answer->error_class,
+	set_outcome(reading, reading->kind->optional ? OUTCOME_DONE : servicenow_rule_kind(answer->rule),
+				answer->error_class,
 				servicenow_answer_text("look-up of %s %s: %s", reading->lookup->kind,
 									   table_of(reading->lookup, reading->kind), answer->message));
 }
@@ -982,9 +1049,8 @@ static void
 check_count(Reading *reading, const ServicenowSub *sub, int rows)
 {
 	if (rows >= ROW_LIMIT || sub->total > ROW_LIMIT)
-		set_outcome(
-			reading, OUTCOME_DEAD, "TOO_MANY_ROWS",
-			servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
+		set_rule(reading, "item", "TOO_MANY_ROWS",
+				 servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
 	else if (sub->total > rows)
 		reading->result->messages[reading->number] = servicenow_answer_text(
 			"%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows), (int) sub->total,
@@ -1005,14 +1071,14 @@ read_part(Reading *reading, const ServicenowSub *sub)
 	ServicenowAnswer	answer;
 	struct json_object *rows;
 
-	servicenow_answer_open(&sub->reply, &answer);
+	servicenow_answer_record(&sub->reply, "record", true, &answer);
 	if (answer.verdict != RESPONSE_READABLE)
-		set_outcome(reading, OUTCOME_RETRY, answer.error_class, answer.message);
+		set_outcome(reading, servicenow_rule_kind(answer.rule), answer.error_class, answer.message);
 	else if (answer.error_class != NULL)
 		read_refusal(reading, &answer, sub->reply.status);
 	else if (!is_list_expected(reading) ? !json_is_object(json_member(answer.root, "result"))
 										: !json_is_array(json_member(answer.root, "result")))
-		set_outcome(reading, OUTCOME_RETRY, "BAD_RESPONSE", "the answer has no result of the form that was asked for");
+		set_rule(reading, "platform", "BAD_RESPONSE", "the answer has no result of the form that was asked for");
 	else
 	{
 		rows = json_member(answer.root, "result");
@@ -1036,9 +1102,9 @@ is_served(Reading *reading, const ServicenowSub *subs, int nsubs)
 		if (subs[i].state == SUB_SERVICED)
 			continue;
 		if (subs[i].state == SUB_MISSING)
-			set_outcome(reading, OUTCOME_RETRY, "NO_ANSWER", "the answer does not mention it");
+			set_rule(reading, "batch", "NO_ANSWER", NULL);
 		else if (reading->number == 0)
-			set_outcome(reading, OUTCOME_RETRY, "UNSERVICED", "the platform's time for a batch was not enough");
+			set_rule(reading, "batch", "UNSERVICED", NULL);
 		else
 			set_outcome(reading, OUTCOME_RELEASE, NULL, NULL);
 		return false;
@@ -1052,10 +1118,10 @@ read_one(Reading *reading, const ServicenowSub *subs, int nsubs)
 	set_outcome(reading, OUTCOME_DONE, NULL, NULL);
 	reading->kind = find_kind(reading->lookup->kind);
 	if (reading->kind == NULL)
-		set_outcome(reading, OUTCOME_DEAD, "UNKNOWN_KIND",
-					servicenow_answer_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
+		set_rule(reading, "item", "UNKNOWN_KIND",
+				 servicenow_answer_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
 	else if (!has_table(reading->lookup, reading->kind))
-		set_outcome(reading, OUTCOME_DEAD, "NO_TARGET", "the look-up does not say which class to look in");
+		set_rule(reading, "item", "NO_TARGET", NULL);
 	else if (is_served(reading, subs, nsubs))
 	{
 		for (int i = 0; i < nsubs && read_part(reading, &subs[i]); i++)
@@ -1075,6 +1141,7 @@ read_all(const AdapterConnection *conn, const AdapterLookup *lookups, const int 
 		reading.lookup = &lookups[i];
 		reading.number = i;
 		reading.first_row = result->nrows;
+		reading.first_key = NULL;
 		read_one(&reading, subs + first, parts[i]);
 		first += parts[i];
 	}
@@ -1101,10 +1168,10 @@ servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *looku
 		total += parts[i];
 	}
 	if (total > 0)
-		servicenow_answer_whole(response, "the Batch API", &answer);
+		servicenow_answer_whole(response, "the Batch API", n, &answer);
 	report->error_class = answer.error_class;
 	report->message = answer.message;
 	if (answer.verdict == RESPONSE_READABLE)
-		read_all(conn, lookups, parts, n, servicenow_batch_open(answer.root, total, &serviced), result);
+		read_all(conn, lookups, parts, n, servicenow_batch_open(answer.root, total, &serviced, report), result);
 	return answer.verdict;
 }

@@ -17,6 +17,9 @@
 static const char *const never_sent[] = {"model_id", "model_category", "sys_id", "sys_class_name"};
 static const char *const never_sent_prefixes[] = {"sys_created_", "sys_updated_", "sys_mod_count", "sys_domain"};
 
+/* What a Batch takes of one part of it, in bytes (servicenow-api 6). */
+#define MAX_PAYLOAD 5000000
+
 static bool
 is_never_sent(const char *name)
 {
@@ -111,18 +114,26 @@ has_target(const AdapterConnection *conn, const AdapterItem *item)
 		   strcmp(conn->write_api, "ire") == 0;
 }
 
+/* Is the end known there, or at least by its key, where an item of the same call may make it? */
+static bool
+has_end(const char *external_id, const char *native_key, bool inside)
+{
+	return external_id != NULL || (inside && native_key != NULL);
+}
+
 static void
 check_ends(const AdapterConnection *conn, const AdapterItem *item, ServicenowPayload *payload)
 {
 	bool		relation = servicenow_is_relation(item->entity_type);
+	bool		inside = servicenow_relation_by_ire(conn, item->entity_type);
 	const char *type = strcmp(conn->write_api, "ire") == 0 ? item->rel_type : item->rel_type_id;
 
-	if (strcmp(item->action, "CREATE") != 0)
+	if (strcmp(item->action, "CREATE") != 0 || (!relation && strcmp(item->entity_type, "covers") != 0))
 		return;
 	if (relation && type == NULL)
 		refuse(payload, "NO_TYPE", "the relationship's type is not known there");
-	if ((relation || strcmp(item->entity_type, "covers") == 0) &&
-		(item->parent_external_id == NULL || item->child_external_id == NULL))
+	if (!has_end(item->parent_external_id, item->parent_native_key, inside) ||
+		!has_end(item->child_external_id, item->child_native_key, inside))
 		refuse(payload, "NO_END", "one of its ends is not known there");
 }
 
@@ -145,6 +156,7 @@ servicenow_payload_open(const AdapterConnection *conn, const AdapterItem *item, 
 {
 	JsonDoc	   *doc;
 	const char *reason = NULL;
+	size_t		length;
 
 	memset(payload, 0, sizeof(*payload));
 	check_addresses(conn, item, payload);
@@ -153,7 +165,10 @@ servicenow_payload_open(const AdapterConnection *conn, const AdapterItem *item, 
 		check_chargeback(item, payload, NULL);
 		return;
 	}
-	doc = json_doc_parse(item->payload, strlen(item->payload), &reason);
+	length = strlen(item->payload);
+	if (length > MAX_PAYLOAD)
+		refuse(payload, "PAYLOAD_TOO_LARGE", "its values are larger than 5 MB");
+	doc = json_doc_parse(item->payload, length, &reason);
 	if (doc == NULL || !json_is_object(doc->root))
 	{
 		refuse(payload, "BAD_PAYLOAD", psprintf("the payload cannot be sent: %s", reason ? reason : "it is no object"));
@@ -164,18 +179,14 @@ servicenow_payload_open(const AdapterConnection *conn, const AdapterItem *item, 
 	read_members(payload, doc->root, strcmp(item->action, "CLEAR") == 0);
 }
 
-/* Is the item refused?  Then its outcome is set, if outcome is not NULL. */
+/* Is the item refused?  Then its outcome is set. */
 bool
-servicenow_payload_refused(const AdapterConnection *conn, const AdapterItem *item, AdapterOutcome *outcome)
+servicenow_payload_refused(const ServicenowPayload *payload, AdapterOutcome *outcome)
 {
-	ServicenowPayload payload;
-
-	servicenow_payload_open(conn, item, &payload);
-	if (payload.refusal_class == NULL)
+	if (payload->refusal_class == NULL)
 		return false;
-	if (outcome != NULL)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, payload.refusal_class,
-							   servicenow_answer_text("not sent: %s", payload.refusal));
+	servicenow_answer_rule(outcome, "item", payload->refusal_class,
+						   servicenow_answer_text("not sent: %s", payload->refusal));
 	return true;
 }
 

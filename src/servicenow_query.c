@@ -239,6 +239,30 @@ servicenow_query_same(const char *a, const char *b)
 	return left == left_end && right == right_end;
 }
 
+/*
+ * The text in a form that is the same, byte by byte, for all texts that are one
+ * to the platform; palloc'd.
+ */
+char *
+servicenow_query_folded(const char *text)
+{
+	const unsigned char *at = (const unsigned char *) text;
+	const unsigned char *end = at + length_without_blanks(text);
+	unsigned char		*folded = palloc((end - at) * 2 + 1);
+	unsigned char		*to = folded;
+
+	while (at < end)
+	{
+		pg_wchar c;
+
+		at = next_character(at, end, &c);
+		unicode_to_utf8(c, to);
+		to += pg_utf_mblen(to);
+	}
+	*to = '\0';
+	return (char *) folded;
+}
+
 /* Does the text look like the id of a record: 32 hexadecimal digits? */
 bool
 servicenow_query_is_sys_id(const char *text)

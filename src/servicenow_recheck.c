@@ -70,23 +70,21 @@ is_blank(const char *text)
 }
 
 static void
-read_identity(const AdapterConnection *conn, const AdapterItem *item, RecordIdentity *identity)
+read_identity(const AdapterItem *item, const ServicenowPayload *payload, RecordIdentity *identity)
 {
-	const RecordKey	 *key = find_key(item->entity_type);
-	ServicenowPayload payload;
+	const RecordKey *key = find_key(item->entity_type);
 
 	memset(identity, 0, sizeof(*identity));
-	servicenow_payload_open(conn, item, &payload);
 	for (int i = 0; i < 3 && key->fields[i] != NULL; i++)
 	{
 		identity->fields[i] = key->fields[i];
-		identity->values[i] = key_value(item, &payload, key->fields[i]);
+		identity->values[i] = key_value(item, payload, key->fields[i]);
 	}
 	/* a user without an address is known by the user name */
 	if (is_blank(identity->values[0]) && strcmp(item->entity_type, "contact") == 0)
 	{
 		identity->fields[0] = "user_name";
-		identity->values[0] = key_value(item, &payload, "user_name");
+		identity->values[0] = key_value(item, payload, "user_name");
 	}
 	if (is_blank(identity->values[0]))
 		identity->values[0] = NULL;
@@ -105,14 +103,13 @@ is_key_field(const RecordIdentity *identity, const char *name)
 
 /* URL of the list of records that may be the one; NULL if it carries no key to look for. */
 char *
-servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item)
+servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload)
 {
-	RecordIdentity	  identity;
-	ServicenowPayload payload;
-	StringInfoData	  query;
-	StringInfoData	  fields;
+	RecordIdentity identity;
+	StringInfoData query;
+	StringInfoData fields;
 
-	read_identity(conn, item, &identity);
+	read_identity(item, payload, &identity);
 	if (identity.values[0] == NULL)
 		return NULL;
 	initStringInfo(&query);
@@ -132,11 +129,10 @@ servicenow_recheck_url(const AdapterConnection *conn, const AdapterItem *item)
 	if (query.len == 0)
 		return NULL;
 	appendStringInfoString(&query, "^ORDERBYsys_created_on");
-	servicenow_payload_open(conn, item, &payload);
-	for (int i = 0; i < payload.nfields; i++)
+	for (int i = 0; i < payload->nfields; i++)
 	{
-		if (!is_key_field(&identity, payload.fields[i].name))
-			appendStringInfo(&fields, ",%s", payload.fields[i].name);
+		if (!is_key_field(&identity, payload->fields[i].name))
+			appendStringInfo(&fields, ",%s", payload->fields[i].name);
 	}
 	return servicenow_query_list_url(servicenow_payload_table(conn, item), query.data, fields.data, RECHECK_LIMIT);
 }
@@ -157,12 +153,11 @@ is_the_one(const RecordIdentity *identity, struct json_object *row)
 }
 
 static void
-found(const AdapterConnection *conn, const AdapterItem *item, struct json_object *row, int matches,
-	  AdapterOutcome *outcome)
+found(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload, struct json_object *row,
+	  int matches, AdapterOutcome *outcome)
 {
-	const char		 *class_name = servicenow_answer_value(row, "sys_class_name");
-	const char		 *number = servicenow_answer_value(row, "number");
-	ServicenowPayload payload;
+	const char *class_name = servicenow_answer_value(row, "sys_class_name");
+	const char *number = servicenow_answer_value(row, "number");
 
 	outcome->kind = OUTCOME_DONE;
 	outcome->operation = "create";
@@ -173,8 +168,7 @@ found(const AdapterConnection *conn, const AdapterItem *item, struct json_object
 	outcome->message = matches == 1 ? "found: the first attempt had arrived"
 									: psprintf("found %d times; the oldest is taken for the one we made", matches);
 	outcome->excerpt = servicenow_answer_excerpt(row);
-	servicenow_payload_open(conn, item, &payload);
-	outcome->not_taken = servicenow_answer_not_taken(&payload, row, &outcome->message);
+	outcome->not_taken = servicenow_answer_not_taken(payload, row, &outcome->message);
 }
 
 /*
@@ -185,10 +179,10 @@ static void
 not_found(const AdapterConnection *conn, const AdapterItem *item, int rows, int64 total, AdapterOutcome *outcome)
 {
 	if (rows >= RECHECK_LIMIT)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, "TOO_MANY_ROWS",
+		servicenow_answer_rule(outcome, "item", "TOO_MANY_ROWS",
 							   "too many records are like it to tell whether it is there");
 	else if (total > rows)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, "HIDDEN",
+		servicenow_answer_rule(outcome, "item", "HIDDEN",
 							   servicenow_answer_text("it may be there, but the user may not read all of %s",
 													  servicenow_payload_table(conn, item)));
 	else
@@ -196,14 +190,14 @@ not_found(const AdapterConnection *conn, const AdapterItem *item, int rows, int6
 }
 
 static void
-read_rows(const AdapterConnection *conn, const AdapterItem *item, struct json_object *rows, int64 total,
-		  AdapterOutcome *outcome)
+read_rows(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+		  struct json_object *rows, int64 total, AdapterOutcome *outcome)
 {
 	RecordIdentity		identity;
 	struct json_object *oldest = NULL;
 	int					matches = 0;
 
-	read_identity(conn, item, &identity);
+	read_identity(item, payload, &identity);
 	for (int i = 0; i < json_count(rows); i++)
 	{
 		struct json_object *row = json_item(rows, i);
@@ -215,25 +209,23 @@ read_rows(const AdapterConnection *conn, const AdapterItem *item, struct json_ob
 		matches++;
 	}
 	if (oldest != NULL)
-		found(conn, item, oldest, matches, outcome);
+		found(conn, item, payload, oldest, matches, outcome);
 	else
 		not_found(conn, item, json_count(rows), total, outcome);
 }
 
 /* What a look for the record says: DONE, RECHECKED, or why nothing can be said. */
 void
-servicenow_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowSub *sub,
-						AdapterOutcome *outcome)
+servicenow_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+						const ServicenowSub *sub, AdapterOutcome *outcome)
 {
 	ServicenowAnswer answer;
 
-	servicenow_answer_open(&sub->reply, &answer);
-	if (answer.verdict != RESPONSE_READABLE)
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, answer.error_class, answer.message);
-	else if (answer.error_class != NULL)
-		servicenow_answer_fail(outcome, OUTCOME_DEAD, answer.error_class, answer.message);
+	servicenow_answer_record(&sub->reply, "record", true, &answer);
+	if (answer.error_class != NULL)
+		servicenow_answer_fail(outcome, servicenow_rule_kind(answer.rule), answer.error_class, answer.message);
 	else if (!json_is_array(json_member(answer.root, "result")))
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "BAD_RESPONSE", "the answer has no list of records");
+		servicenow_answer_rule(outcome, "platform", "BAD_RESPONSE", "the answer has no list of records");
 	else
-		read_rows(conn, item, json_member(answer.root, "result"), sub->total, outcome);
+		read_rows(conn, item, payload, json_member(answer.root, "result"), sub->total, outcome);
 }

@@ -56,22 +56,24 @@ add_ends(const AdapterItem *item, ServicenowPayload *payload)
 }
 
 /* What a write sends: the payload, and the ends of what connects two records. */
-static void
-open_fields(const AdapterConnection *conn, const AdapterItem *item, ServicenowPayload *payload)
+static ServicenowPayload
+fields_of(const AdapterItem *item, const ServicenowPayload *payload)
 {
-	servicenow_payload_open(conn, item, payload);
-	if (payload->refusal_class != NULL || strcmp(item->action, "CREATE") != 0)
-		return;
-	if (servicenow_is_relation(item->entity_type) || strcmp(item->entity_type, "covers") == 0)
-		add_ends(item, payload);
+	ServicenowPayload fields = *payload;
+
+	if (strcmp(item->action, "CREATE") == 0 &&
+		(servicenow_is_relation(item->entity_type) || strcmp(item->entity_type, "covers") == 0))
+		add_ends(item, &fields);
+	return fields;
 }
 
 /* Method, URL and body of one write through the Table API; the item is not refused. */
 void
-servicenow_table_call(const AdapterConnection *conn, const AdapterItem *item, ServicenowCall *call)
+servicenow_table_call(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+					  ServicenowCall *call)
 {
 	const char		 *table = servicenow_payload_table(conn, item);
-	ServicenowPayload payload;
+	ServicenowPayload fields;
 	StringInfoData	  body;
 
 	memset(call, 0, sizeof(*call));
@@ -81,13 +83,13 @@ servicenow_table_call(const AdapterConnection *conn, const AdapterItem *item, Se
 		call->url = servicenow_query_table_url(table, item->external_id);
 		return;
 	}
-	open_fields(conn, item, &payload);
+	fields = fields_of(item, payload);
 	initStringInfo(&body);
 	appendStringInfoChar(&body, '{');
-	servicenow_payload_append(&body, &payload);
+	servicenow_payload_append(&body, &fields);
 	appendStringInfoChar(&body, '}');
 	call->method = servicenow_is_creation(item) ? "POST" : "PATCH";
-	call->url = write_url(table, servicenow_is_creation(item) ? NULL : item->external_id, &payload);
+	call->url = write_url(table, servicenow_is_creation(item) ? NULL : item->external_id, &fields);
 	call->body = body.data;
 }
 
@@ -101,18 +103,17 @@ servicenow_instance_takes(const AdapterConnection *conn, const AdapterItem *item
 
 /* The same for the CMDB Instance API, which wants the source in the body (servicenow-api 3). */
 void
-servicenow_instance_call(const AdapterConnection *conn, const AdapterItem *item, ServicenowCall *call)
+servicenow_instance_call(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+						 ServicenowCall *call)
 {
-	ServicenowPayload payload;
-	StringInfoData	  body;
-	StringInfoData	  url;
+	StringInfoData body;
+	StringInfoData url;
 
-	servicenow_payload_open(conn, item, &payload);
 	initStringInfo(&body);
 	appendStringInfoChar(&body, '{');
 	json_append_member(&body, "source", conn->source_name);
 	appendStringInfoString(&body, ",\"attributes\":{");
-	servicenow_payload_append(&body, &payload);
+	servicenow_payload_append(&body, payload);
 	appendStringInfoString(&body, "}}");
 
 	initStringInfo(&url);
@@ -130,36 +131,30 @@ servicenow_instance_call(const AdapterConnection *conn, const AdapterItem *item,
 
 /* ---------------------------------------------------------------- reading */
 
-/* The row cannot be there: a rule or a policy stopped the insert itself (servicenow-api 2.3). */
-static bool
-was_stopped(const char *envelope)
+/*
+ * Which layer of the table of outcomes a refusal falls under.  A creation may
+ * be refused although the row was made, when the user may create but not read
+ * (KB2697679): the item is tried again, which means that it is looked for
+ * first, but not for ever.
+ */
+const char *
+servicenow_table_layer(const AdapterItem *item)
 {
-	return envelope != NULL && (strstr(envelope, "aborted by Business Rule") != NULL ||
-								strstr(envelope, "Data Policy") != NULL || strstr(envelope, "Unique Key") != NULL);
+	if (strcmp(item->action, "DELETE") == 0)
+		return "removal";
+	return servicenow_is_creation(item) && item->attempts <= CREATION_ATTEMPTS ? "creation" : "record";
 }
 
-/*
- * A refusal.  A creation may be refused although the row was made, when the
- * user may create but not read (KB2697679): the item is tried again, which
- * means that it is looked for first.
- */
 static void
-read_refusal(const AdapterItem *item, const ServicenowAnswer *answer, int status, AdapterOutcome *outcome)
+read_refusal(const AdapterItem *item, const ServicenowAnswer *answer, AdapterOutcome *outcome)
 {
-	if (status == 404 && strcmp(item->action, "DELETE") == 0)
-	{
-		outcome->kind = OUTCOME_UNCHANGED;
-		outcome->operation = "delete";
-		outcome->external_id = json_to_server(item->external_id);
-		outcome->message = "it was gone already";
+	servicenow_answer_fail(outcome, servicenow_rule_kind(answer->rule), answer->error_class, answer->message);
+	if (outcome->kind != OUTCOME_UNCHANGED)
 		return;
-	}
-	servicenow_answer_fail(outcome, OUTCOME_DEAD, answer->error_class, answer->message);
-	if (status == 404 && !servicenow_is_creation(item))
-		servicenow_answer_add(&outcome->message, "it was deleted there, or may not be read");
-	if (status == 403 && servicenow_is_creation(item) && item->attempts <= CREATION_ATTEMPTS &&
-		!was_stopped(servicenow_answer_envelope(answer->root)))
-		outcome->kind = OUTCOME_RETRY;
+	outcome->error_class = NULL;
+	outcome->message = answer->rule->reason;
+	outcome->operation = "delete";
+	outcome->external_id = json_to_server(item->external_id);
 }
 
 /* Sets the identity of the record that the answer shows; false if it shows none. */
@@ -172,7 +167,7 @@ read_identity(const char *table, struct json_object *record, AdapterOutcome *out
 
 	if (sys_id == NULL || sys_id[0] == '\0')
 	{
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, "NO_ANSWER", "the answer does not show the record");
+		servicenow_answer_rule(outcome, "item", "NO_ANSWER", "the answer does not show the record");
 		return false;
 	}
 	outcome->external_id = json_to_server(sys_id);
@@ -191,35 +186,30 @@ read_remarks(const ServicenowPayload *payload, struct json_object *record, Adapt
 }
 
 static void
-read_record(const AdapterConnection *conn, const AdapterItem *item, struct json_object *root, AdapterOutcome *outcome)
+read_record(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+			struct json_object *root, AdapterOutcome *outcome)
 {
 	struct json_object *record = json_member(root, "result");
-	ServicenowPayload	payload;
+	ServicenowPayload	fields = fields_of(item, payload);
 
 	if (!read_identity(servicenow_payload_table(conn, item), record, outcome))
 		return;
 	outcome->kind = OUTCOME_DONE;
 	outcome->operation = servicenow_is_creation(item) ? "create" : "update";
-	open_fields(conn, item, &payload);
-	read_remarks(&payload, record, outcome);
+	read_remarks(&fields, record, outcome);
 }
 
 /*
- * What became of one write through the Table API; raw is the answer for the
- * excerpt, or NULL for the whole body.  The item was not refused.
+ * What became of one write through the Table API; answer was read in the layer
+ * of servicenow_table_layer(), raw is for the excerpt if there is no JSON in it.
  */
 void
-servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, const AdapterResponse *reply,
-					  struct json_object *raw, AdapterOutcome *outcome)
+servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
+					  const ServicenowAnswer *answer, struct json_object *raw, AdapterOutcome *outcome)
 {
-	ServicenowAnswer answer;
-
-	servicenow_answer_open(reply, &answer);
-	outcome->excerpt = servicenow_answer_excerpt(answer.root != NULL ? answer.root : raw);
-	if (answer.verdict != RESPONSE_READABLE)
-		servicenow_answer_fail(outcome, OUTCOME_RETRY, answer.error_class, answer.message);
-	else if (answer.error_class != NULL)
-		read_refusal(item, &answer, reply->status, outcome);
+	outcome->excerpt = servicenow_answer_excerpt(answer->root != NULL ? answer->root : raw);
+	if (answer->error_class != NULL)
+		read_refusal(item, answer, outcome);
 	else if (strcmp(item->action, "DELETE") == 0)
 	{
 		outcome->kind = OUTCOME_DONE;
@@ -227,7 +217,7 @@ servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, co
 		outcome->external_id = json_to_server(item->external_id);
 	}
 	else
-		read_record(conn, item, answer.root, outcome);
+		read_record(conn, item, payload, answer->root, outcome);
 }
 
 /* The call goes through the engine, which may have found a CI that was there: that is no creation. */
@@ -246,22 +236,20 @@ instance_operation(const AdapterItem *item, struct json_object *attributes)
  * engine comes in its own envelope, whatever the status (servicenow-api 3).
  */
 void
-servicenow_instance_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowAnswer *answer,
-						 int status, AdapterOutcome *outcome)
+servicenow_instance_read(const AdapterItem *item, const ServicenowPayload *payload, const ServicenowAnswer *answer,
+						 AdapterOutcome *outcome)
 {
 	struct json_object *refused = json_item(json_path(answer->root, "result.items"), 0);
 	struct json_object *attributes = json_path(answer->root, "result.attributes");
-	ServicenowPayload	payload;
 
 	if (refused != NULL && servicenow_ire_errors(refused, outcome))
 		outcome->excerpt = servicenow_answer_excerpt(refused);
 	else if (answer->error_class != NULL)
-		read_refusal(item, answer, status, outcome);
+		read_refusal(item, answer, outcome);
 	else if (read_identity(item->external_table, attributes, outcome))
 	{
 		outcome->kind = OUTCOME_DONE;
 		outcome->operation = instance_operation(item, attributes);
-		servicenow_payload_open(conn, item, &payload);
-		read_remarks(&payload, attributes, outcome);
+		read_remarks(payload, attributes, outcome);
 	}
 }

@@ -10,19 +10,10 @@ COMMENT ON VIEW @extschema@.integration_plan IS 'Items of runs: what each plans 
 CREATE FUNCTION pgsync_itsm.error_hints() RETURNS TABLE (error_class text, cause text, hint text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT v.error_class, v.cause, v.hint FROM (VALUES
-        ('INVALID_INPUT_DATA', 'the data source is not registered, or an id we know is gone there', 'SELECT * FROM itsm_prepare_instance(connection_id);'),
-        ('REQUIRED_ATTRIBUTE_EMPTY', 'a column is mandatory there and empty here', 'Fill it here, or set default_owner: SELECT itsm_set(connection_id, ''default_owner'', ''admin@example.com'');'),
-        ('MULTI_MATCH', 'several records there match', 'Merge them there, then publish again.'),
-        ('MULTIPLE_DUPLICATE_RECORDS', 'several records there match', 'Merge them there, then publish again.'),
-        ('INSERT_AS_PARTIAL', 'the engine parked the record instead of making it', 'See the identification rule of the class there.'),
-        ('INSERT_AS_INCOMPLETE', 'the engine logged the record instead of making it', 'See the identification rule of the class there.'),
-        ('RECLASSIFICATION_NOT_ALLOWED', 'the record there has another class and may not change it', 'Change the sync scope back, or reclassify it there.'),
-        ('LOCK_TIMEOUT', 'another process there writes the same record', 'It is tried again by itself.'),
-        ('CHARGEBACK', 'an internal chargeback contract never leaves', NULL),
-        ('HTTP_401', 'credentials were refused', 'SELECT * FROM itsm_test_connection(connection_id);'),
-        ('HTTP_403', 'the integration user lacks a right', 'Give it the role itil (contracts: contract_manager).'),
-        ('HTTP_429', 'the platform asked for fewer requests', 'It is tried again by itself.')) AS v(error_class, cause, hint);
+    SELECT DISTINCT ON (o.match) o.match, o.reason, o.hint
+      FROM pgsync_itsm.adapter_outcomes('servicenow') WITH ORDINALITY AS o(layer, match, outcome, reason, hint, n)
+     WHERE o.match !~ '[*x]' AND o.outcome NOT IN ('done', 'unchanged')
+     ORDER BY o.match, o.hint IS NULL, o.layer <> 'record', o.n;
 END;
 COMMENT ON FUNCTION pgsync_itsm.error_hints() IS 'Cause and remedy by error class';
 

@@ -50,7 +50,7 @@ begin_work()
 	trap 'exit 143' TERM HUP
 	chmod 755 "$WORK"
 	mkdir "$WORK/src"
-	mkdir -p "$TOP/expected" && cp -r "$TOP/test" "$TOP/sql" "$TOP/expected" "$WORK/src/"
+	mkdir -p "$TOP/expected" && cp -r "$TOP/test" "$TOP/sql" "$TOP/expected" "$TOP/doc" "$WORK/src/"
 	find "$WORK/src" -name __pycache__ -prune -exec rm -rf {} +
 	[ "$(id -u)" != 0 ] || chown -R "$SERVER_USER" "$WORK"
 	cd "$WORK" || exit 1
