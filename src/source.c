@@ -95,7 +95,7 @@ static int		 nkept_tasks = 0;
 /* Sources being read: user SQL may call read_source() again, and then nothing is kept or forgotten. */
 static int reading = 0;
 
-/* Settings that the text of values depends on, and with it the hash of a payload. */
+/* Settings that the text of values depends on, and with it the hash of a payload; and what planning sets for itself. */
 static const char *const fixed_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"row_security", "on"},
@@ -106,6 +106,7 @@ static const char *const fixed_settings[][2] = {
 	{"extra_float_digits", "1"},
 	{"bytea_output", "hex"},
 	{"jit", "off"},
+	{"plan_cache_mode", "auto"},
 };
 
 /*

@@ -649,6 +649,8 @@ BEGIN
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;
+    -- Planning the statements for one record would take several times as long as running them.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
         EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
