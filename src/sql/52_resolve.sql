@@ -19,7 +19,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_companies(@extschema@.integration_runs, text[]) IS 'Reads the companies if a partial plan names one that is not there';
 
 -- The service that the customer chose for all offerings; one that is not there, or there twice, is left out.
-CREATE FUNCTION pgsync_itsm.plan_offering_parent(run @extschema@.integration_runs, only_type text, version text) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_offering_parent(run @extschema@.integration_runs, only_type text, mapping text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -33,7 +33,7 @@ BEGIN
      WHERE r.connection_id = run.connection_id AND r.kind = 'name' AND r.target = 'cmdb_ci_service_technical'
        AND r.key = lower(chosen) AND r.matches = 1;
     UPDATE pgsync_itsm.plan_records AS p
-       SET payload = x.payload, payload_hash = pgsync_itsm.content_hash(x.payload::text || '|' || p.class || '|' || version),
+       SET payload = x.payload, payload_hash = pgsync_itsm.content_hash(x.payload::text || '|' || p.class || '|' || mapping),
            warnings = CASE WHEN parent IS NULL THEN coalesce(p.warnings, '[]') || to_jsonb(format('parent: no technical service there is called %s', chosen))
                            ELSE p.warnings END
       FROM pgsync_itsm.plan_records AS q
@@ -165,7 +165,7 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.field_warning(text, text, text, text, text) IS 'What is to be said of a value whose column is not there or too short';
 
-CREATE FUNCTION pgsync_itsm.plan_payloads(run @extschema@.integration_runs, only_type text, version text) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_payloads(run @extschema@.integration_runs, only_type text, version text, mapping text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -173,7 +173,6 @@ DECLARE
     rules jsonb := pgsync_itsm.plan_field_rules(fields);
     answers jsonb := pgsync_itsm.plan_answers(run, only_type, fields);
     unresolved jsonb := (SELECT jsonb_object_agg(f.class || '/' || f.field, f.on_unresolved) FROM unnest(fields) AS f WHERE f.on_unresolved <> 'warn');
-    mapping text := pgsync_itsm.mapping_version(run.connection_id, only_type);
 BEGIN
     -- Field by field within its record: no join, no sort, whatever the number of records.
     UPDATE pgsync_itsm.plan_records AS p
@@ -206,7 +205,7 @@ BEGIN
      WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_payloads(@extschema@.integration_runs, text, text) IS
+COMMENT ON FUNCTION pgsync_itsm.plan_payloads(@extschema@.integration_runs, text, text, text) IS
 'Payloads of one entity type with references and choices resolved, hashed; what is left out and what makes a record unsendable';
 
 CREATE FUNCTION pgsync_itsm.plan_resolve(run @extschema@.integration_runs, only_type text) RETURNS void
@@ -214,16 +213,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     version text;
+    mapping text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL) THEN
         RETURN;
     END IF;
+    mapping := pgsync_itsm.mapping_version(run.connection_id, only_type);
     -- A partial plan does not look at everything: the next one in full resolves what it sent once more.
     IF NOT run.partial THEN
         version := (SELECT v.version FROM pgsync_itsm.plan_versions(run) AS v WHERE v.entity_type = only_type);
     END IF;
-    PERFORM pgsync_itsm.plan_payloads(run, only_type, version);
-    PERFORM pgsync_itsm.plan_offering_parent(run, only_type, pgsync_itsm.mapping_version(run.connection_id, only_type));
+    PERFORM pgsync_itsm.plan_payloads(run, only_type, version, mapping);
+    PERFORM pgsync_itsm.plan_offering_parent(run, only_type, mapping);
     -- Mandatory columns matter when a record is made: an update does not have to repeat them.
     UPDATE pgsync_itsm.plan_records AS p
        SET verdict = 'ERROR', reason = format('mandatory there and empty here: %s', c.name)
@@ -341,10 +342,14 @@ COMMENT ON FUNCTION pgsync_itsm.plan_collisions(@extschema@.integration_runs) IS
 -- Questions, second round -------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.wanted_fields(connection_id uuid, entity_type text) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN ARRAY(SELECT DISTINCT f.target_field FROM pgsync_itsm.mapped_fields(wanted_fields.connection_id, wanted_fields.entity_type) AS f
-              WHERE f.target_field NOT LIKE '\_%'
-             UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count']) AS x);
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT DISTINCT f.target_field FROM pgsync_itsm.mapped_fields(wanted_fields.connection_id, wanted_fields.entity_type) AS f
+                  WHERE f.target_field NOT LIKE '\_%'
+                 UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count']) AS x);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.wanted_fields(uuid, text) IS 'Columns to read back of a record there';
 
 CREATE FUNCTION pgsync_itsm.new_values(run @extschema@.integration_runs, entity_type text, class text, field text) RETURNS text[]
