@@ -89,13 +89,16 @@ typedef struct KeptTask
 /* More than these belong to nobody any more. */
 #define MAX_KEPT_TASKS 200
 
+/* For more keys a plan made for them is worth its time. */
+#define MAX_KEPT_KEYS 100
+
 static KeptTask *kept_tasks = NULL;
 static int		 nkept_tasks = 0;
 
 /* Sources being read: user SQL may call read_source() again, and then nothing is kept or forgotten. */
 static int reading = 0;
 
-/* Settings that the text of values depends on, and with it the hash of a payload. */
+/* Settings that the text of values depends on, and with it the hash of a payload; and what planning sets for itself. */
 static const char *const fixed_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"row_security", "on"},
@@ -106,6 +109,7 @@ static const char *const fixed_settings[][2] = {
 	{"extra_float_digits", "1"},
 	{"bytea_output", "hex"},
 	{"jit", "off"},
+	{"plan_cache_mode", "auto"},
 };
 
 /*
@@ -453,16 +457,17 @@ check_one_select(const char *query)
 /*
  * Prepares the task's query with its parameters: the namespace, the keys, and
  * those of the keys that are uuids, as such, so that the query's own plan can
- * be made for these values.  To be freed with SPI_finish.
+ * be made for these values; one that is kept is made for any few.  To be freed
+ * with SPI_finish.
  */
 static SPIPlanPtr
-prepare(const SourceTask *task)
+prepare(const SourceTask *task, bool keep)
 {
 	Oid		   types[] = {UUIDOID, TEXTARRAYOID, UUIDARRAYOID};
 	SPIPlanPtr plan;
 
 	check_one_select(task->query);
-	plan = SPI_prepare(task->query, lengthof(types), types);
+	plan = SPI_prepare_cursor(task->query, lengthof(types), types, keep ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	return plan;
@@ -512,7 +517,7 @@ uuid_keys(Datum keys)
 static void
 run_into(SourceTask *task, Datum keys, bool no_keys, bool keep, ReturnSetInfo *result)
 {
-	SPIPlanPtr		  plan = task->plan ? task->plan : prepare(task);
+	SPIPlanPtr		  plan = task->plan ? task->plan : prepare(task, keep);
 	ParamListInfo	  params = makeParamList(3);
 	SPIExecuteOptions options = {0};
 	DestReceiver	 *receiver = CreateDestReceiver(DestTuplestore);
@@ -533,18 +538,18 @@ run_into(SourceTask *task, Datum keys, bool no_keys, bool keep, ReturnSetInfo *r
 	receiver->rDestroy(receiver);
 }
 
-/* The key * among others stands for all of them. */
-static bool
-names_everything(Datum keys)
+/* The key * among others stands for all of them: -1; else how many there are. */
+static int
+count_keys(Datum keys)
 {
 	int	   count;
 	char **elements = text_array(keys, &count);
-	bool   found = false;
 	int	   i;
 
-	for (i = 0; i < count && !found; i++)
-		found = elements[i] && strcmp(elements[i], "*") == 0;
-	return found;
+	for (i = 0; i < count; i++)
+		if (elements[i] && strcmp(elements[i], "*") == 0)
+			return -1;
+	return count;
 }
 
 static void
@@ -602,7 +607,7 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, Return
 		if (run)
 			run_into(task, keys, no_keys, keep, result);
 		else
-			report_columns(prepare(task), result);
+			report_columns(prepare(task, false), result);
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();
@@ -627,7 +632,7 @@ source_read(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	SourceTask	   own;
 	SourceTask	  *task;
-	bool		   keep;
+	bool		   keep = false;
 	bool		   no_keys = PG_ARGISNULL(2);
 	Datum		   keys = no_keys ? (Datum) 0 : PG_GETARG_DATUM(2);
 	const char	  *match_by = PG_ARGISNULL(3) ? "key" : text_to_cstring(PG_GETARG_TEXT_PP(3));
@@ -638,9 +643,13 @@ source_read(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
 	if (strcmp(match_by, "key") != 0 && strcmp(match_by, "parent") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("match_by must be key or parent")));
-	if (!no_keys && names_everything(keys))
-		no_keys = true;
-	keep = !no_keys && reading == 0;
+	if (!no_keys)
+	{
+		int count = count_keys(keys);
+
+		no_keys = count < 0;
+		keep = count >= 0 && count <= MAX_KEPT_KEYS && reading == 0;
+	}
 	task = read_task(&own, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys, keep);
 	if (task->query != NULL)
 		as_owner(task, true, keys, no_keys, keep, result);

@@ -167,7 +167,7 @@ COMMENT ON FUNCTION pgsync_itsm.source_columns() IS
 'Canonical columns of every entity type: what a source may offer. A column that a source lacks is NULL in mapping expressions; control columns reach the planner as attrs';
 
 CREATE FUNCTION pgsync_itsm.is_relationship(entity_type text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN entity_type IN ('consumes', 'depends_on', 'runs_on', 'sends_data_to', 'covers');
 COMMENT ON FUNCTION pgsync_itsm.is_relationship(text) IS 'Is this entity type a relationship between two records';
 

@@ -38,14 +38,17 @@ COMMENT ON FUNCTION pgsync_itsm.plan_types() IS 'Entity types in the order in wh
 
 -- Step 2 is step 1b's sibling: the same entity type, private services instead of shared ones.
 CREATE FUNCTION pgsync_itsm.step_of(entity_type text, class text, OUT ord integer, OUT step text, OUT title text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    private boolean := entity_type = 'it_service' AND class IS DISTINCT FROM 'service_offering';
+BEGIN
     SELECT CASE WHEN private THEN 50 ELSE t.ord END, CASE WHEN private THEN '2' ELSE t.step END,
            CASE WHEN private THEN 'Private IT services' ELSE t.title END
-      FROM pgsync_itsm.plan_types() AS t,
-           LATERAL (SELECT t.entity_type = 'it_service' AND step_of.class IS DISTINCT FROM 'service_offering') AS p(private)
-     WHERE t.entity_type = step_of.entity_type;
-END;
+      INTO ord, step, title
+      FROM pgsync_itsm.plan_types() AS t WHERE t.entity_type = step_of.entity_type;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.step_of(text, text) IS 'Step of an item by entity type and class';
 
 CREATE FUNCTION pgsync_itsm.mapped_fields(connection_id uuid, entity_type text)
@@ -61,13 +64,17 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.mapped_fields(uuid, text) IS 'Effective target fields of an entity type: the connection''s own rows before the defaults';
 
 CREATE FUNCTION pgsync_itsm.mapping_version(connection_id uuid, entity_type text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT pgsync_itsm.content_hash(coalesce(string_agg(
-            concat_ws('|', m.connection_id, m.target_class, m.target_field, m.expression, m.kind, m.value_map, m.enabled, m.condition),
-            E'\n' ORDER BY m.connection_id NULLS FIRST, m.target_class, m.target_field), ''))
-          FROM @extschema@.integration_field_mappings AS m
-          JOIN @extschema@.integration_connections AS c ON c.id = mapping_version.connection_id AND c.platform = m.platform
-         WHERE m.entity_type = mapping_version.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id));
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT pgsync_itsm.content_hash(coalesce(string_agg(
+                concat_ws('|', m.connection_id, m.target_class, m.target_field, m.expression, m.kind, m.value_map, m.enabled, m.condition),
+                E'\n' ORDER BY m.connection_id NULLS FIRST, m.target_class, m.target_field), ''))
+              FROM @extschema@.integration_field_mappings AS m
+              JOIN @extschema@.integration_connections AS c ON c.id = mapping_version.connection_id AND c.platform = m.platform
+             WHERE m.entity_type = mapping_version.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id));
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.mapping_version(uuid, text) IS 'Hash of the mapping rows that concern an entity type: part of every payload hash';
 
 -- Reading -----------------------------------------------------------------------------------------
@@ -270,13 +277,15 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_read(@extschema@.integration_runs, text) IS 'Reads what a run wants of one entity type';
 
 CREATE FUNCTION pgsync_itsm.want_keys(run_id bigint, entity_type text, match_by text, keys text[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO pgsync_itsm.run_keys (run_id, entity_type, match_by, key)
     SELECT want_keys.run_id, want_keys.entity_type, want_keys.match_by, k.key
       FROM unnest(want_keys.keys) AS k(key) WHERE k.key IS NOT NULL
     ON CONFLICT DO NOTHING;
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.want_keys(bigint, text, text, text[]) IS 'Adds keys to what a partial run is about';
 
 CREATE FUNCTION pgsync_itsm.plan_pilot(run @extschema@.integration_runs) RETURNS void

@@ -19,7 +19,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_companies(@extschema@.integration_runs, text[]) IS 'Reads the companies if a partial plan names one that is not there';
 
 -- The service that the customer chose for all offerings; one that is not there, or there twice, is left out.
-CREATE FUNCTION pgsync_itsm.plan_offering_parent(run @extschema@.integration_runs, only_type text, version text) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_offering_parent(run @extschema@.integration_runs, only_type text, mapping text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -33,7 +33,7 @@ BEGIN
      WHERE r.connection_id = run.connection_id AND r.kind = 'name' AND r.target = 'cmdb_ci_service_technical'
        AND r.key = lower(chosen) AND r.matches = 1;
     UPDATE pgsync_itsm.plan_records AS p
-       SET payload = x.payload, payload_hash = pgsync_itsm.content_hash(x.payload::text || '|' || p.class || '|' || version),
+       SET payload = x.payload, payload_hash = pgsync_itsm.content_hash(x.payload::text || '|' || p.class || '|' || mapping),
            warnings = CASE WHEN parent IS NULL THEN coalesce(p.warnings, '[]') || to_jsonb(format('parent: no technical service there is called %s', chosen))
                            ELSE p.warnings END
       FROM pgsync_itsm.plan_records AS q
@@ -86,12 +86,18 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.choice_value(uuid, text, text, text) IS 'Value of a choice list there by its label';
 
--- What is to be looked up is looked up once for each different value; there are few of them, however many records.
-CREATE TYPE pgsync_itsm.plan_answer AS (class text, field text, value text, result text, matches integer);
-COMMENT ON TYPE pgsync_itsm.plan_answer IS 'What a reference or a choice resolves to: result NULL, it does not';
+CREATE FUNCTION pgsync_itsm.answer_warning(f pgsync_itsm.plan_field, value text, result text, matches integer) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN value = '' OR f.on_unresolved = 'ignore' THEN NULL
+    WHEN f.kind = 'user' AND matches > 1 THEN format('%s: %s users there have %s', f.field, matches, value)
+    WHEN f.kind = 'choice' AND result IS NULL THEN format('%s: %s is not among the choices there', f.field, replace(value, '|', ' or '))
+    WHEN f.kind <> 'choice' AND (result IS NULL OR f.kind = 'user' AND coalesce(matches, 0) <> 1)
+         THEN format('%s: no %s there is called %s', f.field, replace(f.kind, '_', ' '), value) END;
+COMMENT ON FUNCTION pgsync_itsm.answer_warning(pgsync_itsm.plan_field, text, text, integer) IS 'What is to be said of a reference or choice that does not resolve; NULL: nothing';
 
-CREATE FUNCTION pgsync_itsm.plan_answers(run @extschema@.integration_runs, only_type text, fields pgsync_itsm.plan_field[])
-RETURNS SETOF pgsync_itsm.plan_answer
+-- What is to be looked up is looked up once for each different value; there are few of them, however many records.
+CREATE FUNCTION pgsync_itsm.plan_answers(run @extschema@.integration_runs, only_type text, fields pgsync_itsm.plan_field[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -100,92 +106,106 @@ DECLARE
                        WHERE r.connection_id = run.connection_id AND r.kind = 'user' AND r.target = ''
                          AND r.key = lower(pgsync_itsm.setting(run.connection_id, 'default_owner')) AND r.matches = 1);
 BEGIN
-    RETURN QUERY
-        SELECT d.class, d.field, d.value,
-               CASE WHEN d.kind = 'choice' THEN pgsync_itsm.choice_value(run.connection_id, d.class, d.field, d.value)
-                    WHEN d.kind = 'company' THEN coalesce(r.external_id,
-                         (SELECT '@company/' || p.entity_id FROM pgsync_itsm.plan_records AS p
-                           WHERE p.run_id = run.id AND p.entity_type = 'company' AND lower(p.name) = lower(d.value)
-                             AND coalesce(p.verdict, 'CREATE') IN ('CREATE', 'UNCHANGED') AND create_companies
-                           ORDER BY p.entity_id LIMIT 1))
-                    WHEN d.kind = 'user' AND coalesce(r.matches, 0) <> 1 THEN CASE WHEN d.field = 'it_application_owner' THEN fallback END
-                    WHEN d.kind IN ('group', 'contract_model') AND coalesce(r.matches, 0) <> 1 THEN NULL
-                    ELSE r.external_id END,
-               r.matches
-          FROM (SELECT DISTINCT v.class, v.field, f.kind, v.value
-                  FROM (SELECT coalesce(p.class, '') AS class, e.field, coalesce(e.value, '') AS value
-                          FROM pgsync_itsm.plan_records AS p CROSS JOIN LATERAL json_each_text(p.payload) AS e(field, value)
-                         WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL
-                        OFFSET 0) AS v
-                  JOIN unnest(fields) AS f ON f.class = v.class AND f.field = v.field
-                 WHERE f.kind NOT IN ('text', 'date', 'reference')) AS d
-          LEFT JOIN @extschema@.integration_references AS r
-            ON r.connection_id = run.connection_id AND r.kind = CASE WHEN d.kind LIKE 'life_cycle%' THEN 'life_cycle' ELSE d.kind END
-           AND r.target = CASE WHEN d.kind LIKE 'life_cycle%' THEN d.kind ELSE '' END AND r.key = lower(d.value);
+    RETURN (
+        SELECT jsonb_object_agg(w.class || '/' || w.field || '/' || w.value,
+                                jsonb_build_array(w.result, pgsync_itsm.answer_warning(w.f, w.value, w.result, w.matches)))
+          FROM (SELECT d.class, d.field, d.value, d.f, r.matches,
+                       CASE WHEN d.kind = 'choice' THEN pgsync_itsm.choice_value(run.connection_id, d.class, d.field, d.value)
+                            WHEN d.kind = 'company' THEN coalesce(r.external_id,
+                                 (SELECT '@company/' || p.entity_id FROM pgsync_itsm.plan_records AS p
+                                   WHERE p.run_id = run.id AND p.entity_type = 'company' AND lower(p.name) = lower(d.value)
+                                     AND coalesce(p.verdict, 'CREATE') IN ('CREATE', 'UPDATE', 'UNCHANGED') AND create_companies
+                                   ORDER BY p.entity_id LIMIT 1))
+                            WHEN d.kind = 'user' AND coalesce(r.matches, 0) <> 1 THEN CASE WHEN d.field = 'it_application_owner' THEN fallback END
+                            WHEN d.kind IN ('group', 'contract_model') AND coalesce(r.matches, 0) <> 1 THEN NULL
+                            ELSE r.external_id END AS result
+                  FROM (SELECT DISTINCT v.class, v.field, f.kind, v.value, f
+                          FROM (SELECT coalesce(p.class, '') AS class, e.field, coalesce(e.value, '') AS value
+                                  FROM pgsync_itsm.plan_records AS p CROSS JOIN LATERAL json_each_text(p.payload) AS e(field, value)
+                                 WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL
+                                OFFSET 0) AS v
+                          JOIN unnest(fields) AS f ON f.class = v.class AND f.field = v.field
+                         WHERE f.kind NOT IN ('text', 'date', 'reference')) AS d
+                  LEFT JOIN @extschema@.integration_references AS r
+                    ON r.connection_id = run.connection_id AND r.kind = CASE WHEN d.kind LIKE 'life_cycle%' THEN 'life_cycle' ELSE d.kind END
+                   AND r.target = CASE WHEN d.kind LIKE 'life_cycle%' THEN d.kind ELSE '' END AND r.key = lower(d.value)
+                OFFSET 0) AS w);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_answers(@extschema@.integration_runs, text, pgsync_itsm.plan_field[]) IS
-'What the references and choices in the payloads of one entity type resolve to';
+'What the references and choices in the payloads of one entity type resolve to: class/field/value to result and warning';
 
-CREATE FUNCTION pgsync_itsm.field_warning(f pgsync_itsm.plan_field, value text, result text, matches integer) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE
-    WHEN f.field LIKE '\_%' OR value = '' OR f.on_unresolved = 'ignore' THEN NULL
-    WHEN f.known AND NOT f.there THEN format('column %s does not exist in %s there', f.field, f.class)
-    WHEN f.kind = 'user' AND matches > 1 THEN format('%s: %s users there have %s', f.field, matches, value)
-    WHEN f.kind IN ('user', 'group', 'company', 'contract_model', 'life_cycle_stage', 'life_cycle_stage_status')
-         AND (result IS NULL OR f.kind = 'user' AND coalesce(matches, 0) <> 1)
-         THEN format('%s: no %s there is called %s', f.field, replace(f.kind, '_', ' '), value)
-    WHEN f.kind = 'choice' AND result IS NULL THEN format('%s: %s is not among the choices there', f.field, replace(value, '|', ' or '))
-    WHEN length(value) > f.max_length THEN format('%s: cut to %s characters', f.field, f.max_length) END;
-COMMENT ON FUNCTION pgsync_itsm.field_warning(pgsync_itsm.plan_field, text, text, integer) IS 'What is to be said of a value that cannot be sent as it is; NULL: nothing';
+CREATE FUNCTION pgsync_itsm.plan_field_rules(fields pgsync_itsm.plan_field[]) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT jsonb_object_agg(f.class || '/' || f.field,
+                   CASE WHEN f.field LIKE '\_%' THEN 'plain'
+                        WHEN f.known AND NOT f.there THEN 'absent'
+                        WHEN f.kind NOT IN ('text', 'date', 'reference') THEN 'answer'
+                        WHEN f.max_length IS NULL THEN 'plain'
+                        ELSE f.max_length::text END)
+              FROM unnest(fields) AS f);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_field_rules(pgsync_itsm.plan_field[]) IS
+'How each class/field is resolved: plain, absent (there is no such column there), answer (look-up or choice), or the length of a text at the most';
 
-CREATE FUNCTION pgsync_itsm.field_fatal(f pgsync_itsm.plan_field, value text, result text) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE
-    WHEN f.field IN ('name', 'vendor_contract') AND length(value) > f.max_length
-         THEN format('%s has %s characters, the column there holds %s', f.field, length(value), f.max_length)
-    WHEN f.on_unresolved = 'error' AND value <> '' AND result IS NULL THEN format('%s: %s cannot be resolved there', f.field, value) END;
-COMMENT ON FUNCTION pgsync_itsm.field_fatal(pgsync_itsm.plan_field, text, text) IS 'Why a record with this value cannot be sent; NULL: it can';
+-- Of what is not so by look-up: a column that is not there, a text that is too long.
+CREATE FUNCTION pgsync_itsm.field_warning(rule text, unresolved text, class text, field text, value text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value = '' OR unresolved = 'ignore' THEN
+        RETURN NULL;
+    END IF;
+    RETURN CASE rule WHEN 'absent' THEN format('column %s does not exist in %s there', field, class)
+                     ELSE format('%s: cut to %s characters', field, rule) END;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.field_warning(text, text, text, text, text) IS 'What is to be said of a value whose column is not there or too short';
 
-CREATE FUNCTION pgsync_itsm.plan_payloads(run @extschema@.integration_runs, only_type text, version text) RETURNS void
+CREATE FUNCTION pgsync_itsm.plan_payloads(run @extschema@.integration_runs, only_type text, version text, mapping text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     fields pgsync_itsm.plan_field[] := pgsync_itsm.plan_fields(run, only_type);
-    mapping text := pgsync_itsm.mapping_version(run.connection_id, only_type);
+    rules jsonb := pgsync_itsm.plan_field_rules(fields);
+    answers jsonb := pgsync_itsm.plan_answers(run, only_type, fields);
+    unresolved jsonb := (SELECT jsonb_object_agg(f.class || '/' || f.field, f.on_unresolved) FROM unnest(fields) AS f WHERE f.on_unresolved <> 'warn');
 BEGIN
+    -- Field by field within its record: no join, no sort, whatever the number of records.
     UPDATE pgsync_itsm.plan_records AS p
-       SET payload = r.payload, warnings = r.warnings, verdict = CASE WHEN r.fatal IS NULL THEN 'CREATE' ELSE 'ERROR' END, reason = r.fatal,
-           payload_hash = pgsync_itsm.content_hash(r.payload::text || '|' || coalesce(p.class, '') || '|' || mapping),
-           -- A company that is yet to be made has no id to be agreed on.
-           source_version = CASE WHEN r.payload::text NOT LIKE '%"@company/%' THEN version END
-      FROM (SELECT w.entity_id, json_object_agg(w.field, w.result) FILTER (WHERE w.result <> '') AS payload,
-                   jsonb_agg(w.warning) FILTER (WHERE w.warning IS NOT NULL) AS warnings,
-                   string_agg(w.fatal, '; ') FILTER (WHERE w.fatal IS NOT NULL) AS fatal
-              FROM (SELECT j.entity_id, j.field, j.result, pgsync_itsm.field_warning(j.f, j.value, j.result, j.matches) AS warning,
-                           pgsync_itsm.field_fatal(j.f, j.value, j.result) AS fatal
-                      FROM (SELECT v.entity_id, v.ord, v.field, v.value, f, a.matches,
-                                   CASE WHEN v.field LIKE '\_%' THEN v.value
-                                        WHEN f.known AND NOT f.there THEN NULL
-                                        WHEN f.kind NOT IN ('text', 'date', 'reference') THEN a.result
-                                        WHEN length(v.value) > f.max_length THEN left(v.value, f.max_length)
-                                        ELSE v.value END AS result
-                              FROM (SELECT q.entity_id, coalesce(q.class, '') AS class, e.field, coalesce(e.value, '') AS value, e.ord
-                                      FROM pgsync_itsm.plan_records AS q
-                                     CROSS JOIN LATERAL json_each_text(q.payload) WITH ORDINALITY AS e(field, value, ord)
-                                     WHERE q.run_id = run.id AND q.entity_type = only_type AND q.verdict IS NULL
-                                    OFFSET 0) AS v
-                              LEFT JOIN unnest(fields) AS f ON f.class = v.class AND f.field = v.field
-                              LEFT JOIN pgsync_itsm.plan_answers(run, only_type, fields) AS a
-                                ON a.class = v.class AND a.field = v.field AND a.value = v.value
-                            OFFSET 0) AS j
-                     ORDER BY j.entity_id, j.ord) AS w
-             GROUP BY w.entity_id) AS r
-     WHERE p.run_id = run.id AND p.entity_type = only_type AND p.entity_id = r.entity_id;
+       SET (payload, payload_hash, source_version, warnings, verdict, reason) = (
+           SELECT r.payload, pgsync_itsm.content_hash(r.payload::text || '|' || coalesce(p.class, '') || '|' || mapping),
+                  -- A company that is yet to be made has no id to be agreed on.
+                  CASE WHEN r.payload::text NOT LIKE '%"@company/%' THEN version END,
+                  r.warnings, CASE WHEN r.fatal IS NULL THEN 'CREATE' ELSE 'ERROR' END, r.fatal
+             FROM (SELECT json_object_agg(w.field, w.result) FILTER (WHERE w.result <> '') AS payload,
+                          jsonb_agg(w.warning) FILTER (WHERE w.warning IS NOT NULL) AS warnings,
+                          string_agg(CASE WHEN w.cut THEN format('%s has %s characters, the column there holds %s', w.field, length(w.value), w.rule)
+                                          ELSE format('%s: %s cannot be resolved there', w.field, w.value) END, '; ')
+                              FILTER (WHERE w.cut AND w.field IN ('name', 'vendor_contract')
+                                         OR w.result IS NULL AND w.value <> '' AND unresolved ->> w.path = 'error') AS fatal
+                     FROM (SELECT j.field, j.value, j.rule, j.path, j.cut,
+                                  CASE WHEN j.rule = 'answer' THEN j.answer ->> 0 WHEN j.rule = 'absent' THEN NULL
+                                       WHEN j.cut THEN left(j.value, j.rule::integer) ELSE j.value END AS result,
+                                  CASE WHEN j.rule = 'answer' THEN j.answer ->> 1
+                                       WHEN j.rule = 'absent' OR j.cut
+                                       THEN pgsync_itsm.field_warning(j.rule, unresolved ->> j.path, p.class, j.field, j.value) END AS warning
+                             FROM (SELECT e.field, e.value, e.rule, e.path,
+                                          CASE WHEN e.rule = 'answer' THEN answers -> (e.path || '/' || e.value) END AS answer,
+                                          e.rule NOT IN ('plain', 'absent', 'answer') AND length(e.value) > e.rule::integer AS cut
+                                     FROM (SELECT x.field, coalesce(x.value, '') AS value, coalesce(p.class, '') || '/' || x.field AS path,
+                                                  coalesce(rules ->> (coalesce(p.class, '') || '/' || x.field), 'plain') AS rule
+                                             FROM json_each_text(p.payload) AS x(field, value)
+                                           OFFSET 0) AS e
+                                   OFFSET 0) AS j
+                           OFFSET 0) AS w) AS r)
+     WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_payloads(@extschema@.integration_runs, text, text) IS
+COMMENT ON FUNCTION pgsync_itsm.plan_payloads(@extschema@.integration_runs, text, text, text) IS
 'Payloads of one entity type with references and choices resolved, hashed; what is left out and what makes a record unsendable';
 
 CREATE FUNCTION pgsync_itsm.plan_resolve(run @extschema@.integration_runs, only_type text) RETURNS void
@@ -193,18 +213,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     version text;
+    mapping text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL) THEN
         RETURN;
     END IF;
+    mapping := pgsync_itsm.mapping_version(run.connection_id, only_type);
     -- A partial plan does not look at everything: the next one in full resolves what it sent once more.
     IF NOT run.partial THEN
         version := (SELECT v.version FROM pgsync_itsm.plan_versions(run) AS v WHERE v.entity_type = only_type);
     END IF;
-    PERFORM pgsync_itsm.plan_payloads(run, only_type, version);
-    UPDATE pgsync_itsm.plan_records AS p SET verdict = 'CREATE'
-     WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict IS NULL;
-    PERFORM pgsync_itsm.plan_offering_parent(run, only_type, pgsync_itsm.mapping_version(run.connection_id, only_type));
+    PERFORM pgsync_itsm.plan_payloads(run, only_type, version, mapping);
+    PERFORM pgsync_itsm.plan_offering_parent(run, only_type, mapping);
     -- Mandatory columns matter when a record is made: an update does not have to repeat them.
     UPDATE pgsync_itsm.plan_records AS p
        SET verdict = 'ERROR', reason = format('mandatory there and empty here: %s', c.name)
@@ -322,10 +342,14 @@ COMMENT ON FUNCTION pgsync_itsm.plan_collisions(@extschema@.integration_runs) IS
 -- Questions, second round -------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.wanted_fields(connection_id uuid, entity_type text) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN ARRAY(SELECT DISTINCT f.target_field FROM pgsync_itsm.mapped_fields(wanted_fields.connection_id, wanted_fields.entity_type) AS f
-              WHERE f.target_field NOT LIKE '\_%'
-             UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count']) AS x);
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT DISTINCT f.target_field FROM pgsync_itsm.mapped_fields(wanted_fields.connection_id, wanted_fields.entity_type) AS f
+                  WHERE f.target_field NOT LIKE '\_%'
+                 UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count']) AS x);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.wanted_fields(uuid, text) IS 'Columns to read back of a record there';
 
 CREATE FUNCTION pgsync_itsm.new_values(run @extschema@.integration_runs, entity_type text, class text, field text) RETURNS text[]

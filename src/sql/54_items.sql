@@ -309,10 +309,14 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.approval_needed(@extschema@.integration_runs) IS 'Why a planned run has to wait for a person; NULL if it may go on';
 
 CREATE FUNCTION pgsync_itsm.summary_text(run_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT format('%s will be created, %s will update existing records, %s relationships will be removed, %s unchanged, %s need a decision, %s skipped, %s cannot be sent',
-                      r.to_create, r.to_update, r.to_delete, r.unchanged, r.held, r.skipped, r.refused)
-          FROM @extschema@.integration_runs AS r WHERE r.id = summary_text.run_id);
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT format('%s will be created, %s will update existing records, %s relationships will be removed, %s unchanged, %s need a decision, %s skipped, %s cannot be sent',
+                          r.to_create, r.to_update, r.to_delete, r.unchanged, r.held, r.skipped, r.refused)
+              FROM @extschema@.integration_runs AS r WHERE r.id = summary_text.run_id);
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.summary_text(bigint) IS 'What a plan would do, in words';
 
 CREATE FUNCTION pgsync_itsm.clear_plan(run_id bigint) RETURNS void
@@ -649,6 +653,8 @@ BEGIN
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;
+    -- Planning the statements for one record would take several times as long as running them.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
         EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
