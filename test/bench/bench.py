@@ -27,8 +27,8 @@ def machine(cluster):
     wrk = first_line("wrk", "--version").split()
     return "\n".join(
         (
-            "machine     %d cores%s, %.0f GB, Linux %s"
-            % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release()),
+            "machine     %d cores%s, %.0f GB, Linux %s; load before the run %.2f"
+            % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release(), os.getloadavg()[0]),
             "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s"
             % (
                 cluster.version(),

@@ -234,7 +234,10 @@ class SlowPlatform(Server):
         line = self.process.stdout.readline()
         if not line.strip():
             raise Failed("the slow platform does not start: " + self.log())
-        self.url = "http://127.0.0.1:%d" % int(line)
+        self.port = int(line)
+
+    def url(self, _kind):
+        return "http://127.0.0.1:%d" % self.port
 
 
 class Simulator(Server):
