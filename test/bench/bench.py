@@ -2,6 +2,7 @@
 """bench.py OUTPUT ROW...: the benchmarks, in a private cluster that is there; see test/bench/run."""
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,7 @@ def main():
     if rows - set("abcdefg"):
         print("bench: rows are a to g", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     table = Table()
     cluster = Cluster()
