@@ -2,6 +2,7 @@
 """bench.py OUTPUT ROW...: the benchmarks, in a private cluster that is there; see test/bench/run."""
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -27,8 +28,8 @@ def machine(cluster):
     wrk = first_line("wrk", "--version").split()
     return "\n".join(
         (
-            "machine     %d cores%s, %.0f GB, Linux %s"
-            % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release()),
+            "machine     %d cores%s, %.0f GB, Linux %s; load before the run %.2f"
+            % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release(), os.getloadavg()[0]),
             "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s"
             % (
                 cluster.version(),
@@ -91,6 +92,7 @@ def main():
     if rows - set("abcdefg"):
         print("bench: rows are a to g", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     table = Table()
     cluster = Cluster()

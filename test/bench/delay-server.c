@@ -2,26 +2,24 @@
  * delay-server.c
  *	  A platform far away: answers every request a fixed time after it came.
  *
- * usage: delay-server MILLISECONDS ATTRIBUTES [PARENT_PID]
+ * usage: delay-server MILLISECONDS ATTRIBUTES
  *
- * Listens on a free port of 127.0.0.1, prints it, and ends when the process
- * PARENT_PID has.  It answers PATCH of /api/now/cmdb/instance/CLASS/SYS_ID
- * with that sys_id and class and with ATTRIBUTES (members of a JSON object),
- * and any other request, at once, with a token.  The delay is the same for
- * all, so that answers leave in the order of the requests.
+ * Listens on a free port of 127.0.0.1 and prints it.  It answers PATCH of
+ * /api/now/cmdb/instance/CLASS/SYS_ID with that sys_id and class and with
+ * ATTRIBUTES (members of a JSON object), and any other request, at once, with
+ * a token.  The delay is the same for all, so that answers leave in the order
+ * of the requests.
  *
  * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -234,10 +232,7 @@ main(int argc, char **argv)
 	int				   listener;
 
 	if (argc < 3)
-		return fprintf(stderr, "usage: delay-server MILLISECONDS ATTRIBUTES [PARENT_PID]\n"), 2;
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (argc > 3 && getppid() != atoi(argv[3]))
-		return 0;
+		return fprintf(stderr, "usage: delay-server MILLISECONDS ATTRIBUTES\n"), 2;
 	delay = atoi(argv[1]) * INT64_C(1000000);
 	attributes = argv[2];
 	poll_fd = epoll_create1(EPOLL_CLOEXEC);

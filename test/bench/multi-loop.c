@@ -33,7 +33,7 @@ typedef struct Transfer
 
 static const char		 *prefix;
 static unsigned long long number;
-static long				  timeout_ms = -1;
+static double			  deadline; /* libcurl's timer, which fires once; 0: none */
 static long				  connections;
 
 static void
@@ -90,7 +90,7 @@ watch_socket(CURL *handle, curl_socket_t fd, int what, void *arg, void *known)
 static int
 set_timer(CURLM *multi, long ms, void *arg)
 {
-	timeout_ms = ms;
+	deadline = ms < 0 ? 0 : now() + ms / 1e3;
 	return 0;
 }
 
@@ -154,12 +154,22 @@ take_finished(CURLM *multi)
 	return finished;
 }
 
+static int
+wait_ms(void)
+{
+	double left = (deadline - now()) * 1e3;
+
+	if (deadline == 0)
+		return 1000;
+	return left <= 0 ? 0 : (int) left + 1;
+}
+
 static void
 drive(CURLM *multi, int poll)
 {
 	struct epoll_event events[256];
 	int				   running;
-	int				   n = epoll_wait(poll, events, 256, timeout_ms < 0 ? 1000 : (int) timeout_ms);
+	int				   n = epoll_wait(poll, events, 256, wait_ms());
 
 	for (int i = 0; i < n; i++)
 	{
@@ -169,8 +179,11 @@ drive(CURLM *multi, int poll)
 
 		curl_multi_socket_action(multi, events[i].data.fd, what, &running);
 	}
-	if (n == 0 || timeout_ms == 0)
+	if (deadline != 0 && now() >= deadline)
+	{
+		deadline = 0;
 		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
 }
 
 static void

@@ -268,9 +268,9 @@ def latency(engine, table):
     """a platform far away"""
     delay = 50
     with SlowPlatform(delay) as platform:
-        conns = {n: engine.connect(platform.url, n) for n in (16, 64)}
+        conns = {n: engine.connect(platform.url("plain"), n) for n in (16, 64)}
         worker = engine.cluster.serve(DATABASE)
-        samples = {}
+        samples, loops = {}, {}
         for conn in conns.values():
             engine.go(conn, 1000, worker)
         for _ in range(1 if engine.quick else 3):
@@ -278,6 +278,7 @@ def latency(engine, table):
                 samples.setdefault(n, []).append(
                     engine.go(conn, n * 1000 // delay * (2 if engine.quick else 4), worker)[0]
                 )
+                loops.setdefault(n, []).append(Limits(platform, n).loop("plain", 1 if engine.quick else 2)[0])
         engine.cluster.serve_none()
     for n, rate in sorted(median_of(samples).items()):
         limit = n * 1000 / delay
@@ -290,6 +291,12 @@ def latency(engine, table):
             limit_of="by latency",
             target=">= 0.97",
             met=rate / limit >= 0.97,
+        )
+    for n, rate in sorted(median_of(loops).items()):
+        table.note(
+            "b",
+            "%d in flight: the bare loop does %s/s, %.2f of the limit"
+            % (n, "{:,.0f}".format(rate), rate * delay / n / 1000),
         )
 
 

@@ -1,4 +1,5 @@
 """What the worker talks to: nginx as a fast platform or as a witness, a slow platform, the simulator."""
+import ctypes
 import json
 import os
 import re
@@ -111,6 +112,15 @@ def fetch(url, body=None):
         return answer.read().decode()
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """In the child: whatever ends us ends it."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Server:
     """A process of ours; stop() ends it, by its id."""
 
@@ -119,7 +129,9 @@ class Server:
     def __init__(self, name, command):
         self.name = name
         with open(os.path.join(WORK, name + ".log"), "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, preexec_fn=end_with_parent
+            )
         Server.running.append(self)
 
     def await_port(self, port):
@@ -228,13 +240,14 @@ class FastPlatform(Nginx):
 
 class SlowPlatform(Server):
     def __init__(self, milliseconds):
-        super().__init__(
-            "slow", [os.path.join(WORK, "delay-server"), str(milliseconds), PAYLOAD[1:-1], str(os.getpid())]
-        )
+        super().__init__("slow", [os.path.join(WORK, "delay-server"), str(milliseconds), PAYLOAD[1:-1]])
         line = self.process.stdout.readline()
         if not line.strip():
             raise Failed("the slow platform does not start: " + self.log())
-        self.url = "http://127.0.0.1:%d" % int(line)
+        self.port = int(line)
+
+    def url(self, _kind):
+        return "http://127.0.0.1:%d" % self.port
 
 
 class Simulator(Server):
