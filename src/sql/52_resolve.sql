@@ -564,31 +564,29 @@ CREATE FUNCTION pgsync_itsm.plan_link_ends(run @extschema@.integration_runs) RET
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- What was left out by a rule takes its new relationships with it, published before or not.
-    WITH ends AS MATERIALIZED (
-        SELECT DISTINCT e.type, coalesce(e.id, '00000000-0000-0000-0000-000000000000') AS id, e.key
+    WITH published AS MATERIALIZED (
+        SELECT p.entity_type, p.entity_id FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH')
+    ), loose AS MATERIALIZED (
+        SELECT q.*, a.entity_id IS NULL AS no_parent, c.entity_id IS NULL AS no_child
           FROM pgsync_itsm.plan_links AS q
-         CROSS JOIN LATERAL (VALUES (q.parent_type, q.parent_id, q.parent_key), (q.child_type, q.child_id, q.child_key)) AS e(type, id, key)
-         WHERE q.run_id = run.id AND q.verdict = 'CREATE'
-    ), missing AS MATERIALIZED (
-        SELECT e.type, e.id, format('its %s "%s" is not published: %s', replace(e.type, '_', ' '), left(coalesce(o.name, e.key), 80),
-                                    coalesce(o.reason, 'not in scope')) AS reason
-          FROM ends AS e
-          LEFT JOIN pgsync_itsm.plan_records AS o ON o.run_id = run.id AND o.entity_type = e.type AND o.entity_id = e.id
-         WHERE o.verdict = 'SKIP'
-            OR coalesce(o.verdict, 'SKIP') NOT IN ('CREATE', 'UPDATE', 'UNCHANGED', 'MATCH')
-               AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
-                                WHERE m.connection_id = run.connection_id AND m.entity_type = e.type AND m.entity_id = e.id AND m.state <> 'gone')
+          LEFT JOIN published AS a ON a.entity_type = q.parent_type AND a.entity_id = q.parent_id
+          LEFT JOIN published AS c ON c.entity_type = q.child_type AND c.entity_id = q.child_id
+         WHERE q.run_id = run.id AND q.verdict = 'CREATE' AND (a.entity_id IS NULL OR c.entity_id IS NULL)
     )
     UPDATE pgsync_itsm.plan_links AS p SET verdict = 'SKIP', reason = b.reason
-      FROM (SELECT q.entity_type, q.entity_id, coalesce(pe.reason, ce.reason) AS reason
-              FROM pgsync_itsm.plan_links AS q
-              LEFT JOIN missing AS pe
-                ON pe.type = q.parent_type AND pe.id = coalesce(q.parent_id, '00000000-0000-0000-0000-000000000000')
-              LEFT JOIN missing AS ce
-                ON ce.type = q.child_type AND ce.id = coalesce(q.child_id, '00000000-0000-0000-0000-000000000000')
-             WHERE q.run_id = run.id AND q.verdict = 'CREATE' AND (pe.type IS NOT NULL OR ce.type IS NOT NULL)
-               AND EXISTS (SELECT FROM missing)) AS b
+      FROM (SELECT DISTINCT ON (l.entity_type, l.entity_id) l.entity_type, l.entity_id,
+                   format('its %s "%s" is not published: %s', replace(e.type, '_', ' '), left(coalesce(o.name, e.key), 80), coalesce(o.reason, 'not in scope')) AS reason
+              FROM loose AS l
+             CROSS JOIN LATERAL (VALUES (1, l.no_parent, l.parent_type, l.parent_id, l.parent_key),
+                                        (2, l.no_child, l.child_type, l.child_id, l.child_key)) AS e(n, missing, type, id, key)
+              LEFT JOIN pgsync_itsm.plan_records AS o ON o.run_id = run.id AND o.entity_type = e.type AND o.entity_id = e.id
+             -- What was left out by a rule takes its new relationships with it, published before or not.
+             WHERE e.missing
+               AND (o.verdict = 'SKIP'
+                    OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                                    WHERE m.connection_id = run.connection_id AND m.entity_type = e.type AND m.entity_id = e.id AND m.state <> 'gone'))
+             ORDER BY l.entity_type, l.entity_id, e.n) AS b
      WHERE p.run_id = run.id AND p.entity_type = b.entity_type AND p.entity_id = b.entity_id;
 END
 $$;
