@@ -74,7 +74,7 @@ CREATE TABLE @extschema@.integration_sync_map (
 CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (connection_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (connection_id, child_id) WHERE child_id IS NOT NULL;
 -- Relationships are many, and nobody looks for them by name.
-CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (connection_id, external_id) WHERE parent_id IS NULL;
+CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (external_id) WHERE parent_id IS NULL;
 CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (connection_id, entity_type, lower(published_name))
     WHERE parent_id IS NULL;
 

@@ -138,34 +138,39 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF r.phase = 'verify' THEN
-        PERFORM pgsync_itsm.compare_taken(r);
-    END IF;
     PERFORM pgsync_itsm.finish_run(r.id, 'done');
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.advance_run(bigint) IS 'A run with nothing left to send reads back what it wrote, then ends';
 
--- Values that we sent and that are not there: another source's, read-only, dropped.  Not an error, but named.
-CREATE FUNCTION pgsync_itsm.compare_taken(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    CREATE TEMPORARY TABLE IF NOT EXISTS pgsync_itsm_taken (item_id bigint, entity_type text, entity_id uuid, missing jsonb, number text) ON COMMIT DROP;
-    TRUNCATE pgsync_itsm_taken;
-    INSERT INTO pgsync_itsm_taken
-    SELECT i.id, i.entity_type, i.entity_id,
-           (SELECT jsonb_object_agg(v.field, v.value) FROM json_each_text(i.payload) AS v(field, value)
-             WHERE v.field NOT LIKE '\_%' AND x.attrs -> v.field IS NOT NULL
-               AND rtrim(coalesce(x.attrs ->> v.field, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))),
-           x.attrs ->> 'number'
-      FROM @extschema@.integration_run_items AS i
-      JOIN LATERAL (SELECT l.attrs FROM pgsync_itsm.lookup_rows AS l
-                     WHERE l.run_id = i.run_id AND l.kind = 'record' AND l.key = i.external_id LIMIT 1) AS x ON true
-     WHERE i.run_id = run.id AND i.state = 'done' AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL AND i.payload IS NOT NULL;
-    UPDATE @extschema@.integration_run_items AS i
-       SET warnings = coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(t.missing) AS f)
-      FROM pgsync_itsm_taken AS t WHERE i.id = t.item_id AND t.missing IS NOT NULL;
+-- Values that we sent and that are not there: another source's, read-only, dropped.  Not an error, but named.  Done as the
+-- answers come, a request's worth at a time, so that the end of a large run holds up nobody else's.
+CREATE FUNCTION pgsync_itsm.compare_taken(run_id bigint, connection_id uuid) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- From the answers to the map to the items, by key: this plan is made once, whatever the tables held then.
+    WITH shown AS MATERIALIZED (
+        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs
+          FROM pgsync_itsm.lookup_rows AS x
+         CROSS JOIN LATERAL (SELECT n.id, n.entity_type, n.entity_id FROM @extschema@.integration_sync_map AS n
+                              WHERE n.connection_id IS NOT DISTINCT FROM compare_taken.connection_id AND n.external_id = x.key AND n.parent_id IS NULL OFFSET 0) AS m
+         CROSS JOIN LATERAL (SELECT o.id, o.payload FROM @extschema@.integration_run_items AS o
+                              WHERE o.run_id = compare_taken.run_id AND o.entity_type = m.entity_type AND o.entity_id = m.entity_id
+                                AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' = 'done' AND o.payload IS NOT NULL OFFSET 0) AS i
+         WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
+    ), taken AS MATERIALIZED (
+        SELECT s.map_id, s.item_id, d.missing, d.number
+          FROM shown AS s
+         CROSS JOIN LATERAL (
+               SELECT jsonb_object_agg(v.field, v.value) FILTER (WHERE v.field IS NOT NULL AND rtrim(coalesce(w.value, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))) AS missing,
+                      max(w.value) FILTER (WHERE w.field = 'number') AS number
+                 FROM json_each_text(s.attrs) AS w(field, value)
+                 LEFT JOIN json_each_text(s.payload) AS v(field, value) ON v.field = w.field AND NOT starts_with(v.field, '_')) AS d
+    ), marked AS (
+        UPDATE @extschema@.integration_run_items AS i
+           SET warnings = coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(t.missing) AS f)
+          FROM taken AS t WHERE i.id = t.item_id AND t.missing IS NOT NULL
+    )
     UPDATE @extschema@.integration_sync_map AS m
        SET external_number = coalesce(nullif(t.number, ''), m.external_number),
            not_taken = t.missing,
@@ -173,13 +178,11 @@ BEGIN
                               ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END,
            last_sync_hash = CASE WHEN t.missing IS NULL THEN m.last_sync_hash
                                  ELSE pgsync_itsm.content_hash((SELECT json_object_agg(v.field, v.value)::text FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field)) END
-      FROM pgsync_itsm_taken AS t
-     WHERE m.connection_id = run.connection_id AND m.entity_type = t.entity_type AND m.entity_id = t.entity_id
-       AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
-    DROP TABLE pgsync_itsm_taken;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.compare_taken(@extschema@.integration_runs) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
+      FROM taken AS t
+     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
+    DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = compare_taken.run_id AND x.kind = 'record';
+END;
+COMMENT ON FUNCTION pgsync_itsm.compare_taken(bigint, uuid) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
 
 -- What is on the wire when a run is cancelled gets a moment to be answered: an answer that is heard needs no look-up later.
 CREATE FUNCTION pgsync_itsm.cancel_runs() RETURNS SETOF bigint
@@ -655,6 +658,10 @@ BEGIN
       FROM unnest($7, $8, $9, $10, $11, $12) AS w(lookup_id, key, external_id, external_table, label, attrs)
       JOIN unnest($2, $3, $4) AS a(id, generation, outcome) ON a.id = w.lookup_id AND a.outcome = 'done'
       JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent';
+    -- A run that has been planned asks for nothing but what it wrote.
+    PERFORM pgsync_itsm.compare_taken(r.id, r.connection_id)
+       FROM @extschema@.integration_runs AS r
+      WHERE r.id IN (SELECT DISTINCT l.run_id FROM pgsync_itsm.lookups AS l WHERE l.id = ANY ($2)) AND r.status = 'running';
     UPDATE pgsync_itsm.lookups AS l
        SET state = CASE WHEN a.outcome = 'done' THEN 'done'
                         WHEN a.outcome = 'dead' OR a.outcome = 'retry' AND l.attempts >= ceiling THEN 'failed' ELSE 'pending' END,
