@@ -160,11 +160,11 @@ CREATE TYPE pgsync_itsm.source_link AS (entity_id uuid, native_key text, class t
     child_type text, child_id uuid, child_key text, rel_type text);
 COMMENT ON TYPE pgsync_itsm.source_link IS 'A relationship as a source gives it, with its type and ends there';
 
--- The one statement of every plan that goes through all relationships: no JSON unless the type needs it, no function
--- with a SET clause.
+-- Every plan in full goes through all relationships here: no JSON unless the type needs it, and inlined, so that
+-- rows are not kept a second time.
 CREATE FUNCTION pgsync_itsm.source_links(connection_id uuid, entity_type text, keys text[], match_by text, parent_type text, child_type text,
                                          swapped boolean, one_way text, both_ways text) RETURNS SETOF pgsync_itsm.source_link
-LANGUAGE sql VOLATILE
+LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT pgsync_itsm.entity_id(source_links.entity_type, s.key), source_links.entity_type || '/' || s.key, s.class,
            CASE WHEN swapped THEN e.child_type ELSE source_links.parent_type END,

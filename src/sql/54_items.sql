@@ -536,21 +536,32 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_next_phase(text[], text, text, text) IS 'Phases that go through the entity types one by one';
 
+CREATE FUNCTION pgsync_itsm.plan_is_small(run @extschema@.integration_runs) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN run.partial
+           AND (SELECT count(*) <= 100 AND coalesce(bool_and(k.key <> '*'), true)
+                  FROM (SELECT x.key FROM pgsync_itsm.run_keys AS x WHERE x.run_id = run.id LIMIT 1000) AS k);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_is_small(@extschema@.integration_runs) IS 'Is a plan about a few keys only; the key * is all of them';
+
 CREATE FUNCTION pgsync_itsm.plan_analyze(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF run.partial THEN
+    IF pgsync_itsm.plan_is_small(run) THEN
         RETURN;
     END IF;
     ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict);
-    IF run.phase = 'ask' THEN
+    IF run.phase IN ('queued', 'ask') THEN
         ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id, parent_type, parent_id, child_type, child_id, rel_type, verdict);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_analyze(@extschema@.integration_runs) IS
-'Statistics of the work space of a plan in full: what it joins is as large as the portfolio, or nothing';
+'Statistics of the work space of a large plan: what it joins is as large as the portfolio, or nothing';
 
 CREATE FUNCTION pgsync_itsm.plan_phase(run @extschema@.integration_runs, wanted text[]) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -618,6 +629,7 @@ BEGIN
                     PERFORM pgsync_itsm.plan_read(run, t);
                 END IF;
             END LOOP;
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_rules(run);
             PERFORM pgsync_itsm.plan_ask(run);
             RETURN 'answers';
@@ -644,17 +656,20 @@ AS $$
 DECLARE
     wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
 BEGIN
-    IF NOT run.partial OR run.phase = 'recheck' THEN
+    -- Planning the statements for one record would take several times as long as running them; for many it pays.
+    IF run.phase <> 'recheck' AND pgsync_itsm.plan_is_small(run) THEN
+        PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+    ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
                 set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
+    END IF;
+    IF NOT run.partial OR run.phase = 'recheck' THEN
         -- Sorting texts for a join costs more than hashing them; where user SQL runs, the choice is the server's.
         IF run.phase NOT LIKE 'read %' AND run.phase <> 'recheck' THEN
             PERFORM set_config('enable_mergejoin', 'off', true);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;
-    -- Planning the statements for one record would take several times as long as running them.
-    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
         EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
