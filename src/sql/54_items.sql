@@ -6,6 +6,9 @@ CREATE FUNCTION pgsync_itsm.plan_guard(run @extschema@.integration_runs) RETURNS
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') THEN
+        RETURN;
+    END IF;
     UPDATE pgsync_itsm.plan_records AS p SET old_values = x.attrs
       FROM (SELECT DISTINCT ON (l.key) l.key, l.attrs FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') AS x
      WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.external_id = x.key;
@@ -41,6 +44,10 @@ CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs, ope
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'DROP'))
+       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'GONE')) THEN
+        RETURN;
+    END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, bundle, action, state,
          payload, old_values, payload_hash, source_hash, source_version, external_id, external_table, parent_type, parent_id, child_type, child_id,
@@ -347,7 +354,9 @@ BEGIN
     goes_on := run.kind <> 'preview' AND why IS NULL;
     -- What may go on is made ready to be sent at once: another update of every item would cost as much again.
     PERFORM pgsync_itsm.plan_item_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
-    PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_update > 0) THEN
+        PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    END IF;
     PERFORM pgsync_itsm.plan_steps(run);
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,
@@ -356,7 +365,7 @@ BEGIN
      WHERE r.id = run.id
     RETURNING r.to_create + r.to_update INTO items;
     IF NOT run.partial AND items > 0 THEN
-        ANALYZE @extschema@.integration_run_items (run_id, ord, step, entity_type, entity_id, action, state, parent_id, child_id, in_doubt);
+        ANALYZE @extschema@.integration_run_items (run_id, ord, entity_type, entity_id, action, state, in_doubt);
     END IF;
     IF goes_on THEN
         PERFORM pgsync_itsm.release_rest(run);
@@ -371,17 +380,17 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     profiles bigint := 0;
-    scoped boolean := true;
-    offerings bigint;
+    offerings bigint := 0;
 BEGIN
-    IF NOT run.partial THEN
+    IF NOT run.partial AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                                        WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none') THEN
         SELECT count(*) INTO profiles FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile';
-        scoped := EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
-                           WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none');
     END IF;
-    SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
-     WHERE p.run_id = run.id AND p.class = 'service_offering' AND p.verdict = 'CREATE';
-    RETURN concat_ws('; ', CASE WHEN profiles > 0 AND NOT scoped
+    IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_create > 0) THEN
+        SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.class = 'service_offering' AND p.verdict = 'CREATE';
+    END IF;
+    RETURN concat_ws('; ', CASE WHEN profiles > 0
                     THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', profiles, run.namespace_id)
                     WHEN pgsync_itsm.setting(run.connection_id, 'runs_on_as') = 'relation'
                     THEN 'runs_on_as = relation makes relationship rows that point at models, which are not CIs: dependency views there may break'
@@ -410,8 +419,9 @@ CREATE FUNCTION pgsync_itsm.release_rest(run @extschema@.integration_runs) RETUR
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')
-       OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH') THEN
+    IF EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id)
+       AND (EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')
+            OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')) THEN
         PERFORM pgsync_itsm.apply_matches(run);
     END IF;
     IF run.partial THEN
@@ -551,7 +561,10 @@ CREATE FUNCTION pgsync_itsm.plan_analyze(run @extschema@.integration_runs) RETUR
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF pgsync_itsm.plan_is_small(run) THEN
+    -- Before the comparison it is the verdicts that are new, of what had to be resolved.
+    IF pgsync_itsm.plan_is_small(run)
+       OR run.phase = 'compare' AND (SELECT count(*) < 1000 FROM (SELECT FROM pgsync_itsm.plan_records AS p
+                                                                   WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'ERROR') LIMIT 1000) AS n) THEN
         RETURN;
     END IF;
     ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict);
