@@ -560,16 +560,22 @@ COMMENT ON FUNCTION pgsync_itsm.plan_is_small(@extschema@.integration_runs) IS '
 CREATE FUNCTION pgsync_itsm.plan_analyze(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    read boolean := run.phase IN ('queued', 'ask');
 BEGIN
-    -- Before the comparison it is the verdicts that are new, of what had to be resolved.
-    IF pgsync_itsm.plan_is_small(run)
-       OR run.phase = 'compare' AND (SELECT count(*) < 1000 FROM (SELECT FROM pgsync_itsm.plan_records AS p
-                                                                   WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'ERROR') LIMIT 1000) AS n) THEN
+    IF pgsync_itsm.plan_is_small(run) THEN
         RETURN;
     END IF;
-    ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict);
-    IF run.phase IN ('queued', 'ask') THEN
+    IF read THEN
         ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id, parent_type, parent_id, child_type, child_id, rel_type, verdict);
+    ELSIF EXISTS (SELECT FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id) THEN
+        ANALYZE pgsync_itsm.lookups (run_id, kind, target, state);
+        ANALYZE pgsync_itsm.lookup_rows (run_id, kind, target, key, external_id);
+    END IF;
+    -- Later it is verdicts that are new; where there are few, statistics do not matter.
+    IF read OR (SELECT count(*) = 1000 FROM (SELECT FROM pgsync_itsm.plan_records AS p
+                                              WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'UPDATE', 'ERROR') LIMIT 1000) AS n) THEN
+        ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict, external_id);
     END IF;
 END
 $$;
@@ -608,10 +614,12 @@ BEGIN
             PERFORM pgsync_itsm.plan_ask_records(run);
             RETURN 'decide';
         WHEN ph = 'decide' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'items' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);
