@@ -176,21 +176,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN coalesce(nullif(current_setting('pgsync_itsm.debounce', true), ''), '2s')::interval;
 COMMENT ON FUNCTION pgsync_itsm.debounce() IS 'How long changes are gathered before they are planned';
 
+-- The first is the oldest, or nearly so: ids are given out at the end of transactions.
 CREATE FUNCTION pgsync_itsm.queue_due() RETURNS timestamptz
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT min(q.at) + pgsync_itsm.debounce() FROM @extschema@.integration_queue AS q;
-END;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT q.at FROM @extschema@.integration_queue AS q ORDER BY q.id LIMIT 1) + pgsync_itsm.debounce();
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.queue_due() IS 'When collect() has something to do; NULL: the queue is empty';
 
 CREATE FUNCTION pgsync_itsm.watches_of(relation oid) RETURNS SETOF @extschema@.integration_watches
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     -- a partition's changes are those of the table that is watched
-    SELECT w.* FROM @extschema@.integration_watches AS w
-     WHERE to_regclass(w.relation) = watches_of.relation
-        OR to_regclass(w.relation) IN (SELECT a.relid FROM pg_partition_ancestors(watches_of.relation::regclass) AS a(relid));
-END;
+    RETURN QUERY
+        SELECT w.* FROM @extschema@.integration_watches AS w
+         WHERE to_regclass(w.relation) = watches_of.relation
+            OR to_regclass(w.relation) IN (SELECT a.relid FROM pg_partition_ancestors(watches_of.relation::regclass) AS a(relid));
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.watches_of(oid) IS 'The watches that changes of a table belong to';
 
 CREATE FUNCTION pgsync_itsm.open_change_run(connection_id uuid, namespace_id uuid, confirm boolean) RETURNS bigint
@@ -221,11 +227,13 @@ CREATE TYPE pgsync_itsm.change_key AS (entity_type text, match_by text, key text
 COMMENT ON TYPE pgsync_itsm.change_key IS 'A record that changes concern: by its own key or its parent''s, gone or not, of which namespace if known';
 
 CREATE FUNCTION pgsync_itsm.take_changes(OUT changes pgsync_itsm.change_key[], OUT everything boolean)
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- By their places: however long the queue is, only what is taken is looked at.
     WITH taken AS (
         DELETE FROM @extschema@.integration_queue AS q
-         WHERE q.id IN (SELECT o.id FROM @extschema@.integration_queue AS o ORDER BY o.id LIMIT 10000 FOR UPDATE SKIP LOCKED)
+         WHERE q.ctid = ANY (ARRAY(SELECT o.ctid FROM @extschema@.integration_queue AS o ORDER BY o.id LIMIT 10000 FOR UPDATE SKIP LOCKED))
         RETURNING q.relation, q.op, q.key_column, q.keys, q.namespace_id),
     relations AS MATERIALIZED (
         SELECT r.relation, w.entity_type, w.match_by, w.key_column, w.owns_key
@@ -244,8 +252,10 @@ BEGIN ATOMIC
                                                                WHERE r.relation = t.relation AND r.key_column = t.key_column))
                        FROM taken AS t), false)
            -- which relationships are gone is only seen where all of them are looked at
-           OR EXISTS (SELECT FROM keyed AS k WHERE k.key = '*' AND pgsync_itsm.is_relationship(k.entity_type));
-END;
+           OR EXISTS (SELECT FROM keyed AS k WHERE k.key = '*' AND pgsync_itsm.is_relationship(k.entity_type))
+      INTO changes, everything;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.take_changes() IS
 'Takes what is in the queue and says which records it concerns; everything: that cannot be said of all of it';
 

@@ -142,45 +142,40 @@ COMMENT ON FUNCTION pgsync_itsm.relation_type(uuid, text, boolean) IS 'Name of t
 
 -- The ends of a relationship as the platform will have them: CSDM draws the offering as the container, so there they
 -- change places.
-CREATE FUNCTION pgsync_itsm.link_ends(connection_id uuid, entity_type text, OUT parent_type text, OUT child_type text, OUT swapped boolean)
+CREATE FUNCTION pgsync_itsm.link_ends(connection_id uuid, entity_type text, OUT source_parent text, OUT parent_type text, OUT child_type text, OUT swapped boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    SELECT t.parent_type, t.child_type INTO parent_type, child_type
+    swapped := entity_type = 'depends_on' AND pgsync_itsm.setting(connection_id, 'csdm_profile') = 'csdm';
+    SELECT t.parent_type, CASE WHEN swapped THEN t.child_type ELSE t.parent_type END, CASE WHEN swapped THEN t.parent_type ELSE t.child_type END
+      INTO source_parent, parent_type, child_type
       FROM pgsync_itsm.plan_types() AS t WHERE t.entity_type = link_ends.entity_type;
     IF entity_type = 'runs_on' AND pgsync_itsm.setting(connection_id, 'runs_on_as') = 'relation' THEN
         child_type := 'software_product';
     END IF;
-    swapped := entity_type = 'depends_on' AND pgsync_itsm.setting(connection_id, 'csdm_profile') = 'csdm';
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.link_ends(uuid, text) IS 'What a relationship connects, and whether its ends change places there';
+COMMENT ON FUNCTION pgsync_itsm.link_ends(uuid, text) IS 'What a relationship connects there, whether its ends change places, and what is its parent here';
 
-CREATE TYPE pgsync_itsm.source_link AS (entity_id uuid, native_key text, class text, parent_type text, parent_id uuid, parent_key text,
-    child_type text, child_id uuid, child_key text, rel_type text);
+CREATE TYPE pgsync_itsm.source_link AS (entity_id uuid, native_key text, class text, parent_key text, child_type text, child_key text, rel_type text);
 COMMENT ON TYPE pgsync_itsm.source_link IS 'A relationship as a source gives it, with its type and ends there';
 
--- The one statement of every plan that goes through all relationships: no JSON unless the type needs it, no function
--- with a SET clause.
-CREATE FUNCTION pgsync_itsm.source_links(connection_id uuid, entity_type text, keys text[], match_by text, parent_type text, child_type text,
+-- Every plan in full goes through all relationships here: no JSON unless the type needs it, nothing computed but what
+-- the comparison looks at, and inlined, so that rows are not kept a second time.
+CREATE FUNCTION pgsync_itsm.source_links(connection_id uuid, entity_type text, keys text[], match_by text, child_type text,
                                          swapped boolean, one_way text, both_ways text) RETURNS SETOF pgsync_itsm.source_link
-LANGUAGE sql VOLATILE
+LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT pgsync_itsm.entity_id(source_links.entity_type, s.key), source_links.entity_type || '/' || s.key, s.class,
-           CASE WHEN swapped THEN e.child_type ELSE source_links.parent_type END,
-           CASE WHEN swapped THEN pgsync_itsm.entity_id(e.child_type, s.child_key) ELSE pgsync_itsm.entity_id(source_links.parent_type, s.parent_key) END,
            CASE WHEN swapped THEN s.child_key ELSE s.parent_key END,
-           CASE WHEN swapped THEN source_links.parent_type ELSE e.child_type END,
-           CASE WHEN swapped THEN pgsync_itsm.entity_id(source_links.parent_type, s.parent_key) ELSE pgsync_itsm.entity_id(e.child_type, s.child_key) END,
+           CASE source_links.entity_type WHEN 'covers' THEN coalesce(s.attrs ->> 'child_type', 'deployment_profile') ELSE source_links.child_type END,
            CASE WHEN swapped THEN s.parent_key ELSE s.child_key END,
            CASE WHEN source_links.entity_type = 'sends_data_to' AND s.attrs ->> 'bidirectional' = 'true' THEN source_links.both_ways
                 ELSE source_links.one_way END
       FROM pgsync_itsm.read_source(source_links.connection_id, source_links.entity_type, source_links.keys, source_links.match_by) AS s
-     CROSS JOIN LATERAL (SELECT CASE source_links.entity_type WHEN 'covers' THEN coalesce(s.attrs ->> 'child_type', 'deployment_profile')
-                                                              ELSE source_links.child_type END) AS e(child_type)
      WHERE s.key IS NOT NULL;
 END;
-COMMENT ON FUNCTION pgsync_itsm.source_links(uuid, text, text[], text, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION pgsync_itsm.source_links(uuid, text, text[], text, text, boolean, text, text) IS
 'Relationships of one source, whole (keys NULL) or by keys, as they would be there';
 
 -- Relationships have no content: presence by (parent, child, type) is the comparison.  A plan in full keeps the
@@ -197,11 +192,11 @@ BEGIN
         (run_id, entity_type, entity_id, native_key, class, parent_type, parent_id, parent_key, child_type, child_id, child_key,
          rel_type, in_map, verdict)
     SELECT run.id, read_links.entity_type, coalesce(s.entity_id, m.entity_id), coalesce(s.native_key, m.native_key), s.class,
-           coalesce(s.parent_type, ends.parent_type), coalesce(s.parent_id, m.parent_id), s.parent_key,
-           coalesce(s.child_type, ends.child_type, ''), coalesce(s.child_id, m.child_id), s.child_key,
+           ends.parent_type, coalesce(pgsync_itsm.entity_id(ends.parent_type, s.parent_key), m.parent_id), s.parent_key,
+           coalesce(s.child_type, ends.child_type, ''), coalesce(pgsync_itsm.entity_id(s.child_type, s.child_key), m.child_id), s.child_key,
            s.rel_type, m.entity_id IS NOT NULL, CASE WHEN s.entity_id IS NULL THEN 'GONE' ELSE 'CREATE' END
-      FROM pgsync_itsm.source_links(run.connection_id, read_links.entity_type, NULL, 'key', ends.parent_type, ends.child_type,
-                                    ends.swapped, one_way, both_ways) AS s
+      FROM pgsync_itsm.source_links(run.connection_id, read_links.entity_type, NULL, 'key', ends.child_type, ends.swapped,
+                                    one_way, both_ways) AS s
       FULL JOIN (SELECT x.entity_id, x.native_key, x.parent_id, x.child_id, x.rel_type
                    FROM @extschema@.integration_sync_map AS x
                   WHERE x.connection_id = run.connection_id AND x.entity_type = read_links.entity_type) AS m
@@ -220,16 +215,17 @@ DECLARE
     ends record := pgsync_itsm.link_ends(run.connection_id, entity_type);
     one_way text := pgsync_itsm.relation_type(run.connection_id, entity_type, false);
     both_ways text := pgsync_itsm.relation_type(run.connection_id, entity_type, true);
-    ids uuid[] := ARRAY(SELECT pgsync_itsm.entity_id(ends.parent_type, k) FROM unnest(keys) AS k);
+    ids uuid[] := ARRAY(SELECT pgsync_itsm.entity_id(ends.source_parent, k) FROM unnest(keys) AS k);
 BEGIN
     INSERT INTO pgsync_itsm.plan_links
         (run_id, entity_type, entity_id, native_key, class, parent_type, parent_id, parent_key, child_type, child_id, child_key,
          rel_type, in_map, verdict)
-    SELECT run.id, read_links_by.entity_type, s.entity_id, s.native_key, s.class, s.parent_type, s.parent_id, s.parent_key, s.child_type,
-           s.child_id, s.child_key, s.rel_type, m.id IS NOT NULL,
+    SELECT run.id, read_links_by.entity_type, s.entity_id, s.native_key, s.class,
+           ends.parent_type, pgsync_itsm.entity_id(ends.parent_type, s.parent_key), s.parent_key,
+           s.child_type, pgsync_itsm.entity_id(s.child_type, s.child_key), s.child_key, s.rel_type, m.id IS NOT NULL,
            CASE WHEN m.id IS NOT NULL AND m.rel_type IS NOT DISTINCT FROM s.rel_type THEN 'UNCHANGED' ELSE 'CREATE' END
       FROM pgsync_itsm.source_links(run.connection_id, read_links_by.entity_type, read_links_by.keys, read_links_by.match_by,
-                                    ends.parent_type, ends.child_type, ends.swapped, one_way, both_ways) AS s
+                                    ends.child_type, ends.swapped, one_way, both_ways) AS s
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = run.connection_id AND m.entity_type = read_links_by.entity_type AND m.entity_id = s.entity_id
     ON CONFLICT DO NOTHING;

@@ -286,9 +286,13 @@ CREATE FUNCTION pgsync_itsm.plan_remember(run @extschema@.integration_runs) RETU
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF run.partial OR NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                                   WHERE p.run_id = run.id AND p.verdict = 'UNCHANGED' AND p.payload_hash IS NOT NULL) THEN
+        RETURN;
+    END IF;
     UPDATE @extschema@.integration_sync_map AS m SET source_hash = p.source_hash, source_version = p.source_version
       FROM pgsync_itsm.plan_records AS p
-     WHERE p.run_id = run.id AND NOT run.partial AND p.verdict = 'UNCHANGED' AND p.payload_hash IS NOT NULL
+     WHERE p.run_id = run.id AND p.verdict = 'UNCHANGED' AND p.payload_hash IS NOT NULL
        AND m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id
        AND m.last_sent_hash = p.payload_hash;
 END

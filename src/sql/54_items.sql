@@ -6,6 +6,9 @@ CREATE FUNCTION pgsync_itsm.plan_guard(run @extschema@.integration_runs) RETURNS
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') THEN
+        RETURN;
+    END IF;
     UPDATE pgsync_itsm.plan_records AS p SET old_values = x.attrs
       FROM (SELECT DISTINCT ON (l.key) l.key, l.attrs FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') AS x
      WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.external_id = x.key;
@@ -41,6 +44,10 @@ CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs, ope
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'DROP'))
+       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'GONE')) THEN
+        RETURN;
+    END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, bundle, action, state,
          payload, old_values, payload_hash, source_hash, source_version, external_id, external_table, parent_type, parent_id, child_type, child_id,
@@ -347,7 +354,9 @@ BEGIN
     goes_on := run.kind <> 'preview' AND why IS NULL;
     -- What may go on is made ready to be sent at once: another update of every item would cost as much again.
     PERFORM pgsync_itsm.plan_item_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
-    PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_update > 0) THEN
+        PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
+    END IF;
     PERFORM pgsync_itsm.plan_steps(run);
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,
@@ -356,7 +365,7 @@ BEGIN
      WHERE r.id = run.id
     RETURNING r.to_create + r.to_update INTO items;
     IF NOT run.partial AND items > 0 THEN
-        ANALYZE @extschema@.integration_run_items (run_id, ord, step, entity_type, entity_id, action, state, parent_id, child_id, in_doubt);
+        ANALYZE @extschema@.integration_run_items (run_id, ord, entity_type, entity_id, action, state, in_doubt);
     END IF;
     IF goes_on THEN
         PERFORM pgsync_itsm.release_rest(run);
@@ -371,17 +380,17 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     profiles bigint := 0;
-    scoped boolean := true;
-    offerings bigint;
+    offerings bigint := 0;
 BEGIN
-    IF NOT run.partial THEN
+    IF NOT run.partial AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                                        WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none') THEN
         SELECT count(*) INTO profiles FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile';
-        scoped := EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
-                           WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none');
     END IF;
-    SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
-     WHERE p.run_id = run.id AND p.class = 'service_offering' AND p.verdict = 'CREATE';
-    RETURN concat_ws('; ', CASE WHEN profiles > 0 AND NOT scoped
+    IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_create > 0) THEN
+        SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.class = 'service_offering' AND p.verdict = 'CREATE';
+    END IF;
+    RETURN concat_ws('; ', CASE WHEN profiles > 0
                     THEN format('0 of %s profiles in scope: SELECT itsm_set_scope(%L, ''application_service'');', profiles, run.namespace_id)
                     WHEN pgsync_itsm.setting(run.connection_id, 'runs_on_as') = 'relation'
                     THEN 'runs_on_as = relation makes relationship rows that point at models, which are not CIs: dependency views there may break'
@@ -410,8 +419,9 @@ CREATE FUNCTION pgsync_itsm.release_rest(run @extschema@.integration_runs) RETUR
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')
-       OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH') THEN
+    IF EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id)
+       AND (EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')
+            OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')) THEN
         PERFORM pgsync_itsm.apply_matches(run);
     END IF;
     IF run.partial THEN
@@ -536,21 +546,41 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_next_phase(text[], text, text, text) IS 'Phases that go through the entity types one by one';
 
+CREATE FUNCTION pgsync_itsm.plan_is_small(run @extschema@.integration_runs) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN run.partial
+           AND (SELECT count(*) <= 100 AND coalesce(bool_and(k.key <> '*'), true)
+                  FROM (SELECT x.key FROM pgsync_itsm.run_keys AS x WHERE x.run_id = run.id LIMIT 1000) AS k);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_is_small(@extschema@.integration_runs) IS 'Is a plan about a few keys only; the key * is all of them';
+
 CREATE FUNCTION pgsync_itsm.plan_analyze(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    read boolean := run.phase IN ('queued', 'ask');
 BEGIN
-    IF run.partial THEN
+    IF pgsync_itsm.plan_is_small(run) THEN
         RETURN;
     END IF;
-    ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict);
-    IF run.phase = 'ask' THEN
+    IF read THEN
         ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id, parent_type, parent_id, child_type, child_id, rel_type, verdict);
+    ELSIF EXISTS (SELECT FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id) THEN
+        ANALYZE pgsync_itsm.lookups (run_id, kind, target, state);
+        ANALYZE pgsync_itsm.lookup_rows (run_id, kind, target, key, external_id);
+    END IF;
+    -- Later it is verdicts that are new; where there are few, statistics do not matter.
+    IF read OR (SELECT count(*) = 1000 FROM (SELECT FROM pgsync_itsm.plan_records AS p
+                                              WHERE p.run_id = run.id AND p.verdict IN ('CREATE', 'UPDATE', 'ERROR') LIMIT 1000) AS n) THEN
+        ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id, class, verdict, external_id);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_analyze(@extschema@.integration_runs) IS
-'Statistics of the work space of a plan in full: what it joins is as large as the portfolio, or nothing';
+'Statistics of the work space of a large plan: what it joins is as large as the portfolio, or nothing';
 
 CREATE FUNCTION pgsync_itsm.plan_phase(run @extschema@.integration_runs, wanted text[]) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -584,10 +614,12 @@ BEGIN
             PERFORM pgsync_itsm.plan_ask_records(run);
             RETURN 'decide';
         WHEN ph = 'decide' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'items' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);
@@ -618,6 +650,7 @@ BEGIN
                     PERFORM pgsync_itsm.plan_read(run, t);
                 END IF;
             END LOOP;
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_rules(run);
             PERFORM pgsync_itsm.plan_ask(run);
             RETURN 'answers';
@@ -644,17 +677,20 @@ AS $$
 DECLARE
     wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
 BEGIN
-    IF NOT run.partial OR run.phase = 'recheck' THEN
+    -- Planning the statements for one record would take several times as long as running them; for many it pays.
+    IF run.phase <> 'recheck' AND pgsync_itsm.plan_is_small(run) THEN
+        PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+    ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
                 set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
+    END IF;
+    IF NOT run.partial OR run.phase = 'recheck' THEN
         -- Sorting texts for a join costs more than hashing them; where user SQL runs, the choice is the server's.
         IF run.phase NOT LIKE 'read %' AND run.phase <> 'recheck' THEN
             PERFORM set_config('enable_mergejoin', 'off', true);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;
-    -- Planning the statements for one record would take several times as long as running them.
-    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
         EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
