@@ -49,15 +49,23 @@ sub rows
 }
 
 # What a person has to decide, or a rule leaves out, in a run: { entity_type => { id => 1 } }.  That the platform
-# refused something, or that it was not sent in time, is no reason to be in here.
+# refused something is no reason to be in here, unless dead => 1 asks for what is dead, too; then also
+# relationship and cover.  A company that is dead is nobody's vendor by itself: it is not found by its name there.
 sub put_aside
 {
-	my ($node, $db, $run) = @_;
+	my ($node, $db, $run, %opt) = @_;
 	my %aside;
-	$aside{ $_->{entity_type} }{ $_->{key} } = 1 for rows($node, $db,
-		"SELECT entity_type, CASE entity_type WHEN 'contract' THEN regexp_replace(native_key, '^contract/', '') ELSE entity_id::text END AS key
-		   FROM integration_run_items WHERE run_id = $run
-		    AND (action IN ('MISMATCH', 'SKIP', 'ERROR') OR state = 'skipped')");
+	my $dead = $opt{dead} ? "OR state = 'dead'" : '';
+	my $key  = "CASE %1\$s_type WHEN 'contract' THEN regexp_replace(%2\$s, '^contract/', '') ELSE %1\$s_id::text END AS %3\$s";
+	for my $i (rows($node, $db,
+			"SELECT entity_type, parent_id, parent_type, child_id, child_type, rel_type, native_key, " . sprintf($key, 'entity', 'native_key', 'key')
+	  . " FROM integration_run_items WHERE run_id = $run AND (action IN ('MISMATCH', 'SKIP', 'ERROR') OR state = 'skipped' $dead)"))
+	{
+		$aside{ $i->{entity_type} }{ $i->{key} } = 1 unless defined $i->{parent_id};
+		$aside{relationship}{"$i->{parent_type} $i->{parent_id} > $i->{child_type} $i->{child_id} : $i->{rel_type}"} = 1
+		  if $opt{dead} && defined $i->{parent_id} && defined $i->{rel_type};
+		$aside{cover}{ $i->{child_id} } = 1 if $opt{dead} && $i->{entity_type} eq 'covers';
+	}
 	return \%aside;
 }
 
@@ -323,6 +331,8 @@ sub wanted_there
 	  grep { $want{ $_->[1] }{ $_->[2] } && $want{ $_->[3] }{ $_->[4] } } wanted_pairs($node, $db, $ns);
 	my %covers = map { $_ => 1 } map { "$_->[0] $_->[1] > $_->[2] $_->[3]" }
 	  grep { $want{contract}{ $_->[1] } && $want{ $_->[2] }{ $_->[3] } } wanted_covers($node, $db, $ns);
+	delete @relations{ keys %{ $aside->{relationship} // {} } };
+	delete @covers{ grep { / > \S+ (\S+)$/ && $aside->{cover}{$1} } keys %covers };
 	return { records => \%want, relations => \%relations, covers => \%covers };
 }
 
