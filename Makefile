@@ -57,7 +57,7 @@ $(SUITES:%=check-%): check-%: deps
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check $*
 
 check-long: deps
-	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long
+	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long sanitizer
 
 bench: deps
 	@PG_CONFIG='$(PG_CONFIG)' test/lib/install-deps bench
