@@ -349,22 +349,28 @@ sub stopped_immediately
 			$gate = hold_gate($t, $where, $what);
 		}
 		$run //= begin_run($t);
+		serve($t, $t->{db});
 		my $there = $gate ? at_gate($t) : poll_until(sub { $t->{sim}->stats->{hanging} > 0 }, what => "a request that hangs");
 		ok($there, "$t->{name}: the worker is at $where of $what");
 		$t->{node}->stop('immediate');
-		if ($gate)
-		{
-			$gate->{harness}->kill_kill;
-		}
-		else
-		{
-			calm($t);
-			storm($t);
-		}
+		$gate->{harness}->kill_kill if $gate;
+		# no worker before the next obstacle is in its way
+		$t->{node}->append_conf('postgresql.conf', "pgsync_itsm.databases = ''\n");
 		$t->{node}->start;
+		calm($t);
+		storm($t);
 	}
+	serve($t, $t->{db});
 	finish($t, $run);
 	end_scenario($t);
+	return;
+}
+
+sub serve
+{
+	my ($t, $databases) = @_;
+	$t->{node}->append_conf('postgresql.conf', "pgsync_itsm.databases = '$databases'\n");
+	$t->{node}->reload;
 	return;
 }
 
