@@ -57,6 +57,7 @@ $(SUITES:%=check-%): check-%: deps
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check $*
 
 check-long: deps
+	@PG_CONFIG='$(PG_CONFIG)' test/lib/install-deps long
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long sanitizer
 
 bench: deps

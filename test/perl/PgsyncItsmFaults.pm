@@ -93,7 +93,8 @@ sub scenario
 	my $conf = "pgsync_itsm.retry_delay = '50ms'\npgsync_itsm.retry_delay_max = '1s'\n" . ($opt{conf} // '');
 	$t->{node} = new_cluster(name => 's' . ++$scenarios, conf => $conf, %{ $opt{cluster} // {} });
 	$t->{db}   = 'postgres';
-	$t->{sim}  = start_simulator(options => [ '--seed', int(rand(1_000_000)), @{ $opt{simulator} // [] } ]);
+	# registering the data source is another test's matter: nobody has to wait for it here
+	$t->{sim}  = start_simulator(options => [ '--seed', int(rand(1_000_000)), '--switch', 'choice_cache_seconds=0', @{ $opt{simulator} // [] } ]);
 	my %size = map { $_ => $opt{$_} // { applications => 20, profiles => 2, services => 3, products => 2 }->{$_} }
 	  qw(applications profiles services products);
 	load_getinsync($t->{node}, $t->{db}, generate => \%size);
@@ -480,7 +481,8 @@ sub token_revoked
 	my (%opt) = @_;
 	my $t = scenario("token ($opt{write_api})", applications => $opt{applications} // 20,
 		settings => { write_api => $opt{write_api}, batch_items => 5, max_concurrency => 4 },
-		simulator => [ '--switch', 'latency_ms=100', '--switch', 'access_token_seconds=2' ]);
+		simulator => [ '--switch', 'latency_ms=100' ]);
+	$t->{sim}->post('/__sim/switches', { access_token_seconds => 2 });
 	fault($t, endpoint => '/api/', fault => 'token_expiry', probability => 0.05);
 	storm($t);
 	my $run = begin_run($t);

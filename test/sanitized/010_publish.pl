@@ -11,17 +11,15 @@ use PgsyncItsmSoak;
 use Test::More;
 
 begin_seed();
-# that the sanitizer is there at all: a run without it would find nothing
+# that they are there at all: a run without them would find nothing
 {
 	my $node = new_cluster();
-	my $pid  = $node->safe_psql('postgres', 'SELECT pg_backend_pid() FROM pg_sleep(0)');
 	my $postmaster = (split /\n/, PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	like(PostgreSQL::Test::Utils::slurp_file("/proc/$postmaster/maps"), qr/libasan/, 'the server runs under the sanitizer');
-	like(PostgreSQL::Test::Utils::slurp_file("/proc/$postmaster/maps"), qr/pgsync_itsm\.so/, 'with our library');
+	my $maps = PostgreSQL::Test::Utils::slurp_file("/proc/$postmaster/maps");
+	like($maps, qr/$_/, "the server runs with $_") for 'memcheck', 'libubsan', 'pgsync_itsm\.so';
 	$node->stop('immediate');
 }
-soak(seconds => $ENV{SANITIZER_SECONDS} // 60, write_api => 'ire', memory => 0, percent => 1);
-fault_kind($_, write_api => 'ire', applications => 10) for qw(garbage_body truncated_body nul_raw huge);
-fault_kind('close_after_commit', write_api => 'instance', applications => 10);
-stopped_immediately(write_api => 'instance', applications => 6, moments => [ [ claim => 'application' ], [ answer => { endpoint => 'cmdb_rel_ci' } ] ]);
+soak(seconds => $ENV{SANITIZER_SECONDS} // 120, write_api => 'ire', memory => 0, percent => 1, applications => 10);
+fault_kind($_, write_api => 'ire', applications => 5) for qw(garbage_body truncated_body nul_raw huge);
+fault_kind('close_after_commit', write_api => 'instance', applications => 4);
 done_testing();

@@ -13,8 +13,8 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_cluster(name => 'tenants');
-my $good = start_simulator(options => [ '--switch', 'latency_ms=40' ]);
-my %bad = (hang => start_simulator(), status => start_simulator(), garbage_body => start_simulator());
+my $good = start_simulator(options => [ '--switch', 'latency_ms=40', '--switch', 'choice_cache_seconds=0' ]);
+my %bad = (hang => start_simulator(options => [ '--switch', 'choice_cache_seconds=0' ]), status => start_simulator(options => [ '--switch', 'choice_cache_seconds=0' ]), garbage_body => start_simulator(options => [ '--switch', 'choice_cache_seconds=0' ]));
 load_getinsync($node, 'postgres', attach => 0, generate => { applications => 1, namespace => "'99999999-0000-4000-8000-000000000000'::uuid" });
 $node->safe_psql('postgres', 'CREATE EXTENSION pgsync_itsm; SELECT itsm_attach_getinsync()');
 
