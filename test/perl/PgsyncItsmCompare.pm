@@ -488,6 +488,7 @@ sub both_sides_equal
 	}
 	push @wrong, "orphaned $_: $stats->{orphans}{$_}{count}" for grep { $stats->{orphans}{$_}{count} } sort keys %{ $stats->{orphans} };
 
+	@wrong = map { Encode::encode_utf8($_) } @wrong;
 	my $size = 0;
 	$size += keys %{ $want->{records}{$_} } for keys %{ $want->{records} };
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
