@@ -91,6 +91,8 @@ sub scenario
 	my $t = { name => $name };
 	# backoff is scaled: what takes seconds in production takes hundredths here
 	my $conf = "pgsync_itsm.retry_delay = '50ms'\npgsync_itsm.retry_delay_max = '1s'\n" . ($opt{conf} // '');
+	# under valgrind the server is slow: what is to be looked at comes after all is set up
+	local $ENV{PGSYNC_ITSM_PLAIN} = 1;
 	$t->{node} = new_cluster(name => 's' . ++$scenarios, conf => $conf, %{ $opt{cluster} // {} });
 	$t->{db}   = 'postgres';
 	# registering the data source is another test's matter: nobody has to wait for it here
@@ -112,6 +114,8 @@ sub scenario
 	$t->{conn} = connect_and_activate($t->{node}, $t->{db}, $t->{sim}, namespace => $t->{ns}, args => \%args,
 		settings => { max_attempts => 50, %{ $opt{settings} // {} } });
 	$t->{sim}->reset_counters;
+	delete $ENV{PGSYNC_ITSM_PLAIN};
+	$t->{node}->restart if $ENV{PGSYNC_ITSM_SANITIZER};
 	return $t;
 }
 
