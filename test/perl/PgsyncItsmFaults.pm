@@ -487,7 +487,8 @@ sub token_revoked
 		settings => { write_api => $opt{write_api}, batch_items => 5, max_concurrency => 4 },
 		simulator => [ '--switch', 'latency_ms=100' ]);
 	$t->{sim}->post('/__sim/switches', { access_token_seconds => 2 });
-	fault($t, endpoint => '/api/', fault => 'token_expiry', probability => 0.05);
+	# apart from each other: two in a row are a user who was locked out
+	fault($t, endpoint => '/api/', sub => JSON::PP::false, fault => 'token_expiry', count => 1, skip => $_) for 4, 10, 25;
 	storm($t);
 	my $run = begin_run($t);
 	finish($t, $run, calm => 0);
