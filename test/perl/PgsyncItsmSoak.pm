@@ -147,6 +147,26 @@ sub unexplained
 	return;
 }
 
+# What the worker holds, in the server's own words.
+sub contexts
+{
+	my ($t) = @_;
+	my $pid = worker_pid($t->{node}, $t->{db});
+	$t->{node}->safe_psql($t->{db}, "SELECT pg_log_backend_memory_contexts($pid); SELECT pgsync_itsm.wake()");
+	my $log;
+	poll_until(sub { $log = slurp_file($t->{node}->logfile); $log =~ /\[$pid\].*Grand total/ }, seconds => 10);
+	my @found = sort { $b->[0] <=> $a->[0] } map { [ /: (\d+) total/, s/^.*level: //r ] } grep { /\[$pid\].*level: \d+; .*: \d+ total/ } split /\n/, $log // '';
+	my (%sum, %count);
+	for (@found)
+	{
+		my ($name) = $_->[1] =~ /^\d+; ([^:]+):/ or next;
+		$sum{$name} += $_->[0];
+		$count{$name}++;
+	}
+	diag(sprintf '%9d bytes in %5d contexts: %s', $sum{$_}, $count{$_}, $_) for (sort { $sum{$b} <=> $sum{$a} } keys %sum)[ 0 .. 9 ];
+	return;
+}
+
 sub no_growth
 {
 	my ($t, $memory) = @_;
@@ -155,7 +175,7 @@ sub no_growth
 	my $half = median(@{$memory}[ int($n * 0.4) .. int($n * 0.6) ]);
 	my $last = median(@{$memory}[ int($n * 0.8) .. $n - 1 ]);
 	diag("memory of the worker: $memory->[0] kB at first, $half kB half-way, $last kB in the end");
-	cmp_ok($last, '<', $half + 1024, "$t->{name}: the worker's memory does not grow");
+	cmp_ok($last, '<', $half + 1024, "$t->{name}: the worker's memory does not grow") or contexts($t);
 	return;
 }
 
