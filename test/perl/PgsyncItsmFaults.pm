@@ -115,7 +115,14 @@ sub scenario
 		settings => { max_attempts => 50, %{ $opt{settings} // {} } });
 	$t->{sim}->reset_counters;
 	delete $ENV{PGSYNC_ITSM_PLAIN};
-	$t->{node}->restart if $ENV{PGSYNC_ITSM_SANITIZER};
+	if ($ENV{PGSYNC_ITSM_SANITIZER})
+	{
+		# pg_ctl restart would take the program itself, which is not what starts it here
+		$t->{node}->stop;
+		$t->{node}->start;
+		my ($postmaster) = split /\n/, slurp_file($t->{node}->data_dir . '/postmaster.pid');
+		croak 'not under valgrind' unless slurp_file("/proc/$postmaster/maps") =~ /memcheck/;
+	}
 	return $t;
 }
 
