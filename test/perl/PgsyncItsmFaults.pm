@@ -321,17 +321,22 @@ sub workers_killed
 		simulator => [ '--switch', 'latency_ms=' . ($opt{latency} // 100) ]);
 	storm($t);
 	my $run = begin_run($t);
-	my ($done, $pid, $seen) = (0, '', 0);
+	my ($done, $pid, $seen, %at) = (0, '', 0);
 	while ($done < $kills)
 	{
+		# a few while it plans, the others while it writes
+		poll_until(sub { (progress($t, $run) // 0) > 0 || ended($t, $run) }, what => 'the run to write') if $done == int($kills / 4);
 		$pid = at_it($t, $run, $pid, $seen) or last;
 		usleep(int rand 400_000);
+		$at{ progress($t, $run) // '' }++;
 		$seen = $t->{sim}->stats->{requests};
 		kill('KILL', $pid) or next;
 		$done++;
 		alive($t);
 	}
 	is($done, $kills, "$t->{name}: killed $kills times within the run");
+	cmp_ok(scalar(keys %at), '>=', $kills / 3, "$t->{name}: at different places") or diag(join ' ', sort { $a <=> $b } keys %at);
+	note("$t->{name}: killed with so many items through: " . join ' ', sort { $a <=> $b } keys %at);
 	finish($t, $run);
 	end_scenario($t);
 	return;
@@ -343,46 +348,37 @@ sub workers_killed
 sub stopped_immediately
 {
 	my (%opt) = @_;
-	my $t = scenario("stopped ($opt{write_api})", applications => $opt{applications} // 12,
-		settings => { write_api => $opt{write_api}, batch_items => 8 });
-	storm($t);
-	my $run;
-	for my $moment (@{ $opt{moments} })
-	{
-		my ($where, $what) = @$moment;
-		my $gate;
-		if ($where eq 'send' || $where eq 'answer')
-		{
-			fault_first($t, fault => $where eq 'send' ? 'hang' : 'hang_after_commit', %$what);
-			$what = $what->{endpoint};
-		}
-		else
-		{
-			$gate = hold_gate($t, $where, $what);
-		}
-		$run //= begin_run($t);
-		serve($t, $t->{db});
-		my $there = $gate ? at_gate($t) : poll_until(sub { $t->{sim}->stats->{hanging} > 0 }, what => "a request that hangs");
-		ok($there, "$t->{name}: the worker is at $where of $what");
-		$t->{node}->stop('immediate');
-		$gate->{harness}->kill_kill if $gate;
-		# no worker before the next obstacle is in its way
-		$t->{node}->append_conf('postgresql.conf', "pgsync_itsm.databases = ''\n");
-		$t->{node}->start;
-		calm($t);
-		storm($t);
-	}
-	serve($t, $t->{db});
-	finish($t, $run);
-	end_scenario($t);
+	stopped_at(%opt, where => $_->[0], what => $_->[1]) for @{ $opt{moments} };
 	return;
 }
 
-sub serve
+sub stopped_at
 {
-	my ($t, $databases) = @_;
-	$t->{node}->append_conf('postgresql.conf', "pgsync_itsm.databases = '$databases'\n");
-	$t->{node}->reload;
+	my (%opt) = @_;
+	my ($where, $what) = @opt{qw(where what)};
+	my $place = "$where of " . (ref $what ? $what->{endpoint} : $what);
+	my $t = scenario("stopped at $place ($opt{write_api})", applications => $opt{applications} // 8,
+		settings => { write_api => $opt{write_api}, batch_items => 8 });
+	storm($t);
+	my $gate;
+	if (ref $what)
+	{
+		fault_first($t, fault => $where eq 'send' ? 'hang' : 'hang_after_commit', %$what);
+	}
+	else
+	{
+		$gate = hold_gate($t, $where, $what);
+	}
+	my $run = begin_run($t);
+	my $there = $gate ? at_gate($t) : poll_until(sub { $t->{sim}->stats->{hanging} > 0 }, what => 'a request that hangs');
+	ok($there, "$t->{name}: the worker is there");
+	$t->{node}->stop('immediate');
+	$gate->{harness}->kill_kill if $gate;
+	calm($t);
+	storm($t);
+	$t->{node}->start;
+	finish($t, $run);
+	end_scenario($t);
 	return;
 }
 

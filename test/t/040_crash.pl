@@ -9,7 +9,7 @@ use PgsyncItsmFaults;
 use Test::More;
 
 begin_seed();
-workers_killed(kills => 3, write_api => 'ire', applications => 15);
+workers_killed(kills => 4, write_api => 'ire', applications => 15);
 stopped_immediately(write_api => 'ire', moments => [
 	[ settle => 'software_product' ], [ claim => 'application' ], [ send => { endpoint => 'identifyreconcile' } ], [ answer => { endpoint => 'ast_contract', method => 'POST' } ] ]);
 workers_terminated(write_api => 'instance', times => 2, applications => 10);
