@@ -1,8 +1,9 @@
 # pgsync_itsm: build, install, test.
 #
-#   make demo     everything from a bare Debian machine to a published portfolio
-#   make check    all tests except the long ones
-#   make bench    the benchmarks, in one table; BENCH="a f" only these rows
+#   make demo          everything from a bare Debian machine to a published portfolio
+#   make check         all tests except the long ones
+#   make check-long    these: the fault matrix, a soak, the library under valgrind
+#   make bench         the benchmarks, in one table; BENCH="a f" only these rows
 #
 # The targets of HOUSE work where no PostgreSQL is installed yet: they install what is missing and call
 # make again for the part that needs PGXS.  The rest is an ordinary PGXS Makefile.
@@ -57,7 +58,8 @@ $(SUITES:%=check-%): check-%: deps
 	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check $*
 
 check-long: deps
-	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long
+	@PG_CONFIG='$(PG_CONFIG)' test/lib/install-deps long
+	@MAKE='$(MAKE)' PG_CONFIG='$(PG_CONFIG)' test/check long sanitizer
 
 bench: deps
 	@PG_CONFIG='$(PG_CONFIG)' test/lib/install-deps bench

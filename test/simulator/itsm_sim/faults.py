@@ -13,7 +13,7 @@ from .wire import Reply, html_reply, json_reply
 BEFORE = {"status", "delay", "close_before_reply", "hang", "html", "202",
           "retry_after", "semaphore", "token_expiry", "quota"}
 HANDLER = {"lock_timeout", "business_rule_abort"}
-AFTER = {"close_after_commit", "truncated_body", "garbage_body", "nul",
+AFTER = {"close_after_commit", "hang_after_commit", "truncated_body", "garbage_body", "nul",
          "bad_utf8", "huge", "forbidden_but_created", "quota_cut"}
 KINDS = BEFORE | HANDLER | AFTER
 
@@ -139,6 +139,8 @@ def spoil(fault, reply):
     kind, spec = fault.kind, fault.spec
     if kind == "close_after_commit":
         reply.action = "close"
+    elif kind == "hang_after_commit":
+        reply.action = "hang"
     elif kind == "truncated_body":
         reply.action = "truncate"
     elif kind == "garbage_body":

@@ -243,9 +243,13 @@ class Front:
     async def _no_reply(self, raw, action, response=None):
         transport = raw.transport
         if action == "hang":
-            while not self.stopping.is_set() and transport is not None \
-                    and not transport.is_closing():
-                await self._sleep(0.2)
+            self.log.hanging += 1
+            try:
+                while not self.stopping.is_set() and transport is not None \
+                        and not transport.is_closing():
+                    await self._sleep(0.2)
+            finally:
+                self.log.hanging -= 1
         if transport is not None:
             if response is None:
                 _reset(transport)

@@ -1,6 +1,7 @@
 """Counters and the last requests, without secrets."""
 import collections
 import re
+import time
 import urllib.parse
 
 MAX_BODY = 262144           # of one entry
@@ -26,6 +27,7 @@ class RequestLog:
         self.keep = keep
         self.bytes = 0
         self.secrets = lambda: ()
+        self.in_flight = self.hanging = 0
         self.reset()
 
     def reset(self):
@@ -38,7 +40,8 @@ class RequestLog:
         self.by_status = collections.Counter()
         self.sub = {"total": 0, "writes": 0, "reads": 0}
         self.sub_endpoint = collections.Counter()
-        self.in_flight = self.max_in_flight = 0
+        # what is on the wire stays there when the counters are reset
+        self.max_in_flight = self.in_flight
 
     # -- counting -----------------------------------------------------------
 
@@ -57,7 +60,7 @@ class RequestLog:
         entry = {"n": self.number, "method": request.method,
                  "path": request.path, "endpoint": endpoint,
                  "query": redact_form(request.target.partition("?")[2]),
-                 "status": None, "fault": None, "sub": request.is_sub,
+                 "at": time.time(), "status": None, "fault": None, "sub": request.is_sub,
                  "body": self._body(request)}
         self.entries.append(entry)
         self.bytes += len(entry["body"]) + 500
@@ -120,4 +123,5 @@ class RequestLog:
                 "batch_subrequests": dict(
                     self.sub, by_endpoint=dict(sorted(
                         self.sub_endpoint.items()))),
+                "in_flight": self.in_flight, "hanging": self.hanging,
                 "max_in_flight": self.max_in_flight}

@@ -1,10 +1,12 @@
 """Limits (§8), faults and control endpoints."""
+import base64
 import http.client
 import json
 import socket
 import threading
+import time
 
-from support import SOURCE, Case, Simulator, app
+from support import SOURCE, Case, Simulator, app, basic
 
 PATH = "/api/now/table/sys_user?sysparm_limit=1"
 
@@ -38,6 +40,15 @@ class RateRules(Case):
         self.assertEqual(self.call("GET", PATH, user="admin").status, 200)
         self.advance(3601)
         self.assertEqual(self.call("GET", PATH).status, 200)
+
+    def test_8_most_seen_in_a_window(self):
+        self.limits(rules=[{"path_prefix": "/api/now/table", "limit": 2}])
+        for _ in range(3):
+            self.call("GET", PATH)
+        self.advance(3601)
+        self.call("GET", PATH)
+        rule, = self.sim.sim("GET", "limits")["rules"]
+        self.assertEqual(rule["most"], 3)       # the one turned away counts
 
     def test_8_most_specific_rule_wins(self):
         self.limits(rules=[
@@ -120,6 +131,58 @@ class FaultKinds(Case):
         with self.assertRaises((http.client.HTTPException, OSError)):
             self.call("POST", "/api/now/table/core_company", {"name": "C"})
         self.assertEqual(len(self.rows("core_company", "name=C")), 1)
+
+    def hung(self, kind):
+        """Companies after a caller gave up on an answer that never came."""
+        self.fault(endpoint="core_company", fault=kind)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.sim.ports[0], timeout=0.5)
+        self.addCleanup(connection.close)
+        with self.assertRaises(TimeoutError):
+            self.call("POST", "/api/now/table/core_company", {"name": kind},
+                      connection=connection)
+        return len(self.rows("core_company", "name=" + kind))
+
+    def test_hang_does_nothing_and_never_answers(self):
+        self.assertEqual(self.hung("hang"), 0)
+
+    def test_hang_after_commit_keeps_the_record(self):
+        self.assertEqual(self.hung("hang_after_commit"), 1)
+
+    def test_hang_after_commit_of_a_part_of_a_batch(self):
+        self.fault(endpoint="core_company", fault="hang_after_commit")
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.sim.ports[0], timeout=0.5)
+        self.addCleanup(connection.close)
+        part = {"id": "a", "method": "POST", "headers": [
+            {"name": "Accept", "value": "application/json"},
+            {"name": "Content-Type", "value": "application/json"}],
+            "url": "/api/now/table/core_company", "body": base64.b64encode(
+                b'{"name":"C"}').decode()}
+        with self.assertRaises(TimeoutError):
+            self.call("POST", "/api/now/v1/batch", {
+                "batch_request_id": "1", "rest_requests": [part]},
+                connection=connection)
+        self.assertEqual(len(self.rows("core_company", "name=C")), 1)
+
+    def test_hanging_requests_are_counted_while_they_hang(self):
+        self.wait_for(lambda: self.stats()["hanging"] == 0)
+        self.fault(endpoint="sys_user", fault="hang")
+        connection = self.sim.connect()
+        self.addCleanup(connection.close)
+        connection.request("GET", PATH, headers={
+            "Accept": "application/json", "Authorization": basic("sync")})
+        self.wait_for(lambda: self.stats()["hanging"] == 1)
+        self.sim.sim("POST", "counters")
+        self.assertEqual(self.stats()["hanging"], 1)
+        connection.close()
+        self.wait_for(lambda: self.stats()["hanging"] == 0)
+
+    def wait_for(self, condition):
+        end = time.monotonic() + 10
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
 
     def test_close_before_reply_does_nothing(self):
         self.fault(endpoint="core_company", fault="close_before_reply")
@@ -207,6 +270,12 @@ class ControlEndpoints(Case):
         for secret in ("client-secret-1", "sync-secret", "key-12345"):
             self.assertNotIn(secret, text)
         self.assertIn("username=sync", text)
+
+    def test_log_says_when_a_request_came(self):
+        begin = time.time()
+        self.call("GET", PATH)
+        entry = self.sim.sim("GET", "requests?n=1")["requests"][0]
+        self.assertTrue(begin <= entry["at"] <= time.time())
 
     def test_duplicates_and_orphans(self):
         a, b = self.load(cmdb_ci_business_app=[

@@ -44,6 +44,7 @@ class Limits:
     def reset(self):
         self.rules = []
         self.windows = {}           # (rule, user) -> [start, count]
+        self.most = {}              # rule -> highest count of any window
         self.slots, self.queue = 4, 50      # API_INT, per node (§8)
         self.waiting = 0
         self.running = 0
@@ -59,7 +60,7 @@ class Limits:
         semaphore = doc.get("semaphore", {})
         quota = doc.get("quota", {})
         if "rules" in doc:
-            self.rules, self.windows = rules, {}
+            self.rules, self.windows, self.most = rules, {}, {}
         self.slots = int(semaphore.get("slots", self.slots))
         self.queue = int(semaphore.get("queue", self.queue))
         self.quota_rows = int(quota.get("max_rows", self.quota_rows))
@@ -69,7 +70,8 @@ class Limits:
         return {"rules": [{"path_prefix": r.prefix, "method": r.method,
                            "user": r.user, "role": r.role, "limit": r.limit,
                            "window_seconds": r.window, "sys_id": r.sys_id,
-                           "batch_counts": r.batch_counts}
+                           "batch_counts": r.batch_counts,
+                           "most": self.most.get(r.sys_id, 0)}
                           for r in self.rules],
                 "semaphore": {"slots": self.slots, "queue": self.queue},
                 "quota": {"max_rows": self.quota_rows, "mode": self.quota_mode},
@@ -116,6 +118,7 @@ class Limits:
                    "X-RateLimit-Reset": str(int(reset) + 1),
                    "X-RateLimit-Rule": rule.sys_id}
         window[1] += 1
+        self.most[rule.sys_id] = max(window[1], self.most.get(rule.sys_id, 0))
         if window[1] <= rule.limit:
             return headers, None
         self.turned_away["rate"] += 1
