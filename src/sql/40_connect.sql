@@ -33,6 +33,10 @@ BEGIN
         INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at)
         VALUES (true, pgsync_itsm.cluster_fingerprint(), now())
         ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at;
+        -- Where this was copied from may have sent what still waits here: it is looked for before it is made again.
+        UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
+          FROM @extschema@.integration_runs AS r
+         WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending', 'sent') AND i.action = 'CREATE';
         PERFORM pgsync_itsm.wake();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
         RETURN pgsync_itsm.cluster_fingerprint();

@@ -223,7 +223,8 @@ BEGIN
     FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
               WHERE x.status = 'running' AND NOT x.cancel_requested AND NOT pgsync_itsm.plan_open_lookups(x.id)
-                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state IN ('pending', 'sent')) LOOP
+                -- with LIMIT, a look at one item of each run, however the planner thinks of joins
+                AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state IN ('pending', 'sent') LIMIT 1) IS NULL LOOP
         PERFORM pgsync_itsm.advance_run(r.id);
     END LOOP;
     PERFORM pgsync_itsm.start_runs();
@@ -240,11 +241,10 @@ BEGIN
         SELECT 'write', x.connection_id, x.id, NULL
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
          WHERE x.status = 'running' AND NOT x.cancel_requested
-           AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending')
+           AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' LIMIT 1)
         UNION ALL
         SELECT 'sleep', NULL, NULL, min(d.due)
-          FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS x ON x.id = i.run_id AND x.status = 'running'
-                 WHERE i.state = 'pending' AND i.not_before > now()
+          FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i WHERE i.state = 'pending' AND i.not_before > now()
                 UNION ALL SELECT min(l.not_before) FROM pgsync_itsm.lookups AS l WHERE l.state = 'pending' AND l.not_before > now()
                 UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
