@@ -110,7 +110,6 @@ static const char *const fixed_settings[][2] = {
 	{"bytea_output", "hex"},
 	{"jit", "off"},
 	{"plan_cache_mode", "auto"},
-	{"enable_seqscan", "on"},
 };
 
 /*

@@ -679,8 +679,8 @@ DECLARE
 BEGIN
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
     IF run.phase <> 'recheck' AND pgsync_itsm.plan_is_small(run) THEN
-        -- A plan that was made while a work table was empty must not read through what another run puts there.
-        PERFORM set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
+        -- One that was made while a work table was empty is made anew when a large plan has filled and analyzed it.
+        PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
                 set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
