@@ -86,8 +86,8 @@ typedef struct KeptTask
 	SourceTask		 task;
 } KeptTask;
 
-/* More than these belong to nobody any more. */
-#define MAX_KEPT_TASKS 200
+/* The last ones that were used; a plan may take a megabyte. */
+#define MAX_KEPT_TASKS 20
 
 /* For more keys a plan made for them is worth its time. */
 #define MAX_KEPT_KEYS 100
@@ -266,20 +266,27 @@ forget_task(KeptTask **link)
 	MemoryContextDelete(kept->context);
 }
 
-/* The task of this name if it is still what it would be composed to. */
+/* The task of this name if it is still what it would be composed to; it comes first from now on. */
 static KeptTask *
 find_task(const char *name, const char *version)
 {
 	KeptTask **link = &kept_tasks;
+	KeptTask  *kept;
 
 	while (*link && strcmp((*link)->name, name) != 0)
 		link = &(*link)->next;
-	if (*link && strcmp((*link)->version, version) != 0)
+	kept = *link;
+	if (kept == NULL)
+		return NULL;
+	if (strcmp(kept->version, version) != 0)
 	{
 		forget_task(link);
 		return NULL;
 	}
-	return *link;
+	*link = kept->next;
+	kept->next = kept_tasks;
+	kept_tasks = kept;
+	return kept;
 }
 
 static KeptTask *

@@ -208,6 +208,30 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_payloads(@extschema@.integration_runs, text, text, text) IS
 'Payloads of one entity type with references and choices resolved, hashed; what is left out and what makes a record unsendable';
 
+-- Mandatory columns matter when a record is made: an update does not have to repeat them.
+CREATE FUNCTION pgsync_itsm.plan_mandatory(run @extschema@.integration_runs, only_type text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    classes text[] := ARRAY(SELECT DISTINCT p.class FROM pgsync_itsm.plan_records AS p
+                             WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class IS NOT NULL);
+    names text[] := ARRAY(SELECT DISTINCT lower(f.target_field) FROM pgsync_itsm.mapped_fields(run.connection_id, only_type) AS f);
+    c record;
+BEGIN
+    FOR c IN SELECT r.target AS class, r.external_id AS name FROM @extschema@.integration_references AS r
+              WHERE r.connection_id = run.connection_id AND r.kind = 'column' AND r.target = ANY (classes) AND r.key = ANY (names)
+                AND r.attrs ->> 'mandatory' = 'true'
+              ORDER BY r.target, r.key
+    LOOP
+        UPDATE pgsync_itsm.plan_records AS p
+           SET verdict = 'ERROR', reason = format('mandatory there and empty here: %s', c.name)
+         WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = c.class
+           AND p.payload ->> c.name IS NULL;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_mandatory(@extschema@.integration_runs, text) IS 'Refuses new records without a value for a column that is mandatory there';
+
 CREATE FUNCTION pgsync_itsm.plan_resolve(run @extschema@.integration_runs, only_type text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -225,15 +249,7 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.plan_payloads(run, only_type, version, mapping);
     PERFORM pgsync_itsm.plan_offering_parent(run, only_type, mapping);
-    -- Mandatory columns matter when a record is made: an update does not have to repeat them.
-    UPDATE pgsync_itsm.plan_records AS p
-       SET verdict = 'ERROR', reason = format('mandatory there and empty here: %s', c.name)
-      FROM (SELECT DISTINCT r.target, r.external_id AS name
-              FROM @extschema@.integration_references AS r
-              JOIN pgsync_itsm.mapped_fields(run.connection_id, only_type) AS f ON f.target_field = r.external_id
-             WHERE r.connection_id = run.connection_id AND r.kind = 'column' AND r.attrs ->> 'mandatory' = 'true') AS c
-     WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = c.target
-       AND p.payload ->> c.name IS NULL;
+    PERFORM pgsync_itsm.plan_mandatory(run, only_type);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_resolve(@extschema@.integration_runs, text) IS 'Resolves the payloads of one entity type and hashes them';

@@ -679,6 +679,7 @@ DECLARE
 BEGIN
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
     IF run.phase <> 'recheck' AND pgsync_itsm.plan_is_small(run) THEN
+        -- One that was made while a work table was empty is made anew when a large plan has filled and analyzed it.
         PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
