@@ -1,6 +1,6 @@
 # Counts: the worked example of the integration design (300 applications, 600 profiles, 6 services, 3 products;
-# 9,600 calls there) has to fit into fewer than 25 HTTP requests with ire, look-ups and token included; with instance it leaves the same content, compared
-# set against set with the portfolio.
+# 9,600 calls there) has to fit into fewer than 25 HTTP requests with ire, look-ups and token included; with instance
+# it leaves the same content.  Both are compared, set against set, with the portfolio.
 
 use strict;
 use warnings;
