@@ -27,6 +27,8 @@
 
 #define OWN_CEILING 0
 
+#define MAX_CAUTION 64
+
 void
 pace_init(Pace *pace)
 {
@@ -35,6 +37,7 @@ pace_init(Pace *pace)
 	pace->rules[OWN_CEILING].limit = -1;
 	pace->rules[OWN_CEILING].guessed = true;
 	pace->slots = 1;
+	pace->caution = 1;
 	pace_set_limits(pace, 1, 0, 100, 5, 1000, 60 * 1000);
 }
 
@@ -344,7 +347,9 @@ pace_works(Pace *pace)
 	pace->throttles = 0;
 	pace->failures = 0;
 	pace->openings = 0;
-	pace->slots = Min(pace->slots + 1 / pace->slots, (double) pace->max_in_flight);
+	pace->slots = Min(pace->slots + 1 / (pace->slots * pace->caution), (double) pace->max_in_flight);
+	if ((int) pace->slots == pace->max_in_flight)
+		pace->caution = 1;
 	if (pace->breaker != PACE_CLOSED || before != (int) pace->slots)
 		pace->changed = true;
 	pace->breaker = PACE_CLOSED;
@@ -366,7 +371,8 @@ pace_throttled(Pace *pace, const PaceTicket *ticket, TimestampTz now, long retry
 {
 	if (ticket->started_at >= pace->slowed_at)
 	{
-		pace->slots = Max(pace->slots / 2, 1);
+		pace->slots = Max((int) (pace->slots / 2), 1);
+		pace->caution = Min(pace->caution * 2, MAX_CAUTION);
 		pace->slowed_at = now;
 		pace->throttles = Min(pace->throttles + 1, 1000);
 	}

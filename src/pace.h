@@ -10,7 +10,8 @@
  *
  *		slots		requests in flight: one more for each row of answers, half of
  *					them when the platform's queue is full (429 without rate
- *					headers, 202)
+ *					headers, 202); the more often that happens, the longer the
+ *					row
  *		rules		requests an hour: windows that the platform announces
  *					(X-RateLimit-*), and our own ceiling
  *		breaker		failed requests in a row open it; after a pause one probe
@@ -74,6 +75,7 @@ typedef struct Pace
 	/* state */
 	int			in_flight;
 	double		slots;
+	int			caution;   /* successes that one more slot takes, for each there is */
 	TimestampTz slowed_at; /* when they last became fewer */
 	int			throttles; /* in a row, for the backoff */
 	int			failures;  /* in a row, for the breaker */

@@ -918,11 +918,12 @@ queue_settle(const pg_uuid_t *connection_id, int64 run_id, int n, const QueueOut
 		.result = {VOIDOID},
 	};
 	const size_t		  stride = sizeof(QueueOutcome);
-	const AdapterOutcome *first = &outcomes->outcome;
+	const AdapterOutcome *first;
 	Args				  args = {0};
 
 	if (n == 0)
 		return;
+	first = &outcomes->outcome;
 	put_uuid(&args, connection_id);
 	put_bigint(&args, run_id);
 	put_outcomes(&args, n, outcomes);

@@ -88,6 +88,7 @@ extern char *servicenow_query_folded(const char *text);
 extern char *servicenow_query_table_url(const char *table, const char *sys_id);
 extern char *servicenow_query_list_url(const char *table, const char *query, const char *fields, int limit);
 extern bool	 servicenow_query_is_sys_id(const char *text);
+extern bool	 servicenow_query_may_be_id(const char *text);
 
 /* ---- what an answer says: servicenow_answer.c ---- */
 

@@ -44,6 +44,7 @@ typedef struct Reading
 	int						*next_key;	/* the next one with the same text, -1: none */
 	int						 first_row; /* of this look-up */
 	int						 room;		/* allocated rows */
+	bool					 unusable;	/* a row has no id that could be one */
 } Reading;
 
 struct LookupKind
@@ -413,6 +414,11 @@ keyed_row(Reading *reading, struct json_object *record, const char *key)
 
 	if (external_id == NULL || is_foreign(reading, record) || is_known(reading, json_to_server(key), external_id))
 		return;
+	if (!servicenow_query_may_be_id(external_id))
+	{
+		reading->unusable = true;
+		return;
+	}
 	row = add_row(reading);
 	row->key = json_to_server(key);
 	row->external_id = external_id;
@@ -1083,7 +1089,9 @@ read_part(Reading *reading, const ServicenowSub *sub)
 	{
 		rows = json_member(answer.root, "result");
 		reading->kind->rows(reading, answer.root);
-		if (json_is_array(rows))
+		if (reading->unusable)
+			set_rule(reading, "platform", "BAD_RESPONSE", "a row of the answer has no usable id");
+		else if (json_is_array(rows))
 			check_count(reading, sub, json_count(rows));
 	}
 	return reading->result->kinds[reading->number] == OUTCOME_DONE;

@@ -270,6 +270,18 @@ servicenow_query_is_sys_id(const char *text)
 	return text != NULL && strlen(text) == 32 && strspn(text, "0123456789abcdefABCDEF") == 32;
 }
 
+/*
+ * Can the text be the id of a record in an answer?  What is not made of
+ * hexadecimal digits was spoilt on the way, and must not become a reference.
+ */
+bool
+servicenow_query_may_be_id(const char *text)
+{
+	size_t length = text != NULL ? strlen(text) : 0;
+
+	return length > 0 && length <= 32 && strspn(text, "0123456789abcdefABCDEF") == length;
+}
+
 /* Path of a table, or of a record if sys_id is not NULL; palloc'd. */
 char *
 servicenow_query_table_url(const char *table, const char *sys_id)

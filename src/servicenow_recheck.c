@@ -202,7 +202,7 @@ read_rows(const AdapterConnection *conn, const AdapterItem *item, const Servicen
 	{
 		struct json_object *row = json_item(rows, i);
 
-		if (!is_the_one(&identity, row) || servicenow_answer_value(row, "sys_id") == NULL)
+		if (!is_the_one(&identity, row) || !servicenow_query_may_be_id(servicenow_answer_value(row, "sys_id")))
 			continue;
 		if (oldest == NULL)
 			oldest = row;

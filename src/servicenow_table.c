@@ -165,7 +165,7 @@ read_identity(const char *table, struct json_object *record, AdapterOutcome *out
 	const char *class_name = servicenow_answer_value(record, "sys_class_name");
 	const char *number = servicenow_answer_value(record, "number");
 
-	if (sys_id == NULL || sys_id[0] == '\0')
+	if (!servicenow_query_may_be_id(sys_id))
 	{
 		servicenow_answer_rule(outcome, "item", "NO_ANSWER", "the answer does not show the record");
 		return false;

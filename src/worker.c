@@ -146,10 +146,9 @@ look(Worker *worker, QueueTurn **turns)
 	worker->next_look = TimestampTzPlusMilliseconds(worker->last_look, pgsync_itsm_slow_poll * INT64CONST(1000));
 	worker->ready = queue_worker_ready();
 	if (worker->ready && !worker->recovered)
-	{
 		queue_recover();
-		worker->recovered = true;
-	}
+	/* what comes with an adoption was left by another one, too */
+	worker->recovered = worker->ready;
 	if (worker->ready)
 		nturns = queue_turn(run_in_flight(worker->runner) == 0, turns);
 	run_take_turns(worker->runner, *turns, nturns);

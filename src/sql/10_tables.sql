@@ -377,6 +377,7 @@ CREATE TABLE pgsync_itsm.site (
     only_one          boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     fingerprint       text,
     adopted_at        timestamptz,
+    timeline          bigint,
     condition         text,
     getinsync_schema  name
 );

@@ -23,6 +23,16 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.claim_cluster() IS 'Stores this cluster''s fingerprint unless there is one';
 
+-- Another server may have sent what still waits here.
+CREATE FUNCTION pgsync_itsm.doubt_open_runs() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
+      FROM @extschema@.integration_runs AS r
+     WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending', 'sent') AND i.action = 'CREATE';
+END;
+COMMENT ON FUNCTION pgsync_itsm.doubt_open_runs() IS 'Has everything that open runs would make be looked for first';
+
 CREATE FUNCTION @extschema@.itsm_adopt(connection_id uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,10 +43,7 @@ BEGIN
         INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at)
         VALUES (true, pgsync_itsm.cluster_fingerprint(), now())
         ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at;
-        -- Where this was copied from may have sent what still waits here: it is looked for before it is made again.
-        UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
-          FROM @extschema@.integration_runs AS r
-         WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending', 'sent') AND i.action = 'CREATE';
+        PERFORM pgsync_itsm.doubt_open_runs();
         PERFORM pgsync_itsm.wake();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
         RETURN pgsync_itsm.cluster_fingerprint();

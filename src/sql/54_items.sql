@@ -338,6 +338,23 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
 
+-- What an earlier run sent and never heard of (it was cancelled, or its attempts were used up) is looked for by its key
+-- before it is made: nothing on the platform's side would keep it from being made twice.
+CREATE FUNCTION pgsync_itsm.plan_doubts(run_id bigint, connection_id uuid) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH doubts AS MATERIALIZED (
+        SELECT d.entity_type, d.entity_id FROM @extschema@.integration_run_items AS d
+         WHERE d.connection_id = plan_doubts.connection_id AND d.in_doubt AND d.run_id < plan_doubts.run_id AND d.action = 'CREATE'
+           AND d.state IN ('cancelled', 'dead'))
+    UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
+     WHERE i.id IN (SELECT n.id FROM doubts AS d
+                     CROSS JOIN LATERAL (SELECT o.id FROM @extschema@.integration_run_items AS o
+                                          WHERE o.run_id = plan_doubts.run_id AND o.entity_type = d.entity_type AND o.entity_id = d.entity_id
+                                            AND o.action = 'CREATE' OFFSET 0) AS n);
+END;
+COMMENT ON FUNCTION pgsync_itsm.plan_doubts(bigint, uuid) IS 'Marks the creations of a plan that an earlier run may have brought through';
+
 CREATE FUNCTION pgsync_itsm.plan_finish(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -357,6 +374,7 @@ BEGIN
     IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_update > 0) THEN
         PERFORM pgsync_itsm.plan_clear_rows(run, CASE WHEN goes_on THEN 'pending' ELSE 'planned' END);
     END IF;
+    PERFORM pgsync_itsm.plan_doubts(run.id, run.connection_id);
     PERFORM pgsync_itsm.plan_steps(run);
     UPDATE @extschema@.integration_runs AS r
        SET status = CASE WHEN r.kind = 'preview' THEN 'planned' WHEN why IS NOT NULL THEN 'needs_approval' ELSE 'running' END,

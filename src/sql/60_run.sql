@@ -229,8 +229,7 @@ BEGIN
     END LOOP;
     PERFORM pgsync_itsm.start_runs();
     RETURN QUERY
-        SELECT CASE WHEN x.partial AND (SELECT count(*) FROM (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = x.id LIMIT 101) AS k) <= 100
-                    THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
+        SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
           FROM @extschema@.integration_runs AS x
          WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
         UNION ALL
@@ -560,9 +559,30 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.settle_steps(bigint) IS 'Counts the steps of a run anew';
 
+-- A server that was promoted, or restored to a point in time, may have forgotten what was sent last: it is looked for
+-- before it is made again.  Every such turn of events begins a timeline of its own.
+CREATE FUNCTION pgsync_itsm.doubt_after_takeover() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    present bigint := (SELECT c.timeline_id FROM pg_control_checkpoint() AS c);
+    known bigint := (SELECT s.timeline FROM pgsync_itsm.site AS s);
+BEGIN
+    IF known IS DISTINCT FROM present THEN
+        IF known IS NOT NULL THEN
+            PERFORM pgsync_itsm.doubt_open_runs();
+        END IF;
+        INSERT INTO pgsync_itsm.site AS s (only_one, timeline) VALUES (true, present)
+        ON CONFLICT (only_one) DO UPDATE SET timeline = excluded.timeline;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.doubt_after_takeover() IS 'After a promotion: what waits in open runs may have been sent by the server before';
+
 CREATE FUNCTION pgsync_itsm.recover() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    SELECT pgsync_itsm.doubt_after_takeover();
     -- What was on the wire through as many deaths as it has attempts is not tried again.
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE WHEN i.attempts >= c.ceiling THEN 'dead' ELSE 'pending' END,
