@@ -40,10 +40,14 @@ DECLARE
     c @extschema@.integration_connections;
 BEGIN
     IF connection_id IS NULL THEN
+        -- What the dump says is on the wire is on another server's: nobody here will hear of it.
+        IF NOT pgsync_itsm.is_adopted() THEN
+            PERFORM pgsync_itsm.doubt_open_runs();
+            PERFORM pgsync_itsm.recover();
+        END IF;
         INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at)
         VALUES (true, pgsync_itsm.cluster_fingerprint(), now())
         ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at;
-        PERFORM pgsync_itsm.doubt_open_runs();
         PERFORM pgsync_itsm.wake();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
         RETURN pgsync_itsm.cluster_fingerprint();

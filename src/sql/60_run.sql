@@ -572,8 +572,8 @@ BEGIN
         IF known IS NOT NULL THEN
             PERFORM pgsync_itsm.doubt_open_runs();
         END IF;
-        INSERT INTO pgsync_itsm.site AS s (only_one, timeline) VALUES (true, present)
-        ON CONFLICT (only_one) DO UPDATE SET timeline = excluded.timeline;
+        -- No row is made for it: that comes with the first connection, or with a dump.
+        UPDATE pgsync_itsm.site AS s SET timeline = present;
     END IF;
 END
 $$;

@@ -58,7 +58,7 @@ my @faults = (
 	{ fault => 'lock_timeout', endpoint => 'identifyreconcile' }, { fault => 'delay', seconds => 0.2 },
 	{ fault => 'business_rule_abort', endpoint => 'identifyreconcile', name => 'Guard' });
 
-# Kilobytes that the worker alone holds and has written to; undef when there is none.
+# Kilobytes of the worker's own memory (shared buffers are not); undef when there is none.
 sub worker_memory
 {
 	my ($pid) = @_;
@@ -66,7 +66,7 @@ sub worker_memory
 	my $sum = 0;
 	while (<$in>)
 	{
-		$sum += $1 if /^Private_Dirty:\s+(\d+) kB/;
+		$sum += $1 if /^Pss_Anon:\s+(\d+) kB/;
 	}
 	return $sum;
 }

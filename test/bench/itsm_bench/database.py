@@ -203,10 +203,8 @@ class Process:
         return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", self._read("status"), re.M).group(1))
 
     def private_mb(self):
-        return (
-            sum(int(kb) for kb in re.findall(r"^Private_(?:Clean|Dirty):\s+(\d+)", self._read("smaps_rollup"), re.M))
-            / 1024
-        )
+        """Memory of its own; pages of shared buffers that nobody else has looked at yet are not."""
+        return int(re.search(r"^Pss_Anon:\s+(\d+)", self._read("smaps_rollup"), re.M).group(1)) / 1024
 
 
 class Watch:
