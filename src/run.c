@@ -42,6 +42,14 @@
 /* An answer within this part of the time allowed lets requests grow. */
 #define FAST_PART 5
 
+/* Where a request is one item: so many for each slot are claimed to follow those in flight. */
+#define AHEAD_PER_SLOT 4
+#define MAX_AHEAD 256
+
+/* Answers of such requests are settled together, unless there are so many, or one is so old. */
+#define SETTLE_TOGETHER 128
+#define SETTLE_WITHIN_MS 20
+
 /* After a request was too much, so many must succeed before they grow again. */
 #define SUCCESSES_TO_GROW 4
 
@@ -129,6 +137,9 @@ struct Runner
 	dlist_head	  claimed; /* committed, to be sent */
 	dlist_head	  flying;
 	dlist_head	  answered; /* to be settled */
+	int			  nanswered;
+	TimestampTz	  answered_at; /* the first of them */
+	bool		  urgent;	   /* somebody waits for one of them */
 	int			  in_flight;
 	TimestampTz	  resume_at;
 	int			  nwork;
@@ -375,7 +386,10 @@ spread_claim(Runner *runner, Connection *conn, Claim *claim)
 		if (pace_room(&conn->pace, claim->api, now) > 0)
 			enlist(runner, transfer, 0);
 		else
+		{
 			dlist_push_tail(&conn->ready, &transfer->node);
+			conn->nready++;
+		}
 	}
 }
 
@@ -388,22 +402,21 @@ may_claim_ahead(const Connection *conn)
 	return conn->pace.breaker == PACE_CLOSED;
 }
 
+/* Half a store is not worth a claim. */
 static int
-count_ready(const Connection *conn)
+room_ahead(const Connection *conn)
 {
-	dlist_iter iter;
-	int		   n = 0;
+	int store = Min((int) conn->pace.slots * AHEAD_PER_SLOT, MAX_AHEAD);
+	int room = store - conn->nready;
 
-	dlist_foreach (iter, (dlist_head *) &conn->ready)
-		n++;
-	return n;
+	return room * 2 >= store ? room : 0;
 }
 
 static ClaimResult
 claim_singles(Runner *runner, Connection *conn, const QueueBatch *batch, const AdapterLane *lane)
 {
 	int	   room = pace_room(&conn->pace, lane->api, GetCurrentTimestamp());
-	int	   ahead = may_claim_ahead(conn) ? (int) conn->pace.slots - count_ready(conn) : 0;
+	int	   ahead = may_claim_ahead(conn) ? room_ahead(conn) : 0;
 	Claim *claim;
 
 	if (room + ahead < 1)
@@ -586,6 +599,7 @@ give_back_ready(Runner *runner, Connection *conn, int64 run_id)
 		if (run_id != 0 && transfer->run_id != run_id)
 			continue;
 		dlist_delete(&transfer->node);
+		conn->nready--;
 		settle_unsent(runner, transfer);
 	}
 }
@@ -794,6 +808,7 @@ feed(Runner *runner, Connection *conn)
 		if (conn->stale || !oauth_ready(conn->credentials.state, now) || pace_room(&conn->pace, transfer->api, now) < 1)
 			return;
 		dlist_delete(&transfer->node);
+		conn->nready--;
 		pace_sent(&conn->pace, transfer->api, 0, now, &transfer->ticket);
 		send_one(runner, transfer);
 	}
@@ -949,6 +964,16 @@ judge_pace(Transfer *transfer, const HttpResult *result, TimestampTz now)
 		pace->probing = false;
 }
 
+/* One item went through, and its connection has more to send meanwhile: nobody waits for it to be written down. */
+static bool
+can_wait(const Transfer *transfer)
+{
+	const Connection *conn = transfer->conn;
+
+	return transfer->kind == TRANSFER_WRITE && transfer->verdict == RESPONSE_READABLE && transfer->claim->n > 1 &&
+		   transfer->n == 1 && conn->nready > 0 && room_ahead(conn) == 0;
+}
+
 static void
 collect(Runner *runner, Transfer *transfer)
 {
@@ -972,7 +997,11 @@ collect(Runner *runner, Transfer *transfer)
 		transfer->report.message = "the platform's answer was refused without a reason";
 	MemoryContextSwitchTo(old);
 	dlist_push_tail(&runner->answered, &transfer->node);
+	if (runner->nanswered++ == 0)
+		runner->answered_at = now;
 	feed(runner, transfer->conn);
+	if (!can_wait(transfer))
+		runner->urgent = true;
 }
 
 bool
@@ -985,7 +1014,19 @@ run_collect(Runner *runner)
 		CHECK_FOR_INTERRUPTS();
 		collect(runner, http_owner(http));
 	}
-	return !dlist_is_empty(&runner->answered);
+	return runner->nanswered > 0;
+}
+
+long
+run_settle_in_ms(const Runner *runner)
+{
+	TimestampTz by = runner->answered_at + SETTLE_WITHIN_MS * INT64CONST(1000);
+
+	if (runner->nanswered == 0)
+		return -1;
+	if (runner->urgent || runner->nanswered >= SETTLE_TOGETHER)
+		return 0;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), by);
 }
 
 /* ----------------------------------------------------------------
@@ -1322,4 +1363,6 @@ run_settle(Runner *runner)
 	flush_tallies(runner);
 	while (!dlist_is_empty(&runner->answered))
 		free_transfer(dlist_container(Transfer, node, dlist_pop_head_node(&runner->answered)));
+	runner->nanswered = 0;
+	runner->urgent = false;
 }

@@ -34,6 +34,9 @@ extern Runner *run_create(HttpEngine *engine);
  */
 extern bool run_collect(Runner *runner);
 
+/* When that has to be done: 0 = now, -1: there is nothing. */
+extern long run_settle_in_ms(const Runner *runner);
+
 /* In queue_begin()'s transaction: writes down what run_collect() read. */
 extern void run_settle(Runner *runner);
 

@@ -225,8 +225,11 @@ milliseconds_to_wait(Worker *worker)
 {
 	long turn = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->next_look);
 	long network = http_deadline_ms(worker->engine);
+	long settle = run_settle_in_ms(worker->runner);
 
-	return network < 0 ? turn : Min(turn, network);
+	if (network >= 0)
+		turn = Min(turn, network);
+	return settle >= 0 ? Min(turn, settle) : turn;
 }
 
 /* The only place where the worker waits. */
@@ -281,7 +284,7 @@ work(Worker *worker)
 		if (answered)
 			worker->waiting_run = 0;
 		looks = look_is_due(worker, answered);
-		if (answered || looks)
+		if (looks || run_settle_in_ms(worker->runner) == 0)
 			take_turn(worker, looks);
 		wait_turn(worker);
 	}
