@@ -441,7 +441,7 @@ work_named(const char *name)
 }
 
 int
-queue_turn(bool nothing_on_the_wire, QueueTurn **turns)
+queue_turn(bool leases, QueueTurn **turns)
 {
 	static Call call = {
 		.sql = "SELECT what, connection_id, run_id, due FROM pgsync_itsm.turn($1)",
@@ -451,7 +451,7 @@ queue_turn(bool nothing_on_the_wire, QueueTurn **turns)
 	Args args = {0};
 	int	 n;
 
-	put_bool(&args, nothing_on_the_wire);
+	put_bool(&args, leases);
 	n = run_call(&call, &args);
 	*turns = palloc0(sizeof(QueueTurn) * Max(n, 1));
 	for (int i = 0; i < n; i++)

@@ -130,8 +130,8 @@ extern void queue_flush_statistics(void);
 extern bool queue_worker_ready(void);
 extern void queue_recover(void);
 
-/* nothing_on_the_wire: leases that ran out belong to nobody then. */
-extern int queue_turn(bool nothing_on_the_wire, QueueTurn **turns);
+/* leases: those that ran out end; only while nothing is on the wire. */
+extern int queue_turn(bool leases, QueueTurn **turns);
 
 /* NULL if there is no such connection. */
 extern QueueConnection *queue_connection(const pg_uuid_t *connection_id);

@@ -43,12 +43,12 @@
 #define FAST_PART 5
 
 /* Where a request is one item: so many for each slot are claimed to follow those in flight. */
-#define AHEAD_PER_SLOT 4
-#define MAX_AHEAD 256
+#define AHEAD_PER_SLOT 2
+#define MAX_AHEAD 128
 
 /* Answers of such requests are settled together, unless there are so many, or one is so old. */
-#define SETTLE_TOGETHER 128
-#define SETTLE_WITHIN_MS 20
+#define SETTLE_TOGETHER 40
+#define SETTLE_WITHIN_MS 10
 
 /* After a request was too much, so many must succeed before they grow again. */
 #define SUCCESSES_TO_GROW 4

@@ -55,6 +55,7 @@ typedef struct Worker
 	int64		  waiting_run; /* plan that only answers can bring further */
 	TimestampTz	  last_look;   /* at the tables */
 	TimestampTz	  next_look;
+	TimestampTz	  leases_at; /* last look for those that ran out */
 } Worker;
 
 /* ----------------------------------------------------------------
@@ -136,6 +137,17 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 	}
 }
 
+/* As often as the slow poll, where a worker has nothing of its own on the wire. */
+static bool
+leases_are_due(Worker *worker)
+{
+	if (run_in_flight(worker->runner) > 0 ||
+		!TimestampDifferenceExceeds(worker->leases_at, worker->last_look, pgsync_itsm_slow_poll * 1000))
+		return false;
+	worker->leases_at = worker->last_look;
+	return true;
+}
+
 /* Asks the tables what there is to do.  Returns the turns' number. */
 static int
 look(Worker *worker, QueueTurn **turns)
@@ -150,9 +162,17 @@ look(Worker *worker, QueueTurn **turns)
 	/* what comes with an adoption was left by another one, too */
 	worker->recovered = worker->ready;
 	if (worker->ready)
-		nturns = queue_turn(run_in_flight(worker->runner) == 0, turns);
+		nturns = queue_turn(leases_are_due(worker), turns);
 	run_take_turns(worker->runner, *turns, nturns);
 	return nturns;
+}
+
+/* Takes what has come meanwhile, and sends what waits for a slot; touches no table. */
+static void
+keep_network_going(Worker *worker)
+{
+	http_drive(worker->engine, true);
+	(void) run_collect(worker->runner);
 }
 
 /*
@@ -168,6 +188,7 @@ settle_and_claim(Worker *worker, bool looks, QueueTurn **turns)
 	if (!queue_begin("pgsync_itsm: settling and claiming"))
 		leave();
 	run_settle(worker->runner);
+	keep_network_going(worker);
 	if (looks)
 		nturns = look(worker, turns);
 	if (run_claim(worker->runner) && !looks)
@@ -175,6 +196,7 @@ settle_and_claim(Worker *worker, bool looks, QueueTurn **turns)
 		nturns = look(worker, turns);
 		(void) run_claim(worker->runner);
 	}
+	keep_network_going(worker);
 	queue_commit();
 	launcher_set_state(worker->ready ? LAUNCHER_BUSY : LAUNCHER_NOT_ADOPTED);
 	return nturns;
@@ -304,6 +326,7 @@ create_worker(void)
 	MemoryContextSwitchTo(context);
 	worker = palloc0(sizeof(Worker));
 	worker->cycle_context = AllocSetContextCreate(context, "pgsync_itsm cycle", ALLOCSET_DEFAULT_SIZES);
+	worker->leases_at = GetCurrentTimestamp();
 	worker->engine = http_engine_create();
 	worker->runner = run_create(worker->engine);
 	worker->wait_event = compat_wait_event("PgsyncItsmWorker");

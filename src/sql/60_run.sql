@@ -205,7 +205,7 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.cancel_runs() IS 'Ends the runs that were asked to end, and says which; what is on the wire may still be answered for a moment';
 
-CREATE FUNCTION pgsync_itsm.turn(nothing_on_the_wire boolean) RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
+CREATE FUNCTION pgsync_itsm.turn(leases boolean) RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -214,8 +214,9 @@ DECLARE
 BEGIN
     PERFORM pgsync_itsm.collect();
     RETURN QUERY SELECT 'cancel', NULL::uuid, c.id, NULL::timestamptz FROM pgsync_itsm.cancel_runs() AS c(id);
-    -- A lease that ran out belongs to nobody any more.  While something is on the wire, its owner is this process.
-    IF nothing_on_the_wire THEN
+    -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
+    -- by the next one, and while something is on the wire, its owner is this process.
+    IF leases THEN
         UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
          WHERE i.state = 'sent' AND i.lease_until < now()
            AND i.run_id IN (SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.status = 'running');
@@ -252,7 +253,7 @@ BEGIN
         HAVING min(d.due) IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.turn(boolean) IS 'What the worker has to do now, and when it has to look again';
+COMMENT ON FUNCTION pgsync_itsm.turn(boolean) IS 'What the worker has to do now, and when it has to look again; leases: those that ran out end';
 
 -- Claim ---------------------------------------------------------------------------------------------
 
