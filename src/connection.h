@@ -65,8 +65,9 @@ typedef struct Connection
 	Pace				  pace;
 	int					  nsizes;
 	ConnectionSize		  sizes[CONNECTION_MAX_SIZES];
-	bool				  bundled; /* the adapter sends applications with their relationships */
-	QueueBatch			  batch;   /* claimed last, while there may be more of it; run_id 0: none; run.c's */
+	bool				  bundled;	  /* the adapter sends applications with their relationships */
+	QueueBatch			  batch;	  /* claimed last, while there may be more of it; run_id 0: none; run.c's */
+	int64				  claimed_to; /* items up to this one were claimed since the last look, or could not be */
 	int					  nready;
 	dlist_head			  ready;	   /* claimed, not sent for want of a slot; run.c's */
 	PaceWait			  waits;	   /* why nothing was claimed last, */

@@ -696,11 +696,11 @@ queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, const char *st
  */
 
 bool
-queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch)
+queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, QueueBatch *batch)
 {
 	static Call call = {
-		.sql = "SELECT run_id, step, entity_type, action, in_doubt FROM pgsync_itsm.next_batch($1, $2)",
-		.types = {UUIDOID, BOOLOID},
+		.sql = "SELECT run_id, step, entity_type, action, in_doubt FROM pgsync_itsm.next_batch($1, $2, $3)",
+		.types = {UUIDOID, BOOLOID, INT8OID},
 		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	};
 	Args args = {0};
@@ -708,6 +708,7 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch
 
 	put_uuid(&args, connection_id);
 	put_bool(&args, bundled);
+	put_bigint(&args, after);
 	found = run_call(&call, &args) > 0;
 	if (found)
 	{
@@ -716,7 +717,7 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch
 		strlcpy(batch->entity_type, get_text(0, 3), sizeof(batch->entity_type));
 		strlcpy(batch->action, get_text(0, 4), sizeof(batch->action));
 		batch->in_doubt = get_bool(0, 5);
-		batch->claimed_to = 0;
+		batch->claimed_to = after;
 	}
 	done_rows();
 	return found;

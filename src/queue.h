@@ -145,8 +145,11 @@ extern void queue_load_pace(const pg_uuid_t *connection_id, Pace *pace);
 extern void queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, const char *state, const char *reason,
 							TimestampTz until);
 
-/* bundled: what belongs to an application travels together, after what all of them need. */
-extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, QueueBatch *batch);
+/*
+ * bundled: what belongs to an application travels together, after what all of
+ * them need.  after: items behind this one; 0: all.
+ */
+extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, QueueBatch *batch);
 
 /* Takes items; *steps are theirs, in the same order. */
 extern int	queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items,

@@ -443,6 +443,7 @@ claim_many(Runner *runner, Connection *conn, const QueueBatch *batch, const Adap
 		return CLAIM_NOTHING;
 	enlist(runner, new_write(runner, conn, claim, 0, claim->n), strcmp(lane->api, "batch") == 0 ? claim->n : 0);
 	conn->batch.run_id = 0;
+	conn->claimed_to = claim->items[claim->n - 1].item_id;
 	return CLAIM_DONE;
 }
 
@@ -480,7 +481,7 @@ claim_items(Runner *runner, Connection *conn, const char **api)
 	if (result != CLAIM_NOTHING)
 		return result;
 	conn->batch.run_id = 0;
-	if (queue_next_batch(&conn->id, conn->bundled, &conn->batch))
+	if (queue_next_batch(&conn->id, conn->bundled, conn->claimed_to, &conn->batch))
 		result = claim_batch(runner, conn, &conn->batch, api);
 	return result;
 }
@@ -670,7 +671,12 @@ run_take_turns(Runner *runner, const QueueTurn *turns, int nturns)
 	dlist_iter iter;
 
 	dlist_foreach (iter, &runner->connections.list)
-		dlist_container(Connection, node, iter.cur)->batch.run_id = 0;
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+
+		conn->batch.run_id = 0;
+		conn->claimed_to = 0;
+	}
 	runner->nwork = 0;
 	for (int i = 0; i < nturns; i++)
 	{

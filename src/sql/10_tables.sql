@@ -1,6 +1,11 @@
 -- Tables.  API relations live in the extension's schema, everything internal in pgsync_itsm.
 -- Every integration_* table carries namespace_id, the only thing row-level security looks at.
 
+CREATE FUNCTION pgsync_itsm.new_id() RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'pgsync_itsm_new_id';
+COMMENT ON FUNCTION pgsync_itsm.new_id() IS 'A new id, greater than those made before (UUID version 7): rows that come by the thousand are appended to their index';
+
 CREATE TABLE @extschema@.integration_connections (
     id                     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     namespace_id           uuid NOT NULL,
@@ -44,7 +49,7 @@ CREATE TABLE @extschema@.integration_connections (
 -- software_product (a model), software_package (the CI of the same product), contract, contact,
 -- company, and the relationships consumes, depends_on, runs_on, sends_data_to, covers.
 CREATE TABLE @extschema@.integration_sync_map (
-    id              uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    id              uuid PRIMARY KEY DEFAULT pgsync_itsm.new_id(),
     connection_id   uuid NOT NULL,
     namespace_id    uuid NOT NULL,
     entity_type     text NOT NULL,
@@ -79,7 +84,7 @@ CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (conn
     WHERE parent_id IS NULL;
 
 CREATE TABLE @extschema@.integration_sync_log (
-    id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    id               uuid PRIMARY KEY DEFAULT pgsync_itsm.new_id(),
     connection_id    uuid NOT NULL,
     namespace_id     uuid NOT NULL,
     run_id           bigint,
@@ -98,7 +103,7 @@ CREATE TABLE @extschema@.integration_sync_log (
 );
 -- Appended in the order of time, and of runs: an index of ranges costs nothing to keep.
 CREATE INDEX integration_sync_log_time ON @extschema@.integration_sync_log USING brin (created_at, run_id) WITH (pages_per_range = 32, autosummarize = on);
-CREATE INDEX integration_sync_log_record ON @extschema@.integration_sync_log (entity_type, entity_id);
+CREATE INDEX integration_sync_log_record ON @extschema@.integration_sync_log (entity_id);
 
 CREATE TABLE @extschema@.integration_queue (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

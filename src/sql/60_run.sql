@@ -284,7 +284,7 @@ COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order
 
 -- Items that could be sent now.  Relationships wait for the map entries of both ends, not for a whole step;
 -- two requests never write one record at a time.
-CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean)
+CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean, after bigint)
 RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -298,7 +298,7 @@ BEGIN
         barrier := pgsync_itsm.barrier(r.id, bundled);
         RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt
           FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = r.id AND i.state = 'pending' AND i.ord < barrier
+         WHERE i.run_id = r.id AND i.id > $3 AND i.state = 'pending' AND i.ord < barrier
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.parent_id IS NULL OR i.action = 'DELETE'
                 OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
@@ -313,7 +313,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid, boolean) IS 'Which kind of items of a connection can be claimed next';
+COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid, boolean, bigint) IS 'Which kind of items of a connection, behind a given one, can be claimed next';
 
 CREATE FUNCTION pgsync_itsm.fill_companies(connection_id uuid, payload json) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
