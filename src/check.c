@@ -215,8 +215,7 @@ send_request(Check *check, HttpRequest *request)
 		http_request_clear(request);
 		return NULL;
 	}
-	if (request->timeout_ms == 0 || request->timeout_ms > left)
-		request->timeout_ms = (int) left;
+	request->timeout_ms = (int) Min(http_request_timeout(request->timeout_ms), left);
 	transfer = http_submit(check->engine, request);
 	http_request_clear(request);
 	check->requests++;

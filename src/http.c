@@ -788,6 +788,14 @@ http_deadline_ms(const HttpEngine *engine)
 
 /* ------------------------------------------------------------ one transfer */
 
+int
+http_request_timeout(int timeout_ms)
+{
+	double scale = (double) pgsync_itsm_request_timeout / PGSYNC_ITSM_REQUEST_TIMEOUT;
+
+	return timeout_ms > 0 ? (int) Min(timeout_ms * scale, 3600.0 * 1000) : pgsync_itsm_request_timeout;
+}
+
 /* How often to look whether a phase lasts too long: libcurl itself knows only the sum of the first three. */
 static int64
 phase_interval_us(void)

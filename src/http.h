@@ -124,6 +124,12 @@ extern void http_transfer_free(HttpTransfer *transfer);
  */
 extern bool http_perform(HttpEngine *engine, HttpTransfer *transfer, long timeout_ms);
 
+/*
+ * What an adapter allows for a request (0: as usual) in milliseconds, longer or
+ * shorter as pgsync_itsm.request_timeout is than its default.
+ */
+extern int http_request_timeout(int timeout_ms);
+
 extern void http_request_init(HttpRequest *request, const char *method, const char *url);
 
 /* Adds "name: value"; line breaks in the value are refused with an ERROR. */

@@ -39,7 +39,7 @@ int	  pgsync_itsm_resolve_timeout = 5 * 1000;
 int	  pgsync_itsm_connect_timeout = 10 * 1000;
 int	  pgsync_itsm_tls_timeout = 10 * 1000;
 int	  pgsync_itsm_first_byte_timeout = 0;
-int	  pgsync_itsm_request_timeout = 90 * 1000;
+int	  pgsync_itsm_request_timeout = PGSYNC_ITSM_REQUEST_TIMEOUT;
 int	  pgsync_itsm_max_response_size = 64 * 1024;
 int	  pgsync_itsm_debounce = 2 * 1000;
 int	  pgsync_itsm_lease = 300;
@@ -215,8 +215,9 @@ define_number_settings(void)
 	define_int("pgsync_itsm.first_byte_timeout",
 			   "Longest wait for the first byte of an answer; 0: as long as the whole request may take.",
 			   &pgsync_itsm_first_byte_timeout, 0, 0, 3600 * 1000, GUC_UNIT_MS);
-	define_int("pgsync_itsm.request_timeout", "Longest time for one request, unless its kind has its own.",
-			   &pgsync_itsm_request_timeout, 90 * 1000, 100, 3600 * 1000, GUC_UNIT_MS);
+	define_int("pgsync_itsm.request_timeout",
+			   "Longest time for one request; kinds that take longer have a multiple of it.",
+			   &pgsync_itsm_request_timeout, PGSYNC_ITSM_REQUEST_TIMEOUT, 100, 3600 * 1000, GUC_UNIT_MS);
 	define_int("pgsync_itsm.max_response_size", "Size at which an answer is cut off and counts as failed.",
 			   &pgsync_itsm_max_response_size, 64 * 1024, 64, 256 * 1024, GUC_UNIT_KB);
 	define_int("pgsync_itsm.debounce", "Time that changes are collected before they are published.",

@@ -14,6 +14,9 @@
 
 #define PGSYNC_ITSM_VERSION "1.0"
 
+/* Default of pgsync_itsm.request_timeout, in ms: what adapters' own limits are relative to. */
+#define PGSYNC_ITSM_REQUEST_TIMEOUT (90 * 1000)
+
 /*
  * All are PGC_SIGHUP; a value that cannot be used was refused by a check hook,
  * so whoever reads them need not check again.  None is ever NULL.

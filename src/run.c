@@ -728,9 +728,9 @@ build(Transfer *transfer)
 static int
 timeout_for(const AdapterRequest *request)
 {
-	int timeout = request->timeout_ms > 0 ? request->timeout_ms : pgsync_itsm_request_timeout;
-
-	return Max(Min(timeout, pgsync_itsm_lease * 1000 - LEASE_MARGIN_MS), MIN_TIMEOUT_MS);
+	/* the claim outlives the request, unless its lease is shorter than anybody would set it */
+	return Min(http_request_timeout(request->timeout_ms),
+			   Max(pgsync_itsm_lease * 1000 - LEASE_MARGIN_MS, MIN_TIMEOUT_MS));
 }
 
 /* The request for what was built, with what proves who we are. */
