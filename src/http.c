@@ -94,7 +94,6 @@ struct HttpTransfer
 	bool			   https;
 	int				   timeout_ms;
 	int64			   begun_us;	/* monotonic */
-	bool			   phase_ended; /* ended by us: a phase took too long */
 	char			   content_type[128];
 	char			   rate_rule[64];
 	char			   message[MAX_MESSAGE];

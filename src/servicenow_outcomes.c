@@ -64,7 +64,7 @@ const AdapterRule servicenow_rules[SERVICENOW_RULES] = {
 
 	/* A request that carried one item only cannot be split. */
 	{"alone", "TIMEOUT", "lookup_first", "no answer in time; it is not known what became of it", NULL},
-	{"alone", "TOO_LARGE", "dead", "the answer about a single record is larger than pgsync_itsm.max_response_size", "ALTER SYSTEM SET pgsync_itsm.max_response_size = '64MB'; SELECT pg_reload_conf();"},
+	{"alone", "TOO_LARGE", "lookup_first", "the answer about a single record is larger than pgsync_itsm.max_response_size", "ALTER SYSTEM SET pgsync_itsm.max_response_size = '64MB'; SELECT pg_reload_conf();"},
 	{"alone", "TRANSACTION_CANCELLED", "lookup_first", "the platform cancelled it: maximum execution time exceeded", NULL},
 	{"alone", "HTTP_413", "dead", "the record is too large for the platform", "Shorten its texts here."},
 

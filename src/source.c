@@ -301,7 +301,7 @@ keep_task(const SourceTask *task, Datum connection, const char *match_by, const 
 	kept->task.entity_type = MemoryContextStrdup(context, task->entity_type);
 	kept->task.connection = MemoryContextStrdup(context, task->connection);
 	read_task_row(&kept->task, connection, false, match_by, true, context);
-	while (nkept_tasks >= MAX_KEPT_TASKS)
+	while (nkept_tasks >= MAX_KEPT_TASKS && kept_tasks != NULL)
 	{
 		KeptTask **last = &kept_tasks;
 
