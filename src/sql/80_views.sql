@@ -74,7 +74,7 @@ SELECT r.id AS run_id, r.kind, r.status, r.phase, s.step, s.done, s.total, s.fai
             WHEN p.until > clock_timestamp() THEN CASE p.state WHEN 'limited' THEN 'rate limit' ELSE 'backoff' END
             WHEN b.until IS NOT NULL THEN 'backoff' END AS waiting,
        CASE WHEN r.status <> 'queued' AND c.paused_at IS NULL
-            THEN CASE WHEN p.until > clock_timestamp() THEN p.until ELSE b.until END END::timestamptz(0) AS until
+            THEN CASE WHEN p.until > clock_timestamp() THEN p.until ELSE b.until END END::time(0) AS until
   FROM @extschema@.integration_runs AS r
   LEFT JOIN @extschema@.integration_connections AS c ON c.id = r.connection_id
   LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = r.connection_id AND p.state <> 'active'
@@ -93,12 +93,12 @@ SELECT c.id AS connection_id,
             WHEN p.state IN ('open', 'half_open') OR p.until > clock_timestamp() THEN p.state ELSE 'active' END AS state,
        CASE WHEN c.paused_at IS NOT NULL THEN c.pause_class
             WHEN p.state IN ('open', 'half_open') OR p.until > clock_timestamp() THEN p.reason END AS reason,
-       CASE WHEN p.until > clock_timestamp() THEN p.until END::timestamptz(0) AS until,
+       CASE WHEN p.until > clock_timestamp() THEN p.until END::time(0) AS until,
        (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
          WHERE r.connection_id = c.id AND i.state = 'pending') AS pending,
        (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
          WHERE r.connection_id = c.id AND i.state = 'sent') AS sent,
-       p.slots, h.used AS hour_used, h.hour_limit, c.last_sync_at::timestamptz(0) AS last_sync_at
+       p.slots, h.used AS hour_used, h.hour_limit
   FROM @extschema@.integration_connections AS c
   LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = c.id
   LEFT JOIN LATERAL (SELECT CASE WHEN u.resets_at > clock_timestamp() THEN u.used ELSE 0 END AS used, u.hour_limit

@@ -338,11 +338,11 @@ COMMENT ON COLUMN @extschema@.itsm_stat_progress.run_id IS 'The run, as in integ
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.step IS 'Step that is under way, or ended last; null while planning';
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.age IS 'Time since the run was asked for';
 COMMENT ON COLUMN @extschema@.itsm_stat_progress.waiting IS 'What holds it up: paused, circuit breaker, rate limit, backoff; null: nothing does';
-COMMENT ON COLUMN @extschema@.itsm_stat_progress.until IS 'When it goes on by itself; null: it does not wait, or somebody has to do something';
+COMMENT ON COLUMN @extschema@.itsm_stat_progress.until IS 'Time of day at which it goes on by itself; null: it does not wait, or somebody has to do something';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.state IS
 'active, inactive, paused (by an error that somebody has to repair), open (too many failures in a row: nothing is sent), half_open (one probe decides), limited (an hourly limit is used up), backoff (the platform asked for patience)';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.reason IS 'Error class that led to this state';
-COMMENT ON COLUMN @extschema@.itsm_stat_connection.until IS 'When that ends by itself';
+COMMENT ON COLUMN @extschema@.itsm_stat_connection.until IS 'Time of day at which that ends by itself';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.slots IS 'Requests that may be in flight at present, at most max_concurrency; null: none was sent yet';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.hour_used IS 'Requests that count against the tightest hourly limit, in its present window';
 COMMENT ON COLUMN @extschema@.itsm_stat_connection.hour_limit IS 'That limit: announced by the platform, or requests_per_hour; null: none is known';

@@ -32,7 +32,8 @@ sub waits
 	my ($t, $run) = @_;
 	my $row = poll_until(
 		sub {
-			my $now = ask($t, "SELECT waiting, extract(epoch FROM until - clock_timestamp()) FROM itsm_stat_progress WHERE run_id = $run") // '';
+			my $now = ask($t, "SELECT s.waiting, extract(epoch FROM p.until - clock_timestamp()) FROM itsm_stat_progress s JOIN integration_runs r ON r.id = s.run_id "
+				  . "JOIN pgsync_itsm.connection_pace p USING (connection_id) WHERE s.run_id = $run AND s.until = p.until::time(0)") // '';
 			return $now if $now =~ /rate limit/;
 			return (ask($t, "SELECT status FROM integration_runs WHERE id = $run") // '') =~ /done|failed/ ? 'ended' : '';
 		}, what => 'the run to wait', seconds => 30);
