@@ -12,13 +12,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN coalesce((SELECT s.fingerprint IS NULL OR s.fingerprint = pgsync_itsm.cluster_fingerprint() FROM pgsync_itsm.site AS s), true);
 COMMENT ON FUNCTION pgsync_itsm.is_adopted() IS 'False in a copy of the database, until itsm_adopt() is called there';
 
+-- Of what is being written now; the last checkpoint may be of the one before.
+CREATE FUNCTION pgsync_itsm.present_timeline() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint;
+COMMENT ON FUNCTION pgsync_itsm.present_timeline() IS 'Timeline of this server: a promotion begins another one';
+
 -- The first connection ties the data to this cluster; data that came by dump keep the fingerprint of where they lived.
 CREATE FUNCTION pgsync_itsm.claim_cluster() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at)
-    VALUES (true, pgsync_itsm.cluster_fingerprint(), now())
-    ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at
+    INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
+    VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
+    ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline
      WHERE s.fingerprint IS NULL;
 END;
 COMMENT ON FUNCTION pgsync_itsm.claim_cluster() IS 'Stores this cluster''s fingerprint unless there is one';
@@ -45,9 +51,9 @@ BEGIN
             PERFORM pgsync_itsm.doubt_open_runs();
             PERFORM pgsync_itsm.recover();
         END IF;
-        INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at)
-        VALUES (true, pgsync_itsm.cluster_fingerprint(), now())
-        ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at;
+        INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
+        VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
+        ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline;
         PERFORM pgsync_itsm.wake();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
         RETURN pgsync_itsm.cluster_fingerprint();

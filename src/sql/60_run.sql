@@ -566,7 +566,7 @@ CREATE FUNCTION pgsync_itsm.doubt_after_takeover() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    present bigint := (SELECT c.timeline_id FROM pg_control_checkpoint() AS c);
+    present bigint := pgsync_itsm.present_timeline();
     known bigint := (SELECT s.timeline FROM pgsync_itsm.site AS s);
 BEGIN
     IF known IS DISTINCT FROM present THEN
