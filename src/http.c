@@ -93,7 +93,7 @@ struct HttpTransfer
 	char			   host[MAX_HOST];
 	bool			   https;
 	int				   timeout_ms;
-	int64			   begun_us;	/* monotonic */
+	int64			   begun_us; /* monotonic */
 	char			   content_type[128];
 	char			   rate_rule[64];
 	char			   message[MAX_MESSAGE];

@@ -76,6 +76,13 @@ is_ahead(TimestampTz at, TimestampTz now)
 	return at > now && at - now <= MS((int64) (MAX_TOLD_PAUSE_S + 60) * 1000);
 }
 
+/* The later of two times, of which the first one may be from before the clock went back. */
+static TimestampTz
+later(TimestampTz old, TimestampTz new, TimestampTz now)
+{
+	return is_ahead(old, now) ? Max(old, new) : new;
+}
+
 static bool
 window_is_open(const PaceRule *rule, TimestampTz now)
 {
@@ -303,7 +310,7 @@ take_reset(PaceRule *rule, TimestampTz reset, TimestampTz now)
 {
 	if (reset <= now || reset > now + MS((int64) MAX_TOLD_PAUSE_S * 1000))
 		return;
-	if (!rule->guessed && window_is_open(rule, now) && reset > rule->resets_at + SAME_WINDOW)
+	if (!window_is_open(rule, now) || (!rule->guessed && reset > rule->resets_at + SAME_WINDOW))
 		rule->used = rule->flying;
 	rule->resets_at = reset;
 	rule->guessed = false;
@@ -333,7 +340,7 @@ pace_noticed(Pace *pace, const PaceNotice *notice, const PaceTicket *ticket, Tim
 			notice->retry_after_s > 0 ? now + MS(Min(notice->retry_after_s, MAX_TOLD_PAUSE_S) * 1000) : 0;
 
 		rule->used = Max(rule->used, rule->limit);
-		rule->resets_at = Max(Max(rule->resets_at, again), now + MS(1000));
+		rule->resets_at = later(later(rule->resets_at, again, now), now + MS(1000), now);
 	}
 	pace->changed = true;
 }
@@ -376,7 +383,7 @@ pace_throttled(Pace *pace, const PaceTicket *ticket, TimestampTz now, long retry
 		pace->slowed_at = now;
 		pace->throttles = Min(pace->throttles + 1, 1000);
 	}
-	pace->not_before = Max(pace->not_before, pause_end(pace, now, retry_after_s, pace->throttles));
+	pace->not_before = later(pace->not_before, pause_end(pace, now, retry_after_s, pace->throttles), now);
 	pace->changed = true;
 }
 
@@ -391,10 +398,10 @@ pace_failed(Pace *pace, TimestampTz now, long retry_after_s)
 		pace->openings = Min(pace->openings + 1, 1000);
 		pace->breaker = PACE_OPEN;
 		pace->probing = false;
-		pace->not_before = Max(pace->not_before, pause_end(pace, now, retry_after_s, pace->openings));
+		pace->not_before = later(pace->not_before, pause_end(pace, now, retry_after_s, pace->openings), now);
 	}
 	else if (retry_after_s >= 0)
-		pace->not_before = Max(pace->not_before, pause_end(pace, now, retry_after_s, 1));
+		pace->not_before = later(pace->not_before, pause_end(pace, now, retry_after_s, 1), now);
 	pace->changed = true;
 }
 

@@ -699,9 +699,9 @@ bool
 queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, QueueBatch *batch)
 {
 	static Call call = {
-		.sql = "SELECT run_id, step, entity_type, action, in_doubt FROM pgsync_itsm.next_batch($1, $2, $3)",
+		.sql = "SELECT run_id, step, entity_type, action, in_doubt, item_id FROM pgsync_itsm.next_batch($1, $2, $3)",
 		.types = {UUIDOID, BOOLOID, INT8OID},
-		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
+		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID},
 	};
 	Args args = {0};
 	bool found;
@@ -717,7 +717,7 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, Queu
 		strlcpy(batch->entity_type, get_text(0, 3), sizeof(batch->entity_type));
 		strlcpy(batch->action, get_text(0, 4), sizeof(batch->action));
 		batch->in_doubt = get_bool(0, 5);
-		batch->claimed_to = after;
+		batch->claimed_to = get_bigint(0, 6) - 1;
 	}
 	done_rows();
 	return found;

@@ -584,6 +584,7 @@ run_claim(Runner *runner)
  * ----------------------------------------------------------------
  */
 
+static bool has_work(const Runner *runner, const Connection *conn);
 static void settle_unsent(Runner *runner, Transfer *transfer);
 static void flush_tallies(Runner *runner);
 
@@ -624,11 +625,30 @@ abort_transfers(Runner *runner, int64 run_id)
 	}
 }
 
+/* Gives back what was claimed in this very transaction. */
+static void
+give_back_claimed(Runner *runner, int64 run_id)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &runner->claimed)
+	{
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (transfer->run_id != run_id || transfer->kind == TRANSFER_TOKEN)
+			continue;
+		dlist_delete(&transfer->node);
+		pace_answered(&transfer->conn->pace, &transfer->ticket);
+		settle_unsent(runner, transfer);
+	}
+}
+
 static void
 cancel_run(Runner *runner, const QueueTurn *turn)
 {
 	dlist_iter iter;
 
+	give_back_claimed(runner, turn->run_id);
 	dlist_foreach (iter, &runner->connections.list)
 		give_back_ready(runner, dlist_container(Connection, node, iter.cur), turn->run_id);
 	flush_tallies(runner);
@@ -659,7 +679,8 @@ give_back_stranded(Runner *runner)
 	{
 		Connection *conn = dlist_container(Connection, node, iter.cur);
 
-		if (!dlist_is_empty(&conn->ready) && (conn->stale || !may_claim_ahead(conn) || conn->waits != PACE_WAIT_SLOT))
+		if (!dlist_is_empty(&conn->ready) && (conn->stale || conn->pace.in_flight == 0 || !has_work(runner, conn) ||
+											  !may_claim_ahead(conn) || conn->waits != PACE_WAIT_SLOT))
 			give_back_ready(runner, conn, 0);
 	}
 	flush_tallies(runner);
@@ -959,7 +980,10 @@ judge_pace(Transfer *transfer, const HttpResult *result, TimestampTz now)
 			pace->probing = false;
 		return;
 	}
-	if (transfer->verdict == RESPONSE_THROTTLED && !result->rate_headers)
+	/* A platform that counts our requests is there again; what it says of them holds back by itself. */
+	if (transfer->kind == TRANSFER_PROBE && transfer->verdict == RESPONSE_THROTTLED)
+		pace_works(pace);
+	if (transfer->verdict == RESPONSE_THROTTLED && (!result->rate_headers || result->rate_limit < 0))
 		pace_throttled(pace, &transfer->ticket, now, result->retry_after_s);
 	else if (transfer->verdict == RESPONSE_RETRY || (transfer->verdict == RESPONSE_SPLIT && result->status == 0))
 		pace_failed(pace, now, result->retry_after_s);
@@ -1073,6 +1097,9 @@ put_outcome(Tally *tally, const Transfer *transfer, int i, const AdapterOutcome 
 	to = &tally->outcomes[tally->noutcomes++];
 	to->item = &transfer->items[i];
 	to->outcome = *outcome;
+	/* What was in doubt before this claim still is, if nothing was done about it. */
+	if (outcome->kind == OUTCOME_RELEASE && to->item->in_doubt)
+		to->outcome.kind = OUTCOME_AGAIN;
 	to->http_status = transfer->status;
 	to->retry_after_s = retry_after_s;
 }
@@ -1142,8 +1169,27 @@ settle_unsent(Runner *runner, Transfer *transfer)
 	free_transfer(transfer);
 }
 
+/*
+ * Nothing more goes out on this connection.  What others of its answers said
+ * is written down before, since pausing takes back all that is on the wire.
+ */
 static void
-settle_token(Transfer *transfer)
+pause_for(Runner *runner, const Transfer *transfer)
+{
+	Connection *conn = transfer->conn;
+	int			kept = 0;
+
+	give_back_ready(runner, conn, 0);
+	flush_tallies(runner);
+	connection_pause(conn, transfer->report.error_class, transfer->report.message);
+	for (int i = 0; i < runner->nwork; i++)
+		if (memcmp(&runner->work[i].connection_id, &conn->id, sizeof(conn->id)) != 0)
+			runner->work[kept++] = runner->work[i];
+	runner->nwork = kept;
+}
+
+static void
+settle_token(Runner *runner, Transfer *transfer)
 {
 	Connection *conn = transfer->conn;
 
@@ -1161,7 +1207,7 @@ settle_token(Transfer *transfer)
 			connection_trouble(conn, transfer->report.error_class, transfer->report.message);
 			break;
 		case OAUTH_REFUSED:
-			connection_pause(conn, transfer->report.error_class, transfer->report.message);
+			pause_for(runner, transfer);
 			break;
 	}
 }
@@ -1184,7 +1230,7 @@ settle_unauthorized(Runner *runner, Transfer *transfer)
 		credentials->refusals++;
 	if (!credentials->renewable || credentials->refusals > 1)
 	{
-		connection_pause(conn, transfer->report.error_class, transfer->report.message);
+		pause_for(runner, transfer);
 		return;
 	}
 	credentials->token++;
@@ -1261,7 +1307,7 @@ settle_answer(Runner *runner, Transfer *transfer)
 		case RESPONSE_PAUSE:
 			settle_all(runner, transfer, OUTCOME_RELEASE, -1);
 			if (transfer->conn->credentials.number == transfer->credentials)
-				connection_pause(transfer->conn, report->error_class, report->message);
+				pause_for(runner, transfer);
 			break;
 		case RESPONSE_DEAD:
 			settle_refused(runner, transfer);
@@ -1335,7 +1381,7 @@ settle(Runner *runner, Transfer *transfer)
 	if (transfer->leftovers > 0)
 		settle_leftovers(runner, transfer);
 	if (transfer->kind == TRANSFER_TOKEN)
-		settle_token(transfer);
+		settle_token(runner, transfer);
 	else
 		settle_answer(runner, transfer);
 }

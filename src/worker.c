@@ -167,7 +167,10 @@ look(Worker *worker, QueueTurn **turns)
 	return nturns;
 }
 
-/* Takes what has come meanwhile, and sends what waits for a slot; touches no table. */
+/*
+ * Takes what has come meanwhile, and sends what waits for a slot; touches no
+ * table.  Never after a claim that is not committed yet: that would be sent.
+ */
 static void
 keep_network_going(Worker *worker)
 {
@@ -196,7 +199,6 @@ settle_and_claim(Worker *worker, bool looks, QueueTurn **turns)
 		nturns = look(worker, turns);
 		(void) run_claim(worker->runner);
 	}
-	keep_network_going(worker);
 	queue_commit();
 	launcher_set_state(worker->ready ? LAUNCHER_BUSY : LAUNCHER_NOT_ADOPTED);
 	return nturns;
@@ -249,6 +251,7 @@ milliseconds_to_wait(Worker *worker)
 	long network = http_deadline_ms(worker->engine);
 	long settle = run_settle_in_ms(worker->runner);
 
+	turn = Min(turn, pgsync_itsm_slow_poll * 1000L);
 	if (network >= 0)
 		turn = Min(turn, network);
 	return settle >= 0 ? Min(turn, settle) : turn;
@@ -284,6 +287,9 @@ look_is_due(Worker *worker, bool answered)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	/* the clock was set back: what is planned is too far away */
+	if (now < worker->last_look)
+		return true;
 	if (launcher_take_wake())
 		look_before(worker, TimestampTzPlusMilliseconds(worker->last_look, WAKE_INTERVAL_MS));
 	if (answered && TimestampDifferenceExceeds(worker->last_look, now, LOOK_INTERVAL_MS))

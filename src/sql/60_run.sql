@@ -124,6 +124,10 @@ DECLARE
     failed boolean;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id FOR UPDATE;
+    -- Somebody may have queued dead items again while this waited for the row.
+    IF r.status <> 'running' OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state IN ('pending', 'sent')) THEN
+        RETURN;
+    END IF;
     IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
         FOR g IN SELECT i.entity_type, i.external_table, array_agg(DISTINCT i.external_id) AS ids
                    FROM @extschema@.integration_run_items AS i
@@ -185,7 +189,7 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.compare_taken(bigint, uuid) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
 
 -- What is on the wire when a run is cancelled gets a moment to be answered: an answer that is heard needs no look-up later.
-CREATE FUNCTION pgsync_itsm.cancel_runs() RETURNS SETOF bigint
+CREATE FUNCTION pgsync_itsm.cancel_runs() RETURNS TABLE (run_id bigint, due timestamptz)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -198,12 +202,13 @@ BEGIN
         IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp()
            OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'sent') THEN
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
+            r.cancel_by := NULL;
         END IF;
-        RETURN NEXT r.id;
+        RETURN QUERY SELECT r.id, r.cancel_by;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.cancel_runs() IS 'Ends the runs that were asked to end, and says which; what is on the wire may still be answered for a moment';
+COMMENT ON FUNCTION pgsync_itsm.cancel_runs() IS 'Ends the runs that were asked to end, and says which; due: until then what is on the wire may be answered, NULL: it is over';
 
 CREATE FUNCTION pgsync_itsm.turn(leases boolean) RETURNS TABLE (what text, connection_id uuid, run_id bigint, due timestamptz)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -213,7 +218,7 @@ DECLARE
     r record;
 BEGIN
     PERFORM pgsync_itsm.collect();
-    RETURN QUERY SELECT 'cancel', NULL::uuid, c.id, NULL::timestamptz FROM pgsync_itsm.cancel_runs() AS c(id);
+    RETURN QUERY SELECT 'cancel', NULL::uuid, c.run_id, c.due FROM pgsync_itsm.cancel_runs() AS c;
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
     -- by the next one, and while something is on the wire, its owner is this process.
     IF leases THEN
@@ -265,7 +270,6 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     open bigint;
-    ahead record;
 BEGIN
     SELECT sum(s.total - s.done - s.failed - s.skipped) INTO open
       FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord < 70;
@@ -273,11 +277,16 @@ BEGIN
         RETURN 1000;
     END IF;
     -- Items are numbered in the order of sending, so that the first open ones are those of the first steps.
-    SELECT bool_or(f.ord <= 20) AS companies, bool_or(f.action <> 'CLEAR' AND (f.state = 'sent' OR f.attempts = 0)) AS records INTO ahead
-      FROM (SELECT i.ord, i.state, i.attempts, i.action FROM @extschema@.integration_run_items AS i
-             WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT open) AS f
-     WHERE f.ord < 70;
-    RETURN CASE WHEN ahead.companies THEN 21 WHEN bundled AND ahead.records THEN 70 ELSE 1000 END;
+    IF (SELECT i.ord <= 20 FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT 1) THEN
+        RETURN 21;
+    END IF;
+    IF bundled AND (SELECT true FROM (SELECT i.ord, i.state, i.attempts, i.action FROM @extschema@.integration_run_items AS i
+                                       WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT open) AS f
+                     WHERE f.ord < 70 AND f.action <> 'CLEAR' AND (f.state = 'sent' OR f.attempts = 0) LIMIT 1) THEN
+        RETURN 70;
+    END IF;
+    RETURN 1000;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order and above wait: those of a run that everything else needs are not through yet';
@@ -285,7 +294,7 @@ COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order
 -- Items that could be sent now.  Relationships wait for the map entries of both ends, not for a whole step;
 -- two requests never write one record at a time.
 CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean, after bigint)
-RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean)
+RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean, item_id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -296,7 +305,7 @@ BEGIN
     FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
               WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested ORDER BY x.id LOOP
         barrier := pgsync_itsm.barrier(r.id, bundled);
-        RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt
+        RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt, i.id
           FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = r.id AND i.id > $3 AND i.state = 'pending' AND i.ord < barrier
            AND coalesce(i.not_before, '-infinity') <= now()
@@ -435,7 +444,9 @@ BEGIN
        SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE 'pending' END,
            attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(i.attempts - 1, 0) ELSE i.attempts END,
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts, a.retry_after_s) END,
-           in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1) ELSE false END,
+           in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1)
+                           -- given up without having been heard of: the next run has to look for it
+                           ELSE a.outcome = 'dead' AND i.in_doubt AND i.attempts >= ceiling END,
            lease_until = NULL, outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
            error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
            http_status = a.http_status, updated_at = now(),
@@ -686,7 +697,7 @@ BEGIN
     UPDATE pgsync_itsm.lookups AS l
        SET state = CASE WHEN a.outcome = 'done' THEN 'done'
                         WHEN a.outcome = 'dead' OR a.outcome = 'retry' AND l.attempts >= ceiling THEN 'failed' ELSE 'pending' END,
-           attempts = CASE WHEN a.outcome = 'release' THEN greatest(l.attempts - 1, 0) ELSE l.attempts END,
+           attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(l.attempts - 1, 0) ELSE l.attempts END,
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(l.attempts, $13) END,
            error_class = a.error_class, error_message = left(a.message, 2000), lease_until = NULL
       FROM unnest($2, $3, $4, $5, $6) AS a(id, generation, outcome, error_class, message)

@@ -159,7 +159,7 @@ BEGIN
         PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x
            SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '700 ms')
-         WHERE x.id = r.id;
+         WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
         PERFORM pgsync_itsm.wake();
     END IF;
     RAISE NOTICE 'what run % has sent stays; to send the rest: SELECT itsm_retry(%);', r.id, r.id;
@@ -212,6 +212,7 @@ AS $$
 DECLARE
     n bigint;
 BEGIN
+    PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = run.id FOR UPDATE;
     -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'pending', in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
@@ -233,7 +234,8 @@ BEGIN
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
            AND d.run_id = run.id AND d.state = 'pending' AND d.parent_id IS NULL
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
-        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL WHERE x.id = run.id AND x.status = 'done';
+        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL, cancel_requested = false, cancel_by = NULL
+         WHERE x.id = run.id AND x.status = 'done';
         PERFORM pgsync_itsm.settle_steps(run.id);
         PERFORM pgsync_itsm.wake();
     END IF;
