@@ -56,5 +56,31 @@ SET ROLE regress_itsm_settings;
 SELECT count(*) FROM pg_settings WHERE name = 'pgsync_itsm.key_file';
 SHOW pgsync_itsm.key_file;
 RESET ROLE;
+
+-- Old log rows go at the end of a run, but are not looked for more than once in a minute.
+BEGIN;
+INSERT INTO pgsync_itsm.site (only_one) VALUES (true) ON CONFLICT DO NOTHING;
+UPDATE pgsync_itsm.site SET purged_at = NULL;
+CREATE PROCEDURE log_of(age interval) LANGUAGE sql AS $$
+    INSERT INTO integration_sync_log (connection_id, namespace_id, operation, entity_type, status, created_at)
+    VALUES (gen_random_uuid(), gen_random_uuid(), 'read', 'application', 'success', now() - age)
+$$;
+CALL log_of('91 days');
+CALL log_of('89 days');
+SELECT pgsync_itsm.purge_log();
+SELECT created_at = now() - interval '89 days' AS kept FROM integration_sync_log ORDER BY 1;
+CALL log_of('91 days');
+SELECT pgsync_itsm.purge_log();
+SELECT count(*) AS not_yet FROM integration_sync_log;
+UPDATE pgsync_itsm.site SET purged_at = now() - interval '61 s';
+SELECT pgsync_itsm.purge_log();
+SELECT count(*) AS after_a_minute FROM integration_sync_log;
+CALL log_of('91 days');
+-- a clock that was set back
+UPDATE pgsync_itsm.site SET purged_at = now() + interval '1 hour';
+SELECT pgsync_itsm.purge_log();
+SELECT count(*) AS clock_set_back FROM integration_sync_log;
+ROLLBACK;
+
 DROP ROLE regress_itsm_settings;
 DROP EXTENSION pgsync_itsm;

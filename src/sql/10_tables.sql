@@ -384,6 +384,7 @@ CREATE TABLE pgsync_itsm.site (
     adopted_at        timestamptz,
     timeline          bigint,
     condition         text,
+    purged_at         timestamptz,
     getinsync_schema  name
 );
 

@@ -22,14 +22,18 @@ AS $$
 DECLARE
     kept interval := nullif(current_setting('pgsync_itsm.log_retention', true), '')::interval;
 BEGIN
-    IF kept > interval '0' THEN
+    -- Once in a minute: what was just written is not in the index's summary yet, and is read each time.
+    PERFORM FROM pgsync_itsm.site AS s
+      WHERE s.purged_at IS NULL OR s.purged_at NOT BETWEEN now() - interval '1 minute' AND now() FOR UPDATE SKIP LOCKED;
+    IF kept > interval '0' AND FOUND THEN
+        UPDATE pgsync_itsm.site AS s SET purged_at = now();
         DELETE FROM @extschema@.integration_sync_log AS l
          WHERE l.ctid = ANY (ARRAY(SELECT x.ctid FROM @extschema@.integration_sync_log AS x
                                     WHERE x.created_at < now() - kept LIMIT 20000));
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention';
+COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention; at most once in a minute';
 
 CREATE FUNCTION pgsync_itsm.finish_run(run_id bigint, status text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
