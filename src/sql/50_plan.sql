@@ -114,9 +114,10 @@ BEGIN
               FROM pgsync_itsm.read_source(run.connection_id, read_records.entity_type, read_records.keys, read_records.match_by) AS r
              WHERE r.key IS NOT NULL
             OFFSET 0) AS s
-      LEFT JOIN @extschema@.integration_sync_map AS m
-        ON NOT run.partial AND m.connection_id = run.connection_id AND m.entity_type = read_records.entity_type
-       AND m.entity_id = s.entity_id AND m.source_hash = s.source_hash AND m.source_version IS NOT NULL AND m.state <> 'gone'
+      -- not as a condition of the join: the plan of one change would hash the whole map of its type, for nothing
+      LEFT JOIN (SELECT x.* FROM @extschema@.integration_sync_map AS x
+                  WHERE NOT run.partial AND x.connection_id = run.connection_id AND x.entity_type = read_records.entity_type) AS m
+        ON m.entity_id = s.entity_id AND m.source_hash = s.source_hash AND m.source_version IS NOT NULL AND m.state <> 'gone'
     ON CONFLICT DO NOTHING;
 END
 $$;
