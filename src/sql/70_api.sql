@@ -158,7 +158,7 @@ BEGIN
         -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
         PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x
-           SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '700 ms')
+           SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '500 ms')
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
         PERFORM pgsync_itsm.wake();
     END IF;
