@@ -378,6 +378,15 @@ connection_recent(Connections *connections, const pg_uuid_t *id)
 	return conn;
 }
 
+void
+connection_reread(Connections *connections)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, &connections->list)
+		dlist_container(Connection, node, iter.cur)->loaded_at = 0;
+}
+
 /* Forgets connections that have had nothing to do for long, or were paused. */
 void
 connection_forget(Connections *connections)

@@ -108,6 +108,9 @@ extern void				   connection_release_settings(ConnectionSettings *settings);
 /* One that was loaded a moment ago, as it is; NULL if it has to be loaded. */
 extern Connection *connection_recent(Connections *connections, const pg_uuid_t *id);
 
+/* None of them counts as loaded a moment ago: something may have been set since.  Never throws. */
+extern void connection_reread(Connections *connections);
+
 /*
  * Nothing more is sent until someone activates it; then all is loaded anew.
  * Needs the transaction, as the next three do.  Texts in the server's encoding.

@@ -560,6 +560,12 @@ claim_for(Runner *runner, Connection *conn, QueueWork what)
 	return conn->waits == PACE_GO;
 }
 
+void
+run_reread_connections(Runner *runner)
+{
+	connection_reread(&runner->connections);
+}
+
 bool
 run_claim(Runner *runner)
 {

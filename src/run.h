@@ -37,6 +37,9 @@ extern bool run_collect(Runner *runner);
 /* When that has to be done: 0 = now, -1: there is nothing. */
 extern long run_settle_in_ms(const Runner *runner);
 
+/* Somebody woke the worker: what is kept of the connections' settings is old.  Never throws. */
+extern void run_reread_connections(Runner *runner);
+
 /* In queue_begin()'s transaction: writes down what run_collect() read. */
 extern void run_settle(Runner *runner);
 

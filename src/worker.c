@@ -291,7 +291,10 @@ look_is_due(Worker *worker, bool answered)
 	if (now < worker->last_look)
 		return true;
 	if (launcher_take_wake())
+	{
+		run_reread_connections(worker->runner);
 		look_before(worker, TimestampTzPlusMilliseconds(worker->last_look, WAKE_INTERVAL_MS));
+	}
 	if (answered && TimestampDifferenceExceeds(worker->last_look, now, LOOK_INTERVAL_MS))
 		return true;
 	return now >= worker->next_look;
