@@ -1,6 +1,7 @@
 """Command line, listeners and shutdown."""
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -247,6 +248,10 @@ def _alive(pid):
 
 def main(argv=None):
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    # What is kept is kept until the end, and is no cycle: looking through
+    # all of it again and again would cost more than what is asked for.
+    gc.freeze()
+    gc.set_threshold(50000, 20, 1000)
     parser, options = parse(argv)
     try:
         process = Process(options)
