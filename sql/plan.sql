@@ -63,11 +63,10 @@ CREATE FUNCTION new_run(partial boolean DEFAULT false, kind text DEFAULT 'publis
 -- The platform takes all of it.
 CREATE FUNCTION agree(run bigint) RETURNS void LANGUAGE sql
     AS $$
-        UPDATE integration_run_items SET state = 'sent' WHERE run_id = run AND state = 'pending' AND action IN ('CREATE', 'UPDATE', 'DELETE');
         SELECT pgsync_itsm.settle_map(r.connection_id, array_agg(ROW(i.id, 'done', CASE i.action WHEN 'CREATE' THEN 'create' ELSE 'update' END,
-                   coalesce(i.external_id, md5(i.native_key)), i.external_table, NULL, NULL, NULL, NULL, NULL, NULL, NULL, i.step, i.action)::pgsync_itsm.answer))
-          FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id WHERE i.run_id = run AND i.state = 'sent' GROUP BY r.connection_id;
-        UPDATE integration_run_items SET state = 'done' WHERE run_id = run AND state = 'sent';
+                   coalesce(i.external_id, md5(i.native_key)), i.external_table, NULL, NULL, NULL, NULL, NULL, NULL, NULL, i.step, i.action, false)::pgsync_itsm.answer))
+          FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id WHERE i.run_id = run AND i.state = 'pending' AND i.action IN ('CREATE', 'UPDATE', 'DELETE') GROUP BY r.connection_id;
+        UPDATE integration_run_items SET state = 'done' WHERE run_id = run AND state = 'pending' AND action IN ('CREATE', 'UPDATE', 'DELETE');
         UPDATE integration_runs SET status = 'done' WHERE id = run
     $$;
 CREATE VIEW last_run AS

@@ -29,7 +29,7 @@ typedef struct AdapterConnection
 typedef struct AdapterItem
 {
 	int64		item_id;
-	int			generation;
+	int64		claim_id;
 	const char *entity_type;	/* application, ..., consumes, covers */
 	const char *action;			/* CREATE, UPDATE, CLEAR, DELETE */
 	const char *native_key;		/* the key that travels, e.g. application/<uuid> */

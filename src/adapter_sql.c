@@ -76,7 +76,6 @@ fill_item(AdapterItem *item, struct json_object *from)
 {
 	memset(item, 0, sizeof(*item));
 	item->item_id = json_int(from, "item_id", 0);
-	item->generation = (int) json_int(from, "generation", 0);
 	item->entity_type = text_of(from, "entity_type");
 	item->action = text_of(from, "action");
 	item->native_key = text_of(from, "native_key");

@@ -740,7 +740,7 @@ static void
 read_item(int row, AdapterItem *item, const char **step)
 {
 	item->item_id = get_bigint(row, 1);
-	item->generation = get_int(row, 2);
+	item->claim_id = get_bigint(row, 2);
 	*step = get_text(row, 3);
 	item->entity_type = get_text(row, 4);
 	item->action = get_text(row, 6);
@@ -823,13 +823,13 @@ int
 queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items, const char ***steps)
 {
 	static Call call = {
-		.sql = "SELECT item_id, generation, step, entity_type, entity_id, action, native_key, external_id,"
+		.sql = "SELECT item_id, claim_id, step, entity_type, entity_id, action, native_key, external_id,"
 			   " external_table, payload, parent_type, parent_id, parent_external_id, parent_table, child_type,"
 			   " child_id, child_external_id, child_table, rel_type, rel_type_id, bundle, attempts, in_doubt"
 			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		.types = {UUIDOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, INT4OID, INT4OID, INT4OID, BOOLOID,
 				  INT8OID},
-		.result = {INT8OID, INT4OID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID,
+		.result = {INT8OID, INT8OID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID,
 				   TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID,
 				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
 	};
@@ -874,17 +874,17 @@ static void
 put_outcomes(Args *args, int n, const QueueOutcome *outcomes)
 {
 	Datum		*ids = palloc(sizeof(Datum) * n);
-	Datum		*generations = palloc(sizeof(Datum) * n);
+	Datum		*claims = palloc(sizeof(Datum) * n);
 	const char **names = palloc(sizeof(char *) * n);
 
 	for (int i = 0; i < n; i++)
 	{
 		ids[i] = Int64GetDatum(outcomes[i].item->item_id);
-		generations[i] = Int32GetDatum(outcomes[i].item->generation);
+		claims[i] = Int64GetDatum(outcomes[i].item->claim_id);
 		names[i] = outcome_name(outcomes[i].outcome.kind);
 	}
 	put_bigints(args, n, ids);
-	put_ints(args, n, generations);
+	put_bigints(args, n, claims);
 	put_texts(args, n, names, sizeof(char *));
 }
 
@@ -914,7 +914,7 @@ queue_settle(const pg_uuid_t *connection_id, int64 run_id, int n, const QueueOut
 {
 	static Call call = {
 		.sql = "SELECT pgsync_itsm.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-		.types = {UUIDOID, INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		.types = {UUIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 				  TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, FLOAT8ARRAYOID},
 		.result = {VOIDOID},
 	};

@@ -74,10 +74,10 @@ CREATE TABLE @extschema@.integration_sync_map (
     source_hash     text,
     source_version  text,
     created_at      timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (connection_id, entity_type, entity_id)
+    UNIQUE (connection_id, entity_id, entity_type)
 ) WITH (fillfactor = 85);
-CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (connection_id, parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (connection_id, child_id) WHERE child_id IS NOT NULL;
+CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (child_id) WHERE child_id IS NOT NULL;
 -- Relationships are many, and nobody looks for them by name.
 CREATE INDEX integration_sync_map_external ON @extschema@.integration_sync_map (external_id) WHERE parent_id IS NULL;
 CREATE INDEX integration_sync_map_name ON @extschema@.integration_sync_map (connection_id, entity_type, lower(published_name))
@@ -196,8 +196,8 @@ CREATE TABLE @extschema@.integration_run_items (
     bundle         bigint,
     action         text NOT NULL CHECK (action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE', 'MATCH',
                                                     'MISMATCH', 'SKIP', 'ERROR')),
-    state          text NOT NULL CHECK (state IN ('planned', 'pending', 'sent', 'done', 'unchanged', 'dead',
-                                                  'skipped', 'held', 'refused', 'cancelled')),
+    state          text NOT NULL CHECK (state IN ('planned', 'pending', 'done', 'unchanged', 'dead', 'skipped',
+                                                  'held', 'refused', 'cancelled')),
     payload        json,
     old_values     json,
     payload_hash   text,
@@ -212,9 +212,7 @@ CREATE TABLE @extschema@.integration_run_items (
     rel_type       text,
     rel_type_id    text,
     attempts       integer NOT NULL DEFAULT 0,
-    generation     integer NOT NULL DEFAULT 0,
     in_doubt       boolean NOT NULL DEFAULT false,
-    lease_until    timestamptz,
     not_before     timestamptz,
     outcome        text,
     error_class    text,
@@ -222,9 +220,9 @@ CREATE TABLE @extschema@.integration_run_items (
     warnings       jsonb,
     http_status    integer,
     updated_at     timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (run_id, entity_type, entity_id, action)
+    UNIQUE (run_id, entity_id, entity_type, action)
 );
-CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id) WHERE state IN ('pending', 'sent');
+CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id, ord) WHERE state = 'pending';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt;
 -- However few runs there were when statistics were gathered: a plan made for any run is one for a small one.
@@ -428,7 +426,7 @@ CREATE UNLOGGED TABLE pgsync_itsm.plan_records (
     reason         text,
     external_id    text,
     external_table text,
-    PRIMARY KEY (run_id, entity_type, entity_id)
+    PRIMARY KEY (run_id, entity_id, entity_type)
 );
 
 -- How fast a connection may be talked to.  A cache: what is lost is learned again from the next answers.
@@ -467,8 +465,20 @@ CREATE UNLOGGED TABLE pgsync_itsm.plan_links (
     verdict     text NOT NULL CHECK (verdict IN ('UNCHANGED', 'CREATE', 'MATCH', 'ERROR', 'SKIP', 'GONE', 'DELETE')),
     reason      text,
     external_id text,
-    PRIMARY KEY (run_id, entity_type, entity_id)
+    PRIMARY KEY (run_id, entity_id, entity_type)
 );
+
+-- Items on their way, claim by claim.  A claim is written down before anything of it is sent, and says that each of its
+-- items has one attempt more; an item's own row is written once, when its answer is there.
+CREATE TABLE pgsync_itsm.claims (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id        bigint NOT NULL,
+    connection_id uuid NOT NULL,
+    item_ids      bigint[] NOT NULL,
+    last_item     bigint NOT NULL,
+    repeatable    boolean NOT NULL,
+    lease_until   timestamptz NOT NULL
+) WITH (fillfactor = 50);
 
 -- Questions to the platform, answered in bulk before a plan can go on.
 CREATE UNLOGGED TABLE pgsync_itsm.lookups (

@@ -35,7 +35,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
       FROM @extschema@.integration_runs AS r
-     WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending', 'sent') AND i.action = 'CREATE';
+     WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending') AND i.action = 'CREATE';
 END;
 COMMENT ON FUNCTION pgsync_itsm.doubt_open_runs() IS 'Has everything that open runs would make be looked for first';
 
@@ -335,9 +335,7 @@ BEGIN ATOMIC
        SET paused_at = coalesce(c.paused_at, now()), pause_class = pause_connection.error_class,
            pause_reason = pause_connection.message, last_error = pause_connection.message
      WHERE c.id = pause_connection.connection_id;
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'pending', lease_until = NULL, attempts = greatest(i.attempts - 1, 0), generation = i.generation + 1
-     WHERE i.connection_id = pause_connection.connection_id AND i.state = 'sent';
+    SELECT pgsync_itsm.end_claims('paused', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c WHERE c.connection_id = pause_connection.connection_id));
     UPDATE pgsync_itsm.lookups AS l
        SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.connection_id = pause_connection.connection_id AND l.state = 'sent';

@@ -40,8 +40,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
+    PERFORM pgsync_itsm.end_claims('cancelled', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c WHERE c.run_id = run_id));
     UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
-     WHERE i.run_id = run_id AND i.state IN ('planned', 'pending', 'sent') AND status IN ('cancelled', 'failed');
+     WHERE i.run_id = run_id AND i.state IN ('planned', 'pending') AND status IN ('cancelled', 'failed');
     UPDATE @extschema@.integration_run_steps AS s SET status = 'done', finished_at = coalesce(s.finished_at, now())
      WHERE s.run_id = run_id AND status = 'done';
     UPDATE @extschema@.integration_runs AS r
@@ -129,7 +130,7 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id FOR UPDATE;
     -- Somebody may have queued dead items again while this waited for the row.
-    IF r.status <> 'running' OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state IN ('pending', 'sent')) THEN
+    IF r.status <> 'running' OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'pending') THEN
         RETURN;
     END IF;
     IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
@@ -167,13 +168,15 @@ BEGIN ATOMIC
                                 AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' = 'done' AND o.payload IS NOT NULL OFFSET 0) AS i
          WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
     ), taken AS MATERIALIZED (
-        SELECT s.map_id, s.item_id, d.missing, d.number
+        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number
           FROM shown AS s
+          -- most are as they were sent, which is seen at one glance
          CROSS JOIN LATERAL (
-               SELECT jsonb_object_agg(v.field, v.value) FILTER (WHERE v.field IS NOT NULL AND rtrim(coalesce(w.value, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))) AS missing,
-                      max(w.value) FILTER (WHERE w.field = 'number') AS number
+               SELECT jsonb_object_agg(v.field, v.value) AS missing
                  FROM json_each_text(s.attrs) AS w(field, value)
-                 LEFT JOIN json_each_text(s.payload) AS v(field, value) ON v.field = w.field AND NOT starts_with(v.field, '_')) AS d
+                 JOIN json_each_text(s.payload) AS v(field, value) ON v.field = w.field
+                WHERE NOT s.attrs::jsonb @> s.payload::jsonb AND NOT starts_with(v.field, '_')
+                  AND rtrim(coalesce(w.value, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))) AS d
     ), marked AS (
         UPDATE @extschema@.integration_run_items AS i
            SET warnings = coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(t.missing) AS f)
@@ -202,9 +205,8 @@ BEGIN
     FOR r IN SELECT x.id, x.cancel_by FROM @extschema@.integration_runs AS x
               WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
         UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
-         WHERE i.run_id = r.id AND i.state IN ('planned', 'pending');
-        IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp()
-           OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'sent') THEN
+         WHERE i.run_id = r.id AND i.state IN ('planned', 'pending') AND i.id NOT IN (SELECT pgsync_itsm.on_wire(r.id));
+        IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp() OR NOT EXISTS (SELECT FROM pgsync_itsm.claims AS c WHERE c.run_id = r.id) THEN
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
             r.cancel_by := NULL;
         END IF;
@@ -226,15 +228,14 @@ BEGIN
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
     -- by the next one, and while something is on the wire, its owner is this process.
     IF leases THEN
-        UPDATE @extschema@.integration_run_items AS i SET state = 'pending', lease_until = NULL, generation = i.generation + 1
-         WHERE i.state = 'sent' AND i.lease_until < now()
-           AND i.run_id IN (SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.status = 'running');
+        PERFORM pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c WHERE c.lease_until < now()));
     END IF;
     FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
               WHERE x.status = 'running' AND NOT x.cancel_requested AND NOT pgsync_itsm.plan_open_lookups(x.id)
                 -- with LIMIT, a look at one item of each run, however the planner thinks of joins
-                AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state IN ('pending', 'sent') LIMIT 1) IS NULL LOOP
+                AND NOT EXISTS (SELECT FROM pgsync_itsm.claims AS o WHERE o.run_id = x.id)
+                AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' LIMIT 1) IS NULL LOOP
         PERFORM pgsync_itsm.advance_run(r.id);
     END LOOP;
     PERFORM pgsync_itsm.start_runs();
@@ -249,8 +250,7 @@ BEGIN
         UNION ALL
         SELECT 'write', x.connection_id, x.id, NULL
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
-         WHERE x.status = 'running' AND NOT x.cancel_requested
-           AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' LIMIT 1)
+         WHERE x.status = 'running' AND NOT x.cancel_requested AND pgsync_itsm.has_unclaimed(x.id)
         UNION ALL
         SELECT 'sleep', NULL, NULL, min(d.due)
           FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i WHERE i.state = 'pending' AND i.not_before > now()
@@ -282,12 +282,12 @@ BEGIN
     END IF;
     -- Items are numbered in the order of sending, so that the first open ones are those of the first steps.
     IF (SELECT i.ord <= 20 FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT 1) THEN
+         WHERE i.run_id = run_id AND i.state = 'pending' ORDER BY i.id LIMIT 1) THEN
         RETURN 21;
     END IF;
-    IF bundled AND (SELECT true FROM (SELECT i.ord, i.state, i.attempts, i.action FROM @extschema@.integration_run_items AS i
-                                       WHERE i.run_id = run_id AND i.state IN ('pending', 'sent') ORDER BY i.id LIMIT open) AS f
-                     WHERE f.ord < 70 AND f.action <> 'CLEAR' AND (f.state = 'sent' OR f.attempts = 0) LIMIT 1) THEN
+    IF bundled AND (SELECT true FROM (SELECT i.id, i.ord, i.attempts, i.action FROM @extschema@.integration_run_items AS i
+                                       WHERE i.run_id = run_id AND i.state = 'pending' ORDER BY i.id LIMIT open) AS f
+                     WHERE f.ord < 70 AND f.action <> 'CLEAR' AND (f.attempts = 0 OR f.id IN (SELECT pgsync_itsm.on_wire(run_id))) LIMIT 1) THEN
         RETURN 70;
     END IF;
     RETURN 1000;
@@ -306,18 +306,24 @@ DECLARE
     r record;
     barrier integer;
 BEGIN
-    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
-              WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested ORDER BY x.id LOOP
+    -- What is behind everything that is on the wire comes first: nothing of what is in front of it has to be looked at.
+    FOR r IN SELECT x.id, b.behind FROM @extschema@.integration_runs AS x
+              CROSS JOIN LATERAL (SELECT max(c.last_item) AS last_item FROM pgsync_itsm.claims AS c WHERE c.run_id = x.id) AS w
+              CROSS JOIN LATERAL (VALUES (1, greatest(w.last_item, $3)), (2, $3)) AS b(ord, behind)
+              WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested AND (b.ord = 1 OR b.behind < w.last_item)
+              ORDER BY x.id, b.ord LOOP
         barrier := pgsync_itsm.barrier(r.id, bundled);
         RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt, i.id
           FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = r.id AND i.id > $3 AND i.state = 'pending' AND i.ord < barrier
+         WHERE i.run_id = r.id AND i.id > r.behind AND i.state = 'pending' AND i.ord < barrier
+           AND i.id NOT IN (SELECT unnest(c.item_ids) FROM pgsync_itsm.claims AS c WHERE c.run_id = r.id AND c.last_item > r.behind)
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.parent_id IS NULL OR i.action = 'DELETE'
-                OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-               AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id))
+                -- one at a time, whatever the planner thinks of how many will be asked for
+                OR (SELECT true FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = $1 AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id LIMIT 1)
+               AND (SELECT true FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = $1 AND c.entity_type = i.child_type AND c.entity_id = i.child_id LIMIT 1))
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' IN ('pending', 'sent')))
+                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' = 'pending'))
          ORDER BY i.id
          LIMIT 1;
         IF FOUND THEN
@@ -339,7 +345,7 @@ COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of c
 
 CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_kinds text[], doubtful boolean, ends_inside boolean, bundled boolean,
                                   max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint)
-RETURNS TABLE (item_id bigint, generation integer, step text, entity_type text, entity_id uuid, action text, native_key text, external_id text,
+RETURNS TABLE (item_id bigint, claim_id bigint, step text, entity_type text, entity_id uuid, action text, native_key text, external_id text,
                external_table text, payload text, parent_type text, parent_id uuid, parent_external_id text, parent_table text,
                child_type text, child_id uuid, child_external_id text, child_table text, rel_type text, rel_type_id text, bundle bigint,
                attempts integer, in_doubt boolean)
@@ -349,24 +355,28 @@ AS $$
 DECLARE
     barrier integer := pgsync_itsm.barrier($2, bundled);
 BEGIN
+    -- Whoever claims sees the claims of everybody before.
+    PERFORM pg_advisory_xact_lock('pgsync_itsm.claims'::regclass::bigint);
     -- Whatever the planner thinks of how many these are, there are thousands: they meet by hash (IN) or by key.
     RETURN QUERY
-    WITH ahead AS MATERIALIZED (
-        SELECT i.id, i.parent_id IS NULL AS is_record, i.action, i.entity_type, i.entity_id, i.parent_type, i.parent_id, i.child_type, i.child_id
+    WITH counted AS MATERIALIZED (
+        SELECT a.*, count(*) FILTER (WHERE a.is_record) OVER (ORDER BY a.id) AS records FROM (
+        SELECT i.id, i.parent_id IS NULL AS is_record, i.step, i.action, i.entity_type, i.entity_id, i.native_key, i.external_id, i.external_table,
+               CASE WHEN i.parent_id IS NULL THEN i.payload END AS payload, i.parent_type, i.parent_id, i.child_type, i.child_id,
+               i.rel_type, i.rel_type_id, i.bundle, i.attempts
           FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = $2 AND i.id > $11 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
+           AND i.id NOT IN (SELECT unnest(o.item_ids) FROM pgsync_itsm.claims AS o WHERE o.run_id = $2 AND o.last_item > $11)
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
-                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' IN ('pending', 'sent')))
+                                                      AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' = 'pending'))
          ORDER BY i.id
-         LIMIT $8
-    ), counted AS MATERIALIZED (
-        SELECT a.*, count(*) FILTER (WHERE a.is_record) OVER (ORDER BY a.id) AS records FROM ahead AS a
+         LIMIT $8) AS a
     ), inside AS MATERIALIZED (
         -- what is made by this very request can be an end of its relationships
         SELECT c.entity_type, c.entity_id FROM counted AS c WHERE $5 AND c.is_record AND c.records <= $7
     ), picked AS MATERIALIZED (
-        SELECT c.id, p.external_id AS parent_external_id, p.external_table AS parent_table, e.external_id AS child_external_id, e.external_table AS child_table
+        SELECT c.*, p.external_id AS parent_external_id, p.external_table AS parent_table, e.external_id AS child_external_id, e.external_table AS child_table
           FROM counted AS c
           LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
                               WHERE m.connection_id = $1 AND m.entity_type = c.parent_type AND m.entity_id = c.parent_id LIMIT 1) AS p ON true
@@ -377,33 +387,29 @@ BEGIN
                 OR (p.external_id IS NOT NULL OR (c.parent_type, c.parent_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n))
                AND (e.external_id IS NOT NULL OR (c.child_type, c.child_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n)))
     ), claimed AS (
+        INSERT INTO pgsync_itsm.claims (run_id, connection_id, item_ids, last_item, repeatable, lease_until)
+        SELECT $2, $1, array_agg(k.id), max(k.id), $10, now() + make_interval(secs => $9) FROM picked AS k HAVING count(*) > 0
+        RETURNING id
+    ), filled AS (
         UPDATE @extschema@.integration_run_items AS i
-           SET state = 'sent', attempts = i.attempts + 1, generation = i.generation + 1, lease_until = now() + make_interval(secs => $9),
-               in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT $10),
-               payload = CASE WHEN i.payload::text LIKE '%"@company/%' THEN pgsync_itsm.fill_companies($1, i.payload) ELSE i.payload END,
-               payload_hash = CASE WHEN i.payload::text LIKE '%"@company/%'
-                                   THEN pgsync_itsm.content_hash(pgsync_itsm.fill_companies($1, i.payload)::text || '|' || coalesce(i.external_table, '') || '|' || pgsync_itsm.mapping_version($1, i.entity_type))
-                                   ELSE i.payload_hash END,
-               updated_at = now()
-          FROM picked AS k
-         WHERE i.id = k.id AND i.state IS NOT DISTINCT FROM 'pending'
-        RETURNING i.id, i.generation, i.step, i.entity_type, i.entity_id, i.action, i.native_key, i.external_id, i.external_table, i.payload,
-                  i.parent_type, i.parent_id, k.parent_external_id, k.parent_table, i.child_type, i.child_id, k.child_external_id, k.child_table,
-                  i.rel_type, i.rel_type_id, i.bundle, i.attempts
+           SET payload = f.payload,
+               payload_hash = pgsync_itsm.content_hash(f.payload::text || '|' || coalesce(i.external_table, '') || '|' || pgsync_itsm.mapping_version($1, i.entity_type))
+          FROM (SELECT k.id, pgsync_itsm.fill_companies($1, k.payload) AS payload FROM picked AS k WHERE k.payload::text LIKE '%"@company/%') AS f
+         WHERE i.id = f.id
+        RETURNING i.id, i.payload
     ), started AS (
         UPDATE @extschema@.integration_run_steps AS s SET status = 'running', started_at = coalesce(s.started_at, now())
-         WHERE s.run_id = $2 AND s.status = 'waiting' AND s.step = ANY (ARRAY(SELECT DISTINCT c.step FROM claimed AS c))
+         WHERE s.run_id = $2 AND s.status = 'waiting' AND s.step = ANY (ARRAY(SELECT DISTINCT k.step FROM picked AS k))
     )
-    SELECT c.id, c.generation, c.step, c.entity_type, c.entity_id, c.action, c.native_key, c.external_id, c.external_table,
-           CASE WHEN c.parent_id IS NULL THEN c.payload::text END,
-           c.parent_type, c.parent_id, c.parent_external_id, c.parent_table, c.child_type, c.child_id, c.child_external_id, c.child_table,
-           c.rel_type, c.rel_type_id, coalesce(c.bundle, 0), c.attempts, $4
-      FROM claimed AS c
-     ORDER BY c.id;
+    SELECT k.id, c.id, k.step, k.entity_type, k.entity_id, k.action, k.native_key, k.external_id, k.external_table, coalesce(f.payload, k.payload)::text,
+           k.parent_type, k.parent_id, k.parent_external_id, k.parent_table, k.child_type, k.child_id, k.child_external_id, k.child_table,
+           k.rel_type, k.rel_type_id, coalesce(k.bundle, 0), k.attempts + 1, $4
+      FROM claimed AS c CROSS JOIN picked AS k LEFT JOIN filled AS f ON f.id = k.id
+     ORDER BY k.id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint) IS
-'Takes items that may share a request, behind a given one: attempts counted before the act, a lease, a generation';
+'Takes items that may share a request, behind a given one: a claim, which counts their attempt before the act and ends with its lease';
 
 -- Settle ----------------------------------------------------------------------------------------------
 
@@ -417,10 +423,10 @@ COMMENT ON FUNCTION pgsync_itsm.backoff(integer, double precision) IS 'How long 
 
 CREATE TYPE pgsync_itsm.answer AS (item_id bigint, outcome text, operation text, external_id text, external_table text,
     number text, error_class text, message text, not_taken jsonb, excerpt text, http_status integer, retry_after_s double precision,
-    step text, action text);
+    step text, action text, in_doubt boolean);
 COMMENT ON TYPE pgsync_itsm.answer IS 'What the platform said of one item';
 
-CREATE FUNCTION pgsync_itsm.settle(connection_id uuid, run_id bigint, item_ids bigint[], generations integer[], outcomes text[], operations text[],
+CREATE FUNCTION pgsync_itsm.settle(connection_id uuid, run_id bigint, item_ids bigint[], claim_ids bigint[], outcomes text[], operations text[],
     external_ids text[], external_tables text[], external_numbers text[], error_classes text[], messages text[], not_taken text[], excerpts text[],
     http_statuses integer[], retry_after_s double precision[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -430,28 +436,35 @@ DECLARE
     ceiling integer := pgsync_itsm.setting($1, 'max_attempts')::integer;
     answers pgsync_itsm.answer[];
 BEGIN
-    -- Only what is still ours: a claim whose lease was taken over has another generation by now.  Items are found by id and
-    -- by nothing else: an index on states holds what they were, too, until it is vacuumed.
-    WITH mine AS MATERIALIZED (
-        SELECT i.id, i.run_id, i.state, i.generation, i.attempts, i.external_id, i.external_table, i.step, i.action
+    -- Only what is still ours: an item is in one claim at the most, and not in this one any more if it was taken over.
+    PERFORM FROM pgsync_itsm.claims AS c WHERE c.id = ANY ($4) FOR UPDATE;
+    WITH held AS MATERIALIZED (
+        SELECT c.id AS claim_id, c.repeatable, u.item_id FROM pgsync_itsm.claims AS c, unnest(c.item_ids) AS u(item_id)
+         WHERE c.id = ANY ($4) AND c.run_id = $2
+    ), mine AS MATERIALIZED (
+        SELECT i.id, i.attempts + 1 AS attempts, i.external_id, i.external_table, i.step, i.action, i.in_doubt
           FROM @extschema@.integration_run_items AS i WHERE i.id = ANY ($3))
     SELECT array_agg(ROW(i.id, CASE WHEN a.outcome = 'retry' AND i.attempts >= ceiling THEN 'dead' ELSE a.outcome END,
                          a.operation, coalesce(a.external_id, i.external_id), coalesce(a.external_table, i.external_table), a.number,
-                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt, nullif(a.http_status, 0), a.retry_after_s, i.step, i.action)::pgsync_itsm.answer)
+                         a.error_class, left(a.message, 2000), a.not_taken::jsonb, a.excerpt, nullif(a.http_status, 0), a.retry_after_s, i.step, i.action,
+                         i.action = 'CREATE' AND (i.in_doubt OR NOT h.repeatable))::pgsync_itsm.answer)
       INTO answers
       FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-           AS a(id, generation, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt, http_status, retry_after_s)
-      JOIN mine AS i ON i.id = a.id AND i.generation = a.generation AND i.state = 'sent' AND i.run_id = $2;
+           AS a(id, claim_id, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt, http_status, retry_after_s)
+      JOIN held AS h ON h.claim_id = a.claim_id AND h.item_id = a.id
+      JOIN mine AS i ON i.id = a.id;
+    UPDATE pgsync_itsm.claims AS c SET item_ids = ARRAY(SELECT u FROM unnest(c.item_ids) AS u WHERE u NOT IN (SELECT unnest($3))) WHERE c.id = ANY ($4);
+    DELETE FROM pgsync_itsm.claims AS c WHERE c.id = ANY ($4) AND c.item_ids = '{}';
     PERFORM pgsync_itsm.settle_map($1, answers);
     PERFORM pgsync_itsm.settle_log($1, answers);
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE 'pending' END,
-           attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(i.attempts - 1, 0) ELSE i.attempts END,
-           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts, a.retry_after_s) END,
-           in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN i.in_doubt AND NOT (a.outcome = 'release' AND i.attempts <= 1)
+           attempts = CASE WHEN a.outcome IN ('release', 'again') THEN i.attempts ELSE i.attempts + 1 END,
+           not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts + 1, a.retry_after_s) END,
+           in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN a.in_doubt AND NOT (a.outcome = 'release' AND i.attempts = 0)
                            -- given up without having been heard of: the next run has to look for it
-                           ELSE a.outcome = 'dead' AND i.in_doubt AND i.attempts >= ceiling END,
-           lease_until = NULL, outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
+                           ELSE a.outcome = 'dead' AND a.in_doubt AND i.attempts + 1 >= ceiling END,
+           outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
            error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
            http_status = a.http_status, updated_at = now(),
            warnings = CASE WHEN a.not_taken IS NULL THEN i.warnings
@@ -471,7 +484,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], integer[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
+COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
@@ -554,6 +567,7 @@ BEGIN ATOMIC
        SET state = 'skipped', reason = format('its %s "%s" could not be published: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200)), updated_at = now()
       FROM @extschema@.integration_run_items AS d
      WHERE i.run_id = settle_blocked.run_id AND i.state = 'pending' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
+       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
        AND d.run_id = i.run_id AND d.state = 'dead'
        AND ((d.entity_type = i.parent_type AND d.entity_id = i.parent_id) OR (d.entity_type = i.child_type AND d.entity_id = i.child_id))
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
@@ -568,7 +582,7 @@ BEGIN ATOMIC
            status = CASE WHEN c.open = 0 THEN 'done' WHEN s.status = 'done' THEN 'running' ELSE s.status END,
            finished_at = CASE WHEN c.open = 0 THEN now() END
       FROM (SELECT i.step, count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE i.state = 'dead') AS failed,
-                   count(*) FILTER (WHERE i.state = 'skipped') AS skipped, count(*) FILTER (WHERE i.state IN ('pending', 'sent')) AS open
+                   count(*) FILTER (WHERE i.state = 'skipped') AS skipped, count(*) FILTER (WHERE i.state = 'pending') AS open
               FROM @extschema@.integration_run_items AS i
              WHERE i.run_id = settle_steps.run_id AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE') GROUP BY i.step) AS c
      WHERE s.run_id = settle_steps.run_id AND s.step = c.step;
@@ -599,15 +613,7 @@ CREATE FUNCTION pgsync_itsm.recover() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pgsync_itsm.doubt_after_takeover();
-    -- What was on the wire through as many deaths as it has attempts is not tried again.
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = CASE WHEN i.attempts >= c.ceiling THEN 'dead' ELSE 'pending' END,
-           error_class = CASE WHEN i.attempts >= c.ceiling THEN 'INTERRUPTED' ELSE i.error_class END,
-           reason = CASE WHEN i.attempts >= c.ceiling THEN 'the worker ended before an answer was seen, each time; see the server log' ELSE i.reason END,
-           lease_until = NULL, generation = i.generation + 1
-      FROM (SELECT x.id, pgsync_itsm.setting(x.id, 'max_attempts')::integer AS ceiling FROM @extschema@.integration_connections AS x) AS c
-     WHERE i.state = 'sent' AND c.id = i.connection_id;
-    SELECT pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM @extschema@.integration_runs AS r WHERE r.status = 'running';
+    SELECT pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c));
     UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.state = 'sent';
     -- The work space of a plan does not survive a crash: what was being planned is planned anew.

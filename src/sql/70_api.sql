@@ -222,7 +222,7 @@ BEGIN
        AND (entity_id IS NULL OR i.entity_id = requeue_run.entity_id)
        AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS l
                          JOIN @extschema@.integration_run_items AS n ON n.run_id = l.id AND n.entity_type = i.entity_type AND n.entity_id = i.entity_id
-                        WHERE l.connection_id = run.connection_id AND l.id > run.id AND n.state IN ('done', 'unchanged', 'pending', 'sent'))
+                        WHERE l.connection_id = run.connection_id AND l.id > run.id AND n.state IN ('done', 'unchanged', 'pending'))
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
                         WHERE i.action = 'CREATE' AND i.parent_id IS NULL AND m.connection_id = i.connection_id
                           AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id);

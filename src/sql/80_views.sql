@@ -83,7 +83,7 @@ SELECT r.id AS run_id, r.kind, r.status, r.phase, s.step, s.done, s.total, s.fai
   -- items that wait for their next attempt, and nothing is on the wire
   LEFT JOIN LATERAL (SELECT min(i.not_before) AS until FROM @extschema@.integration_run_items AS i
                       WHERE i.run_id = r.id AND i.state = 'pending' AND i.not_before > now()
-                        AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = r.id AND o.state = 'sent')) AS b ON true
+                        AND NOT EXISTS (SELECT FROM pgsync_itsm.claims AS o WHERE o.run_id = r.id)) AS b ON true
  WHERE r.status IN ('queued', 'planning', 'running');
 COMMENT ON VIEW @extschema@.itsm_stat_progress IS 'Open runs, the step they are in, and what they wait for; for pg_monitor, ids and numbers only';
 
@@ -95,12 +95,12 @@ SELECT c.id AS connection_id,
             WHEN p.state IN ('open', 'half_open') OR p.until > clock_timestamp() THEN p.reason END AS reason,
        CASE WHEN p.until > clock_timestamp() THEN p.until END::time(0) AS until,
        (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
-         WHERE r.connection_id = c.id AND i.state = 'pending') AS pending,
-       (SELECT count(*) FROM @extschema@.integration_run_items AS i JOIN @extschema@.integration_runs AS r ON r.id = i.run_id AND r.status = 'running'
-         WHERE r.connection_id = c.id AND i.state = 'sent') AS sent,
+         WHERE r.connection_id = c.id AND i.state = 'pending') - w.sent AS pending,
+       w.sent,
        p.slots, h.used AS hour_used, h.hour_limit
   FROM @extschema@.integration_connections AS c
   LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = c.id
+ CROSS JOIN LATERAL (SELECT coalesce(sum(cardinality(o.item_ids)), 0)::bigint AS sent FROM pgsync_itsm.claims AS o WHERE o.connection_id = c.id) AS w
   LEFT JOIN LATERAL (SELECT CASE WHEN u.resets_at > clock_timestamp() THEN u.used ELSE 0 END AS used, u.hour_limit
                        FROM unnest(p.used, p.limits, p.resets) AS u(used, hour_limit, resets_at) WHERE u.hour_limit >= 0
                       ORDER BY CASE WHEN u.resets_at > clock_timestamp() THEN u.used ELSE 0 END::float8 / greatest(u.hour_limit, 1) DESC, u.hour_limit LIMIT 1) AS h ON true;

@@ -163,7 +163,7 @@ COMMENT ON COLUMN @extschema@.integration_run_items.native_key IS 'As in integra
 COMMENT ON COLUMN @extschema@.integration_run_items.label IS 'Name of the record, or both ends of the relationship, for people';
 COMMENT ON COLUMN @extschema@.integration_run_items.bundle IS 'Number of the application that it belongs to, within the run: these travel together; NULL: it belongs to none';
 COMMENT ON COLUMN @extschema@.integration_run_items.action IS 'CREATE, UPDATE, CLEAR (empty some fields), DELETE (remove a relationship that we made), MATCH (take over what is there), MISMATCH (a person must decide), SKIP (a rule leaves it out), ERROR (cannot be sent as it is)';
-COMMENT ON COLUMN @extschema@.integration_run_items.state IS 'planned, pending, sent (on its way), done, unchanged (was so already), dead (failed for good), skipped, held (waits for a person), refused (changed since the preview) or cancelled';
+COMMENT ON COLUMN @extschema@.integration_run_items.state IS 'planned, pending (waits, or is on its way: pgsync_itsm.claims), done, unchanged (was so already), dead (failed for good), skipped, held (waits for a person), refused (changed since the preview) or cancelled';
 COMMENT ON COLUMN @extschema@.integration_run_items.payload IS 'Fields and values to send; null for relationships';
 COMMENT ON COLUMN @extschema@.integration_run_items.old_values IS 'Values of those fields there, read before the update';
 COMMENT ON COLUMN @extschema@.integration_run_items.payload_hash IS 'Hash of the mapped values, to be agreed if all are taken';
@@ -178,10 +178,8 @@ COMMENT ON COLUMN @extschema@.integration_run_items.child_id IS 'Of a relationsh
 COMMENT ON COLUMN @extschema@.integration_run_items.rel_type IS 'Of a relationship: name of its type there';
 COMMENT ON COLUMN @extschema@.integration_run_items.rel_type_id IS 'Key of that type there';
 COMMENT ON COLUMN @extschema@.integration_run_items.bundle IS 'Same number: one application, its profiles and their relationships, which travel together where they fit; null: of no application';
-COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was claimed for sending, counted before the act';
-COMMENT ON COLUMN @extschema@.integration_run_items.generation IS 'Counts claims; an answer to an older claim is ignored';
+COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was sent; the one under way is counted by its claim, before the act';
 COMMENT ON COLUMN @extschema@.integration_run_items.in_doubt IS 'True when it may have taken effect without our knowing: it is looked up there before it is sent again';
-COMMENT ON COLUMN @extschema@.integration_run_items.lease_until IS 'While sent: when the claim ends by itself';
 COMMENT ON COLUMN @extschema@.integration_run_items.not_before IS 'Earliest time of the next attempt; null: at once';
 COMMENT ON COLUMN @extschema@.integration_run_items.outcome IS 'What the platform said it did, such as create or update';
 COMMENT ON COLUMN @extschema@.integration_run_items.error_class IS 'Code of the last error: the platform''s own, or HTTP_nnn';
@@ -395,6 +393,7 @@ COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making
 COMMENT ON TABLE pgsync_itsm.connection_pace IS
 'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';
 COMMENT ON TABLE pgsync_itsm.plan_links IS 'Relationships of a plan in the making; unlogged as well';
+COMMENT ON TABLE pgsync_itsm.claims IS 'Items that were sent or are about to be, claim by claim: written before the act, gone with the last answer';
 COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';
 COMMENT ON TABLE pgsync_itsm.lookup_rows IS 'Answers to these questions; unlogged';
 

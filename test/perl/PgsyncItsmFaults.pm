@@ -275,25 +275,25 @@ sub PgsyncItsm::Relay::stop
 # A gate in the transactions of the worker: hold_gate($t, $where, $type) makes the next one that claims (settles,
 # maps) an item of that type wait, within its transaction, until the server stops or the gate is let go.
 my %gate = (
-	claim  => [ 'integration_run_items', "UPDATE", "OLD.state = 'pending' AND NEW.state = 'sent' AND NEW.entity_type = '%s'" ],
-	settle => [ 'integration_run_items', "UPDATE", "OLD.state = 'sent' AND NEW.state = 'done' AND NEW.entity_type = '%s'" ],
-	map    => [ 'integration_sync_map',  "INSERT", "NEW.entity_type = '%s'" ]);
+	claim  => [ 'pgsync_itsm.claims',    'INSERT', 'true', "EXISTS (SELECT FROM public.integration_run_items WHERE id = ANY (NEW.item_ids) AND entity_type = '%s')" ],
+	settle => [ 'integration_run_items', 'UPDATE', "OLD.state = 'pending' AND NEW.state = 'done' AND NEW.entity_type = '%s'", 'true' ],
+	map    => [ 'integration_sync_map',  'INSERT', "NEW.entity_type = '%s'", 'true' ]);
 
 sub hold_gate
 {
 	my ($t, $where, $type) = @_;
-	my ($table, $event, $condition) = @{ $gate{$where} };
-	$condition = sprintf $condition, $type;
+	my ($table, $event, $when, $if) = map { sprintf $_, $type } @{ $gate{$where} };
 	$t->{node}->safe_psql($t->{db}, qq{
 		CREATE OR REPLACE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS \$\$
-		BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(4711); RETURN NEW; END \$\$;
+		BEGIN IF $if THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(4711); END IF; RETURN NEW; END \$\$;
+		DROP TRIGGER IF EXISTS gate ON pgsync_itsm.claims;
 		DROP TRIGGER IF EXISTS gate ON integration_run_items;
 		DROP TRIGGER IF EXISTS gate ON integration_sync_map;
-		CREATE TRIGGER gate BEFORE $event ON $table FOR EACH ROW WHEN ($condition) EXECUTE FUNCTION public.gate();});
+		CREATE TRIGGER gate BEFORE $event ON $table FOR EACH ROW WHEN ($when) EXECUTE FUNCTION public.gate();});
 	my $gate = { in => "SELECT pg_advisory_lock(4711);\n" };
 	$gate->{harness} = IPC::Run::start([ 'psql', '-XAtq', '-d', $t->{node}->connstr($t->{db}) ], '<', \$gate->{in}, '>', \my $out, '2>', \my $err);
 	$gate->{harness}->pump_nb;
-	poll_until(sub { $gate->{harness}->pump_nb; (ask($t, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted") // 0) > 0 })
+	poll_until(sub { $gate->{harness}->pump_nb; (ask($t, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = 4711") // 0) > 0 })
 	  or croak 'no gate';
 	return $gate;
 }
@@ -304,7 +304,7 @@ sub at_gate
 	return poll_until(
 		sub {
 			(ask($t, "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-			           WHERE l.locktype = 'advisory' AND NOT l.granted AND a.backend_type LIKE 'pgsync_itsm%'") // 0) > 0;
+			           WHERE l.locktype = 'advisory' AND l.objid = 4711 AND NOT l.granted AND a.backend_type LIKE 'pgsync_itsm%'") // 0) > 0;
 		}, what => 'a worker at the gate');
 }
 

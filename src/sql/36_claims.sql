@@ -1,0 +1,50 @@
+-- Claims: which items are on their way.
+
+CREATE FUNCTION pgsync_itsm.on_wire(run_id bigint) RETURNS SETOF bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT unnest(c.item_ids) FROM pgsync_itsm.claims AS c WHERE c.run_id = on_wire.run_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.on_wire(bigint) IS 'Items of a run that are claimed: sent, or about to be';
+
+CREATE FUNCTION pgsync_itsm.has_unclaimed(run_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- More open than claimed: no need to look at them.
+    RETURN (SELECT sum(s.total - s.done - s.failed - s.skipped) FROM @extschema@.integration_run_steps AS s WHERE s.run_id = has_unclaimed.run_id)
+           > (SELECT coalesce(sum(cardinality(c.item_ids)), 0) FROM pgsync_itsm.claims AS c WHERE c.run_id = has_unclaimed.run_id)
+        OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = has_unclaimed.run_id AND i.state = 'pending'
+                      AND i.id NOT IN (SELECT pgsync_itsm.on_wire(has_unclaimed.run_id)));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.has_unclaimed(bigint) IS 'Has a run items that wait, and are not claimed';
+
+-- What was sent may have taken effect, and nobody will hear of it.  Interrupted: nobody listens any more; what was on the
+-- wire through as many deaths as it has attempts is not tried again.  Cancelled: its run is over.  Paused: all of it was
+-- refused, or will be, so that no attempt is counted.
+CREATE FUNCTION pgsync_itsm.end_claims(why text, claim_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    given_up bigint[];
+BEGIN
+    WITH dead AS (
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = 'dead', error_class = 'INTERRUPTED', reason = 'the worker ended before an answer was seen, each time; see the server log'
+          FROM pgsync_itsm.claims AS c, unnest(c.item_ids) AS u(item_id)
+         WHERE why = 'interrupted' AND c.id = ANY (claim_ids) AND i.id = u.item_id AND i.state = 'pending'
+           AND i.attempts + 1 >= pgsync_itsm.setting(c.connection_id, 'max_attempts')::integer
+        RETURNING i.run_id)
+    SELECT array_agg(DISTINCT d.run_id) INTO given_up FROM dead AS d;
+    WITH ended AS (
+        DELETE FROM pgsync_itsm.claims AS c WHERE c.id = ANY (claim_ids) RETURNING c.repeatable, c.item_ids)
+    UPDATE @extschema@.integration_run_items AS i
+       SET attempts = CASE why WHEN 'paused' THEN i.attempts ELSE i.attempts + 1 END,
+           in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT e.repeatable), updated_at = now()
+      FROM ended AS e, unnest(e.item_ids) AS u(item_id) WHERE i.id = u.item_id;
+    PERFORM pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM unnest(given_up) AS r(id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.end_claims(text, bigint[]) IS
+'Ends claims that get no answer (interrupted, cancelled, paused): their items wait again, in doubt where repeating them is not safe';
