@@ -30,11 +30,13 @@ def machine(cluster):
         (
             "machine     %d cores%s, %.0f GB, Linux %s; load before the run %.2f"
             % (os.cpu_count(), " " + models[0] if models else "", memory, platform.release(), os.getloadavg()[0]),
-            "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s"
+            "database    PostgreSQL %s, fsync and synchronous_commit %s, shared_buffers %s, min_wal_size %s, max_wal_size %s"
             % (
                 cluster.version(),
                 cluster.admin.ask("SHOW synchronous_commit"),
                 cluster.admin.ask("SHOW shared_buffers"),
+                cluster.admin.ask("SHOW min_wal_size"),
+                cluster.admin.ask("SHOW max_wal_size"),
             ),
             "programs    libcurl %s, %s, wrk %s, Python %s"
             % (
