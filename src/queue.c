@@ -352,6 +352,35 @@ get_text(int row, int column)
 	return utf8;
 }
 
+/* Texts that many rows have in common: each is kept once, so that what is on the wire takes less room. */
+#define MAX_WORDS 16
+
+typedef struct Words
+{
+	int			n;
+	const char *words[MAX_WORDS];
+} Words;
+
+static const char *
+get_word(Words *known, int row, int column)
+{
+	const char *word = get_text(row, column);
+
+	if (word == NULL)
+		return NULL;
+	for (int i = known->n - 1; i >= 0; i--)
+	{
+		if (strcmp(known->words[i], word) == 0)
+		{
+			pfree(unconstify(char *, word));
+			return known->words[i];
+		}
+	}
+	if (known->n < MAX_WORDS)
+		known->words[known->n++] = word;
+	return word;
+}
+
 static const char **
 get_texts(int row, int column, int *n)
 {
@@ -736,24 +765,25 @@ typedef struct RecordEntry
 	const char *native_key;
 } RecordEntry;
 
+/* words: one for each column */
 static void
-read_item(int row, AdapterItem *item, const char **step)
+read_item(int row, Words *words, AdapterItem *item, const char **step)
 {
 	item->item_id = get_bigint(row, 1);
 	item->claim_id = get_bigint(row, 2);
-	*step = get_text(row, 3);
-	item->entity_type = get_text(row, 4);
-	item->action = get_text(row, 6);
+	*step = get_word(&words[3], row, 3);
+	item->entity_type = get_word(&words[4], row, 4);
+	item->action = get_word(&words[6], row, 6);
 	item->native_key = get_text(row, 7);
 	item->external_id = get_text(row, 8);
-	item->external_table = get_text(row, 9);
+	item->external_table = get_word(&words[9], row, 9);
 	item->payload = get_text(row, 10);
 	item->parent_external_id = get_text(row, 13);
-	item->parent_table = get_text(row, 14);
+	item->parent_table = get_word(&words[14], row, 14);
 	item->child_external_id = get_text(row, 17);
-	item->child_table = get_text(row, 18);
-	item->rel_type = get_text(row, 19);
-	item->rel_type_id = get_text(row, 20);
+	item->child_table = get_word(&words[18], row, 18);
+	item->rel_type = get_word(&words[19], row, 19);
+	item->rel_type_id = get_word(&words[20], row, 20);
 	item->bundle = get_bigint(row, 21);
 	item->attempts = get_int(row, 22);
 	item->in_doubt = get_bool(row, 23);
@@ -833,8 +863,9 @@ queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem
 				   TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID,
 				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
 	};
-	Args args = {0};
-	int	 n;
+	Args  args = {0};
+	Words words[MAX_COLUMNS + 1] = {0};
+	int	  n;
 
 	put_uuid(&args, connection_id);
 	put_bigint(&args, claim->run_id);
@@ -851,7 +882,7 @@ queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem
 	*items = palloc0(sizeof(AdapterItem) * Max(n, 1));
 	*steps = palloc0(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		read_item(i, &(*items)[i], &(*steps)[i]);
+		read_item(i, words, &(*items)[i], &(*steps)[i]);
 	if (claim->lane->ends_inside)
 		find_ends(n, *items);
 	done_rows();
