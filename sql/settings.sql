@@ -80,6 +80,15 @@ CALL log_of('91 days');
 UPDATE pgsync_itsm.site SET purged_at = now() + interval '1 hour';
 SELECT pgsync_itsm.purge_log();
 SELECT count(*) AS clock_set_back FROM integration_sync_log;
+-- more than goes at a time: the next run goes on, whenever that is
+INSERT INTO integration_sync_log (connection_id, namespace_id, operation, entity_type, status, created_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), 'read', 'application', 'success', now() - interval '91 days' FROM generate_series(1, 20001);
+UPDATE pgsync_itsm.site SET purged_at = NULL;
+SELECT pgsync_itsm.purge_log();
+SELECT count(*) FILTER (WHERE created_at < now() - interval '90 days') AS left_over FROM integration_sync_log;
+SELECT pgsync_itsm.purge_log();
+SELECT count(*) FILTER (WHERE created_at < now() - interval '90 days') AS left_over FROM integration_sync_log;
+SELECT purged_at = now() AS done FROM pgsync_itsm.site;
 ROLLBACK;
 
 DROP ROLE regress_itsm_settings;

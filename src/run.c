@@ -612,13 +612,17 @@ give_back_ready(Runner *runner, Connection *conn, int64 run_id)
 	}
 }
 
-/* Gives up what is on the wire for a run: its answers are nobody's any more. */
+/*
+ * Takes a run's transfers out of a list.  What was claimed in this very
+ * transaction goes back; what is on the wire is given up, and its answers are
+ * nobody's any more.
+ */
 static void
-abort_transfers(Runner *runner, int64 run_id)
+drop_transfers(Runner *runner, dlist_head *list, int64 run_id)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify (iter, &runner->flying)
+	dlist_foreach_modify (iter, list)
 	{
 		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
 
@@ -626,26 +630,13 @@ abort_transfers(Runner *runner, int64 run_id)
 			continue;
 		dlist_delete(&transfer->node);
 		pace_answered(&transfer->conn->pace, &transfer->ticket);
-		runner->in_flight--;
-		free_transfer(transfer);
-	}
-}
-
-/* Gives back what was claimed in this very transaction. */
-static void
-give_back_claimed(Runner *runner, int64 run_id)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify (iter, &runner->claimed)
-	{
-		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
-
-		if (transfer->run_id != run_id || transfer->kind == TRANSFER_TOKEN)
-			continue;
-		dlist_delete(&transfer->node);
-		pace_answered(&transfer->conn->pace, &transfer->ticket);
-		settle_unsent(runner, transfer);
+		if (list == &runner->claimed)
+			settle_unsent(runner, transfer);
+		else
+		{
+			runner->in_flight--;
+			free_transfer(transfer);
+		}
 	}
 }
 
@@ -654,12 +645,12 @@ cancel_run(Runner *runner, const QueueTurn *turn)
 {
 	dlist_iter iter;
 
-	give_back_claimed(runner, turn->run_id);
+	drop_transfers(runner, &runner->claimed, turn->run_id);
 	dlist_foreach (iter, &runner->connections.list)
 		give_back_ready(runner, dlist_container(Connection, node, iter.cur), turn->run_id);
 	flush_tallies(runner);
 	if (turn->due == 0)
-		abort_transfers(runner, turn->run_id);
+		drop_transfers(runner, &runner->flying, turn->run_id);
 }
 
 static void

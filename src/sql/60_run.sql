@@ -21,19 +21,23 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     kept interval := nullif(current_setting('pgsync_itsm.log_retention', true), '')::interval;
+    piece CONSTANT integer := 20000;
+    gone integer;
 BEGIN
     -- Once in a minute: what was just written is not in the index's summary yet, and is read each time.
     PERFORM FROM pgsync_itsm.site AS s
       WHERE s.purged_at IS NULL OR s.purged_at NOT BETWEEN now() - interval '1 minute' AND now() FOR UPDATE SKIP LOCKED;
     IF kept > interval '0' AND FOUND THEN
-        UPDATE pgsync_itsm.site AS s SET purged_at = now();
         DELETE FROM @extschema@.integration_sync_log AS l
          WHERE l.ctid = ANY (ARRAY(SELECT x.ctid FROM @extschema@.integration_sync_log AS x
-                                    WHERE x.created_at < now() - kept LIMIT 20000));
+                                    WHERE x.created_at < now() - kept LIMIT piece));
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        -- A full piece: there may be more, and the next run goes on.
+        UPDATE pgsync_itsm.site AS s SET purged_at = CASE WHEN gone < piece THEN now() END;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention; at most once in a minute';
+COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention; once in a minute, unless more is left';
 
 CREATE FUNCTION pgsync_itsm.finish_run(run_id bigint, status text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
