@@ -68,6 +68,8 @@ typedef struct Connection
 	bool				  bundled;	  /* the adapter sends applications with their relationships */
 	QueueBatch			  batch;	  /* claimed last, while there may be more of it; run_id 0: none; run.c's */
 	int64				  claimed_to; /* items up to this one were claimed since the last look, or could not be */
+	bool				  front;	  /* in front of what is on the wire, some wait again */
+	TimestampTz			  front_at;	  /* looked there */
 	int					  nready;
 	dlist_head			  ready;	   /* claimed, not sent for want of a slot; run.c's */
 	PaceWait			  waits;	   /* why nothing was claimed last, */

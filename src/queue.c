@@ -725,12 +725,13 @@ queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, const char *st
  */
 
 bool
-queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, QueueBatch *batch)
+queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, bool front, QueueBatch *batch)
 {
 	static Call call = {
-		.sql = "SELECT run_id, step, entity_type, action, in_doubt, item_id FROM pgsync_itsm.next_batch($1, $2, $3)",
-		.types = {UUIDOID, BOOLOID, INT8OID},
-		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID},
+		.sql = "SELECT run_id, step, entity_type, action, in_doubt, item_id, in_front"
+			   " FROM pgsync_itsm.next_batch($1, $2, $3, $4)",
+		.types = {UUIDOID, BOOLOID, INT8OID, BOOLOID},
+		.result = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, BOOLOID},
 	};
 	Args args = {0};
 	bool found;
@@ -738,6 +739,7 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, Queu
 	put_uuid(&args, connection_id);
 	put_bool(&args, bundled);
 	put_bigint(&args, after);
+	put_bool(&args, front);
 	found = run_call(&call, &args) > 0;
 	if (found)
 	{
@@ -747,6 +749,7 @@ queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, Queu
 		strlcpy(batch->action, get_text(0, 4), sizeof(batch->action));
 		batch->in_doubt = get_bool(0, 5);
 		batch->claimed_to = get_bigint(0, 6) - 1;
+		batch->in_front = get_bool(0, 7);
 	}
 	done_rows();
 	return found;

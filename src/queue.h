@@ -68,6 +68,7 @@ typedef struct QueueBatch
 	char  action[16];
 	bool  in_doubt;
 	int64 claimed_to; /* the last of it that was claimed; 0: nothing yet */
+	bool  in_front;	  /* of what is on the wire */
 } QueueBatch;
 
 /* How much of it, and what may come along. */
@@ -147,9 +148,10 @@ extern void queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, co
 
 /*
  * bundled: what belongs to an application travels together, after what all of
- * them need.  after: items behind this one; 0: all.
+ * them need.  after: items behind this one; 0: all.  front: also those in front
+ * of what is on the wire, while there are others.
  */
-extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, QueueBatch *batch);
+extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, bool front, QueueBatch *batch);
 
 /* Takes items; *steps are theirs, in the same order. */
 extern int	queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items,

@@ -50,6 +50,9 @@
 #define SETTLE_TOGETHER 40
 #define SETTLE_WITHIN_MS 10
 
+/* Where what came back from elsewhere waits, such as a retry that is due, is looked at so often. */
+#define FRONT_EVERY_MS 1000
+
 /* After a request was too much, so many must succeed before they grow again. */
 #define SUCCESSES_TO_GROW 4
 
@@ -168,6 +171,17 @@ int
 run_in_flight(const Runner *runner)
 {
 	return runner->in_flight;
+}
+
+bool
+run_holds_claims(const Runner *runner)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
+		if (dlist_container(Connection, node, iter.cur)->nready > 0)
+			return true;
+	return runner->in_flight > 0 || runner->nanswered > 0;
 }
 
 TimestampTz
@@ -467,6 +481,26 @@ claim_batch(Runner *runner, Connection *conn, const QueueBatch *batch, const cha
 }
 
 /*
+ * What can be claimed next is behind what is on the wire, as a rule: it is
+ * known when something came back, and looked for seldom otherwise.
+ */
+static bool
+next_batch(Connection *conn)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		front =
+		conn->claimed_to == 0 && (conn->front || TimestampDifferenceExceeds(conn->front_at, now, FRONT_EVERY_MS));
+	bool found = queue_next_batch(&conn->id, conn->bundled, conn->claimed_to, front, &conn->batch);
+
+	if (front)
+	{
+		conn->front = found && conn->batch.in_front;
+		conn->front_at = now;
+	}
+	return found;
+}
+
+/*
  * Where a request is one item, there is more of what was claimed last, as a
  * rule: what comes next is asked only when that is at an end, or after a look
  * at everything there is.
@@ -481,7 +515,7 @@ claim_items(Runner *runner, Connection *conn, const char **api)
 	if (result != CLAIM_NOTHING)
 		return result;
 	conn->batch.run_id = 0;
-	if (queue_next_batch(&conn->id, conn->bundled, conn->claimed_to, &conn->batch))
+	if (next_batch(conn))
 		result = claim_batch(runner, conn, &conn->batch, api);
 	return result;
 }
@@ -1094,6 +1128,8 @@ put_outcome(Tally *tally, const Transfer *transfer, int i, const AdapterOutcome 
 	to = &tally->outcomes[tally->noutcomes++];
 	to->item = &transfer->items[i];
 	to->outcome = *outcome;
+	if (outcome->kind == OUTCOME_RETRY || outcome->kind == OUTCOME_RELEASE || outcome->kind == OUTCOME_AGAIN)
+		transfer->conn->front = true;
 	/* What was in doubt before this claim still is, if nothing was done about it. */
 	if (outcome->kind == OUTCOME_RELEASE && to->item->in_doubt)
 		to->outcome.kind = OUTCOME_AGAIN;

@@ -66,6 +66,9 @@ extern bool run_has_leftovers(const Runner *runner);
 /* Requests on the wire. */
 extern int run_in_flight(const Runner *runner);
 
+/* Whether some of what was claimed is sent, about to be, or answered and not settled. */
+extern bool run_holds_claims(const Runner *runner);
+
 /* When a pause that held something back is over; DT_NOEND: nothing was. */
 extern TimestampTz run_resume_at(const Runner *runner);
 

@@ -137,11 +137,11 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 	}
 }
 
-/* As often as the slow poll, where a worker has nothing of its own on the wire. */
+/* As often as the slow poll, where a worker has no claims of its own. */
 static bool
 leases_are_due(Worker *worker)
 {
-	if (run_in_flight(worker->runner) > 0 ||
+	if (run_holds_claims(worker->runner) ||
 		!TimestampDifferenceExceeds(worker->leases_at, worker->last_look, pgsync_itsm_slow_poll * 1000))
 		return false;
 	worker->leases_at = worker->last_look;

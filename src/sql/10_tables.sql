@@ -180,7 +180,7 @@ CREATE TABLE @extschema@.integration_run_steps (
     PRIMARY KEY (run_id, step)
 );
 
--- states: planned (kept, not released), pending, sent (claimed), done, unchanged, dead, skipped,
+-- states: planned (kept, not released), pending (also what is claimed), done, unchanged, dead, skipped,
 -- held (waits for a person), refused (changed since the plan), cancelled.
 CREATE TABLE @extschema@.integration_run_items (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -461,6 +461,7 @@ BEGIN
     PERFORM pgsync_itsm.apply_matches(r);
     UPDATE @extschema@.integration_run_items AS i SET state = 'pending', updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'planned';
+    PERFORM pgsync_itsm.settle_steps(r.id);
     PERFORM pgsync_itsm.begin_run(r.id);
 END
 $$;

@@ -180,7 +180,7 @@ BEGIN ATOMIC
                  FROM json_each_text(s.attrs) AS w(field, value)
                  JOIN json_each_text(s.payload) AS v(field, value) ON v.field = w.field
                 WHERE NOT s.attrs::jsonb @> s.payload::jsonb AND NOT starts_with(v.field, '_')
-                  AND rtrim(coalesce(w.value, '')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))) AS d
+                  AND rtrim(replace(coalesce(w.value, ''), E'\r\n', E'\n')) <> rtrim(replace(coalesce(v.value, ''), E'\r\n', E'\n'))) AS d
     ), marked AS (
         UPDATE @extschema@.integration_run_items AS i
            SET warnings = coalesce(i.warnings, '[]') || (SELECT jsonb_agg(f || ': was not taken there' ORDER BY f) FROM jsonb_object_keys(t.missing) AS f)
@@ -301,8 +301,8 @@ COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order
 
 -- Items that could be sent now.  Relationships wait for the map entries of both ends, not for a whole step;
 -- two requests never write one record at a time.
-CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean, after bigint)
-RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean, item_id bigint)
+CREATE FUNCTION pgsync_itsm.next_batch(connection_id uuid, bundled boolean, after bigint, front boolean)
+RETURNS TABLE (run_id bigint, step text, entity_type text, action text, in_doubt boolean, item_id bigint, in_front boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -310,14 +310,15 @@ DECLARE
     r record;
     barrier integer;
 BEGIN
-    -- What is behind everything that is on the wire comes first: nothing of what is in front of it has to be looked at.
-    FOR r IN SELECT x.id, b.behind FROM @extschema@.integration_runs AS x
-              CROSS JOIN LATERAL (SELECT max(c.last_item) AS last_item FROM pgsync_itsm.claims AS c WHERE c.run_id = x.id) AS w
+    -- Unless something in front of what is on the wire came back, what is behind it comes first: nothing else has to be looked at.
+    FOR r IN SELECT x.id, w.last_item, b.behind FROM @extschema@.integration_runs AS x
+              CROSS JOIN LATERAL (SELECT coalesce(max(c.last_item), 0) AS last_item FROM pgsync_itsm.claims AS c WHERE c.run_id = x.id) AS w
               CROSS JOIN LATERAL (VALUES (1, greatest(w.last_item, $3)), (2, $3)) AS b(ord, behind)
-              WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested AND (b.ord = 1 OR b.behind < w.last_item)
+              WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested
+                AND CASE b.ord WHEN 1 THEN NOT front ELSE front OR b.behind < w.last_item END
               ORDER BY x.id, b.ord LOOP
         barrier := pgsync_itsm.barrier(r.id, bundled);
-        RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt, i.id
+        RETURN QUERY SELECT i.run_id, i.step, i.entity_type, i.action, i.in_doubt, i.id, i.id < r.last_item
           FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = r.id AND i.id > r.behind AND i.state = 'pending' AND i.ord < barrier
            AND i.id NOT IN (SELECT unnest(c.item_ids) FROM pgsync_itsm.claims AS c WHERE c.run_id = r.id AND c.last_item > r.behind)
@@ -336,7 +337,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid, boolean, bigint) IS 'Which kind of items of a connection, behind a given one, can be claimed next';
+COMMENT ON FUNCTION pgsync_itsm.next_batch(uuid, boolean, bigint, boolean) IS
+'Which kind of items of a connection, behind a given one, can be claimed next; front: also in front of what is on the wire, where what came back waits';
 
 CREATE FUNCTION pgsync_itsm.fill_companies(connection_id uuid, payload json) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -357,10 +359,14 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    barrier integer := pgsync_itsm.barrier($2, bundled);
+    barrier integer;
 BEGIN
-    -- Whoever claims sees the claims of everybody before.
-    PERFORM pg_advisory_xact_lock('pgsync_itsm.claims'::regclass::bigint);
+    -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
+    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    barrier := pgsync_itsm.barrier($2, bundled);
     -- Whatever the planner thinks of how many these are, there are thousands: they meet by hash (IN) or by key.
     RETURN QUERY
     WITH counted AS MATERIALIZED (
@@ -437,7 +443,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    ceiling integer := pgsync_itsm.setting($1, 'max_attempts')::integer;
+    -- of a connection that is gone: none
+    ceiling integer := coalesce(pgsync_itsm.setting($1, 'max_attempts')::integer, 1);
     answers pgsync_itsm.answer[];
 BEGIN
     -- Only what is still ours: an item is in one claim at the most, and not in this one any more if it was taken over.
@@ -457,12 +464,14 @@ BEGIN
            AS a(id, claim_id, outcome, operation, external_id, external_table, number, error_class, message, not_taken, excerpt, http_status, retry_after_s)
       JOIN held AS h ON h.claim_id = a.claim_id AND h.item_id = a.id
       JOIN mine AS i ON i.id = a.id;
-    UPDATE pgsync_itsm.claims AS c SET item_ids = ARRAY(SELECT u FROM unnest(c.item_ids) AS u WHERE u NOT IN (SELECT unnest($3))) WHERE c.id = ANY ($4);
+    UPDATE pgsync_itsm.claims AS c
+       SET item_ids = ARRAY(SELECT u FROM unnest(c.item_ids) AS u WHERE (c.id, u) NOT IN (SELECT s.claim_id, s.item_id FROM unnest($4, $3) AS s(claim_id, item_id)))
+     WHERE c.id = ANY ($4);
     DELETE FROM pgsync_itsm.claims AS c WHERE c.id = ANY ($4) AND c.item_ids = '{}';
     PERFORM pgsync_itsm.settle_map($1, answers);
     PERFORM pgsync_itsm.settle_log($1, answers);
     UPDATE @extschema@.integration_run_items AS i
-       SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE 'pending' END,
+       SET state = CASE a.outcome WHEN 'done' THEN 'done' WHEN 'unchanged' THEN 'unchanged' WHEN 'dead' THEN 'dead' ELSE i.state END,
            attempts = CASE WHEN a.outcome IN ('release', 'again') THEN i.attempts ELSE i.attempts + 1 END,
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(i.attempts + 1, a.retry_after_s) END,
            in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN a.in_doubt AND NOT (a.outcome = 'release' AND i.attempts = 0)
@@ -586,7 +595,7 @@ BEGIN ATOMIC
            status = CASE WHEN c.open = 0 THEN 'done' WHEN s.status = 'done' THEN 'running' ELSE s.status END,
            finished_at = CASE WHEN c.open = 0 THEN now() END
       FROM (SELECT i.step, count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done, count(*) FILTER (WHERE i.state = 'dead') AS failed,
-                   count(*) FILTER (WHERE i.state = 'skipped') AS skipped, count(*) FILTER (WHERE i.state = 'pending') AS open
+                   count(*) FILTER (WHERE i.state IN ('skipped', 'refused')) AS skipped, count(*) FILTER (WHERE i.state = 'pending') AS open
               FROM @extschema@.integration_run_items AS i
              WHERE i.run_id = settle_steps.run_id AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE') GROUP BY i.step) AS c
      WHERE s.run_id = settle_steps.run_id AND s.step = c.step;
@@ -618,6 +627,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pgsync_itsm.doubt_after_takeover();
     SELECT pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c));
+    SELECT pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM @extschema@.integration_runs AS r WHERE r.status = 'running';
     UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.state = 'sent';
     -- The work space of a plan does not survive a crash: what was being planned is planned anew.

@@ -236,6 +236,8 @@ BEGIN
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
         UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL, cancel_requested = false, cancel_by = NULL
          WHERE x.id = run.id AND x.status = 'done';
+        -- unless their other end is still dead
+        PERFORM pgsync_itsm.settle_blocked(run.id);
         PERFORM pgsync_itsm.settle_steps(run.id);
         PERFORM pgsync_itsm.wake();
     END IF;

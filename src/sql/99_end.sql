@@ -20,6 +20,8 @@ BEGIN
     PERFORM pg_catalog.pg_extension_config_dump('pgsync_itsm.attached_objects'::regclass, '');
     PERFORM pg_catalog.pg_extension_config_dump(pg_get_serial_sequence('pgsync_itsm.attached_objects', 'id')::regclass, '');
     PERFORM pg_catalog.pg_extension_config_dump('pgsync_itsm.run_keys'::regclass, '');
+    PERFORM pg_catalog.pg_extension_config_dump('pgsync_itsm.claims'::regclass, '');
+    PERFORM pg_catalog.pg_extension_config_dump(pg_get_serial_sequence('pgsync_itsm.claims', 'id')::regclass, '');
 END
 $do$;
 
