@@ -181,6 +181,25 @@ UPDATE integration_runs SET status = 'planning', phase = 'recheck', kind = 'publ
 CALL plan(:run) \gset
 SELECT state, reason, count(*) > 0 AS some FROM integration_run_items WHERE run_id = :run AND entity_type = 'depends_on' GROUP BY 1, 2 ORDER BY 1, 2;
 
+-- what was refused is not open any more
+SELECT sum(total - done - failed - skipped) = (SELECT count(*) FROM integration_run_items WHERE run_id = :run AND state = 'pending') AS open_are_pending
+  FROM integration_run_steps WHERE run_id = :run;
+
+-- a relationship whose ends have both died is not sent with one of them
+UPDATE integration_runs SET status = 'done' WHERE status IN ('planning', 'running');
+INSERT INTO integration_runs (namespace_id, connection_id, kind, status, dead)
+SELECT namespace_id, id, 'publish', 'done', 2 FROM integration_connections RETURNING id AS run \gset
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, parent_type, parent_id, child_type, child_id)
+SELECT :run, c.id, c.namespace_id, 60, '6', x.type, md5(x.key)::uuid, x.key, x.key, 'CREATE', x.state, x.parent, md5(x.parent || '9')::uuid, x.child, md5(x.child || '9')::uuid
+  FROM integration_connections AS c, (VALUES ('application', 'application9', 'dead', NULL, NULL), ('it_service', 'it_service9', 'dead', NULL, NULL),
+                                             ('consumes', 'both', 'skipped', 'application', 'it_service')) AS x(type, key, state, parent, child);
+SELECT itsm_requeue(:run, entity_type => 'it_service') AS requeued;
+SELECT entity_type, state, reason FROM integration_run_items WHERE run_id = :run ORDER BY id;
+UPDATE integration_run_items SET state = 'dead' WHERE run_id = :run AND entity_type = 'it_service';
+UPDATE integration_runs SET status = 'done' WHERE status IN ('planning', 'running');
+SELECT itsm_requeue(:run) AS requeued;
+SELECT entity_type, state, reason FROM integration_run_items WHERE run_id = :run ORDER BY id;
+
 -- the work space is empty again
 SELECT (SELECT count(*) FROM pgsync_itsm.plan_records) + (SELECT count(*) FROM pgsync_itsm.plan_links) + (SELECT count(*) FROM pgsync_itsm.lookups)
      + (SELECT count(*) FROM pgsync_itsm.lookup_rows) AS left_over;
