@@ -544,6 +544,21 @@ sub FAULT_KINDS { return sort keys %kind }
 # kinds that make dead letters by what they say, and whose dead letters are good
 my %refuses = (business_rule_abort => 1, forbidden_but_created => 1);
 
+# kinds that by chance look like a user who was locked out: two fresh tokens refused in a row, which pauses the connection
+my %locks_out = (token_expiry => 1);
+
+# An administrator who lets the connection go on as often as that happens, and for no other reason.
+sub activate_until_ended
+{
+	my ($t, $run) = @_;
+	poll_until(
+		sub {
+			ask($t, "SELECT itsm_activate(id) FROM integration_connections WHERE id = '$t->{conn}' AND pause_reason LIKE 'answered 401:%'");
+			return ended($t, $run);
+		}, what => 'the run to end', seconds => 120);
+	return;
+}
+
 sub fault_kind
 {
 	my ($kind, %opt) = @_;
@@ -554,6 +569,7 @@ sub fault_kind
 	fault($t, skip => 3, count => 1, %$_) for @{ $kind{$kind} };
 	fault($t, probability => 0.1, %$_) for @{ $kind{$kind} };
 	my $run = begin_run($t);
+	activate_until_ended($t, $run) if $locks_out{$kind};
 	my $row = eval { wait_for_run($t->{node}, $t->{db}, $run, seconds => 120) };
 	my $fired = $t->{sim}->stats->{faults_fired};
 	note("$t->{name}: fired " . join ', ', map { "$_ $fired->{$_}" } sort keys %$fired);
