@@ -269,6 +269,8 @@ on_rewind(void *userp, curl_off_t offset, int origin)
 
 	if (origin != SEEK_SET || offset != 0 || (transfer->once && transfer->request_sent > 0))
 		return CURL_SEEKFUNC_FAIL;
+	if (transfer->request_sent > 0)
+		transfer->result.repeated = true;
 	transfer->request_sent = 0;
 	return CURL_SEEKFUNC_OK;
 }
@@ -920,7 +922,8 @@ set_headers(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 	bool ok = true;
 	int	 i;
 
-	if (request->body != NULL)
+	/* also where there is none: some platforms want it on a DELETE */
+	if (request->body != NULL || request->content_type != NULL)
 	{
 		snprintf(line, sizeof(line), "Content-Type: %s",
 				 request->content_type ? request->content_type : "application/json");

@@ -75,7 +75,8 @@ typedef struct HttpResult
 	int64		bytes_received;
 	TimestampTz started_at;
 	int64		elapsed_us;
-	bool		reused; /* went over a connection that was open already */
+	bool		reused;	  /* went over a connection that was open already */
+	bool		repeated; /* libcurl sent it again: a kept-alive connection had died under it */
 } HttpResult;
 
 /*

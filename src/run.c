@@ -1270,6 +1270,18 @@ settle_unauthorized(Runner *runner, Transfer *transfer)
 	oauth_token_refused(credentials->state);
 }
 
+/* A request that libcurl sent twice finds there what its first sending made. */
+static void
+own_what_was_made(AdapterOutcome *outcome, const AdapterItem *item)
+{
+	if (strcmp(item->action, "CREATE") == 0 && outcome->external_id != NULL &&
+		(outcome->kind == OUTCOME_DONE || outcome->kind == OUTCOME_UNCHANGED))
+	{
+		outcome->kind = OUTCOME_DONE;
+		outcome->operation = "create";
+	}
+}
+
 static void
 settle_readable(Runner *runner, Transfer *transfer)
 {
@@ -1290,7 +1302,11 @@ settle_readable(Runner *runner, Transfer *transfer)
 		Tally *tally = tally_for(runner, conn, transfer->run_id);
 
 		for (int i = 0; i < n; i++)
+		{
+			if (result->repeated)
+				own_what_was_made(&transfer->outcomes[i], &transfer->items[i]);
 			put_outcome(tally, transfer, i, &transfer->outcomes[i], -1);
+		}
 	}
 }
 

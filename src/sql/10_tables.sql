@@ -213,6 +213,7 @@ CREATE TABLE @extschema@.integration_run_items (
     rel_type_id    text,
     attempts       integer NOT NULL DEFAULT 0,
     in_doubt       boolean NOT NULL DEFAULT false,
+    unheard        boolean NOT NULL DEFAULT false,
     not_before     timestamptz,
     outcome        text,
     error_class    text,
@@ -224,7 +225,7 @@ CREATE TABLE @extschema@.integration_run_items (
 );
 CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id, ord) WHERE state = 'pending';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
-CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt;
+CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt OR unheard;
 -- However few runs there were when statistics were gathered: a plan made for any run is one for a small one.
 ALTER TABLE @extschema@.integration_run_items ALTER COLUMN run_id SET (n_distinct = -0.001);
 

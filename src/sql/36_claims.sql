@@ -41,7 +41,7 @@ BEGIN
         DELETE FROM pgsync_itsm.claims AS c WHERE c.id = ANY (claim_ids) RETURNING c.repeatable, c.item_ids)
     UPDATE @extschema@.integration_run_items AS i
        SET attempts = CASE why WHEN 'paused' THEN i.attempts ELSE i.attempts + 1 END,
-           in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT e.repeatable), updated_at = now()
+           in_doubt = i.action = 'CREATE' AND (i.in_doubt OR NOT e.repeatable), unheard = true, updated_at = now()
       FROM ended AS e, unnest(e.item_ids) AS u(item_id) WHERE i.id = u.item_id;
     PERFORM pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM unnest(given_up) AS r(id);
 END

@@ -33,7 +33,7 @@ COMMENT ON FUNCTION pgsync_itsm.claim_cluster() IS 'Stores this cluster''s finge
 CREATE FUNCTION pgsync_itsm.doubt_open_runs() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
+    UPDATE @extschema@.integration_run_items AS i SET in_doubt = true, unheard = true
       FROM @extschema@.integration_runs AS r
      WHERE r.id = i.run_id AND r.status IN ('queued', 'planned', 'needs_approval', 'running') AND i.state IN ('planned', 'pending') AND i.action = 'CREATE';
 END;

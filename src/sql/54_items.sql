@@ -242,7 +242,7 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_steps(@extschema@.integration_runs) IS 'Steps of a plan';
 
--- Matched records enter the map without a call.
+-- Matched records enter the map without a call.  A relationship that an earlier run may have made before it ended is ours.
 CREATE FUNCTION pgsync_itsm.apply_matches(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -251,8 +251,12 @@ BEGIN
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name,
          parent_id, child_id, rel_type, sync_direction, created_by_us, last_synced_at, last_sent_hash, source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, i.external_id, i.external_table, i.label,
-           i.parent_id, i.child_id, i.rel_type, 'subscribed', false, now(), i.payload_hash, i.source_hash, i.source_version
+           i.parent_id, i.child_id, i.rel_type, CASE WHEN o.ours THEN 'published' ELSE 'subscribed' END, o.ours, now(), i.payload_hash, i.source_hash, i.source_version
       FROM @extschema@.integration_run_items AS i
+     CROSS JOIN LATERAL (SELECT i.parent_id IS NOT NULL AND EXISTS (
+               SELECT FROM @extschema@.integration_run_items AS e
+                WHERE e.connection_id = i.connection_id AND e.entity_id = i.entity_id AND (e.in_doubt OR e.unheard) AND e.entity_type = i.entity_type
+                  AND e.action = 'CREATE' AND e.state IN ('cancelled', 'dead')) AS ours) AS o
      WHERE i.run_id = run.id AND i.action = 'MATCH' AND i.state = 'planned'
     ON CONFLICT DO NOTHING;
     UPDATE @extschema@.integration_run_items AS i SET state = 'done', outcome = 'matched'
@@ -339,19 +343,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
 
 -- What an earlier run sent and never heard of (it was cancelled, or its attempts were used up) is looked for by its key
--- before it is made: nothing on the platform's side would keep it from being made twice.
+-- before it is made, where nothing on the platform's side would keep it from being made twice; found there, it is ours.
 CREATE FUNCTION pgsync_itsm.plan_doubts(run_id bigint, connection_id uuid) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH doubts AS MATERIALIZED (
-        SELECT d.entity_type, d.entity_id FROM @extschema@.integration_run_items AS d
-         WHERE d.connection_id = plan_doubts.connection_id AND d.in_doubt AND d.run_id < plan_doubts.run_id AND d.action = 'CREATE'
-           AND d.state IN ('cancelled', 'dead'))
-    UPDATE @extschema@.integration_run_items AS i SET in_doubt = true
-     WHERE i.id IN (SELECT n.id FROM doubts AS d
-                     CROSS JOIN LATERAL (SELECT o.id FROM @extschema@.integration_run_items AS o
-                                          WHERE o.run_id = plan_doubts.run_id AND o.entity_type = d.entity_type AND o.entity_id = d.entity_id
-                                            AND o.action = 'CREATE' OFFSET 0) AS n);
+        SELECT d.entity_type, d.entity_id, bool_or(d.in_doubt) AS in_doubt FROM @extschema@.integration_run_items AS d
+         WHERE d.connection_id = plan_doubts.connection_id AND (d.in_doubt OR d.unheard) AND d.run_id < plan_doubts.run_id AND d.action = 'CREATE'
+           AND d.state IN ('cancelled', 'dead')
+         GROUP BY d.entity_type, d.entity_id)
+    UPDATE @extschema@.integration_run_items AS i SET in_doubt = n.in_doubt, unheard = true
+      FROM (SELECT o.id, d.in_doubt FROM doubts AS d
+             CROSS JOIN LATERAL (SELECT x.id FROM @extschema@.integration_run_items AS x
+                                  WHERE x.run_id = plan_doubts.run_id AND x.entity_type = d.entity_type AND x.entity_id = d.entity_id
+                                    AND x.action = 'CREATE' OFFSET 0) AS o) AS n
+     WHERE i.id = n.id;
 END;
 COMMENT ON FUNCTION pgsync_itsm.plan_doubts(bigint, uuid) IS 'Marks the creations of a plan that an earlier run may have brought through';
 

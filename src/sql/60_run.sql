@@ -477,6 +477,7 @@ BEGIN
            in_doubt = CASE WHEN a.outcome IN ('retry', 'release', 'again') THEN a.in_doubt AND NOT (a.outcome = 'release' AND i.attempts = 0)
                            -- given up without having been heard of: the next run has to look for it
                            ELSE a.outcome = 'dead' AND a.in_doubt AND i.attempts + 1 >= ceiling END,
+           unheard = i.unheard OR a.outcome IN ('retry', 'again'),
            outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
            error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
            http_status = a.http_status, updated_at = now(),
@@ -514,7 +515,8 @@ BEGIN
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
            CASE WHEN i.parent_id IS NULL THEN address || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
            rtrim(i.label), i.parent_id, i.child_id, i.rel_type, 'published',
-           coalesce(a.operation = 'create', false), CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
+           -- what a plan did not find there, and an attempt that was not heard of has been sent for, is ours although it is there by now
+           coalesce(a.operation = 'create', false) OR i.unheard AND i.action = 'CREATE', CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
            CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a

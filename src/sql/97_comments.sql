@@ -180,6 +180,7 @@ COMMENT ON COLUMN @extschema@.integration_run_items.rel_type_id IS 'Key of that 
 COMMENT ON COLUMN @extschema@.integration_run_items.bundle IS 'Same number: one application, its profiles and their relationships, which travel together where they fit; null: of no application';
 COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was sent; the one under way is counted by its claim, before the act';
 COMMENT ON COLUMN @extschema@.integration_run_items.in_doubt IS 'True when it may have taken effect without our knowing: it is looked up there before it is sent again';
+COMMENT ON COLUMN @extschema@.integration_run_items.unheard IS 'True when an attempt ended without an answer that could be read: if the platform now has what this creates, we made it';
 COMMENT ON COLUMN @extschema@.integration_run_items.not_before IS 'Earliest time of the next attempt; null: at once';
 COMMENT ON COLUMN @extschema@.integration_run_items.outcome IS 'What the platform said it did, such as create or update';
 COMMENT ON COLUMN @extschema@.integration_run_items.error_class IS 'Code of the last error: the platform''s own, or HTTP_nnn';

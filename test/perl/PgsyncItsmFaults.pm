@@ -30,7 +30,7 @@ use PgsyncItsmCompare;
 
 our @EXPORT = qw(begin_seed scenario begin_run at_it storm calm fault progress finish end_scenario enrich dead_letters
   alive ask start_relay hold_gate
-  workers_killed stopped_immediately workers_terminated network_cut platform_away token_revoked fault_kind
+  workers_killed stopped_immediately workers_terminated network_cut platform_away token_revoked fault_kind unheard_link
   standby_promoted restored_elsewhere cancelled_run needs_approval FAULT_KINDS);
 
 my $scenarios = 0;
@@ -601,6 +601,39 @@ sub refused_and_requeued
 	}
 	is(ask($t, $open), '0', "$t->{name}: queued again, they go, and what was skipped for their sake");
 	return begin_run($t);
+}
+
+# The answer that a new relationship was made is lost, and later its link goes; or its run is cancelled over it.
+# Compares: the platform with the portfolio: what was made unheard is ours, and so it is removed.
+sub unheard_link
+{
+	my (%opt) = @_;
+	my $t = scenario("$opt{fault}, unheard ($opt{write_api})", applications => 5, settings => { write_api => $opt{write_api} });
+	wait_for_run($t->{node}, $t->{db}, begin_run($t));
+	# a link that has been taken away before, so that there is one to make
+	my $pair = ask($t, "DELETE FROM deployment_profile_it_services WHERE id = (SELECT min(l.id::text)::uuid FROM deployment_profile_it_services l
+		JOIN deployment_profiles p ON p.id = l.deployment_profile_id AND p.sn_sync_scope = 'application_service')
+		RETURNING quote_literal(deployment_profile_id) || ', ' || quote_literal(it_service_id)");
+	wait_for_run($t->{node}, $t->{db}, begin_run($t));
+	ask($t, "INSERT INTO deployment_profile_it_services (deployment_profile_id, it_service_id, relationship_type) VALUES ($pair, 'depends_on')");
+	fault($t, fault => $opt{fault}, method => 'POST', endpoint => $_, count => 1) for 'identifyreconcile', 'cmdb_rel_ci', 'cmdb/instance';
+	my $run   = begin_run($t);
+	my $fired = sub { $t->{sim}->stats->{faults_fired}{ $opt{fault} } // 0 };
+	if ($opt{cancel})
+	{
+		poll_until($fired, what => 'the relationship to be made');
+		ask($t, "SELECT itsm_cancel($run)");
+	}
+	is((wait_for_run($t->{node}, $t->{db}, $run))->{status}, $opt{cancel} ? 'cancelled' : 'done', "$t->{name}: as far as it goes");
+	cmp_ok($fired->(), '>', 0, "$t->{name}: unheard");
+	calm($t);
+	wait_for_run($t->{node}, $t->{db}, begin_run($t)) if $opt{cancel};
+	is(ask($t, "SELECT created_by_us FROM integration_sync_map AS m JOIN integration_run_items AS i USING (connection_id, entity_type, entity_id)
+		WHERE i.run_id = $run AND i.entity_type = 'depends_on' AND i.action = 'CREATE'"), 't', "$t->{name}: it is known as ours");
+	ask($t, "DELETE FROM deployment_profile_it_services WHERE (deployment_profile_id, it_service_id) = ($pair)");
+	finish($t, begin_run($t));
+	end_scenario($t);
+	return;
 }
 
 # h. Breaks: the primary is killed in mid-run and its standby promoted; with behind => 1 the standby has not received

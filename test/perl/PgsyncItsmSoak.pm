@@ -142,8 +142,13 @@ sub unexplained
 	my $count = $t->{node}->safe_psql($t->{db}, "SELECT count(*) $dead");
 	note("$t->{name}: $count dead letters");
 	return if $count == 0;
-	cmp_ok($t->{node}->safe_psql($t->{db}, 'SELECT itsm_requeue()'), '>=', 0, "$t->{name}: dead letters are queued again");
-	ok(quiet($t), "$t->{name}: and all is quiet again");
+	# one run of a connection at a time, so that several take several rounds
+	for my $round (1 .. 10)
+	{
+		last if $t->{node}->safe_psql($t->{db}, "SELECT count(*) $dead") eq '0';
+		$t->{node}->safe_psql($t->{db}, "SELECT itsm_requeue(entity_type => t.entity_type) FROM (SELECT DISTINCT entity_type $dead) AS t");
+		ok(quiet($t), "$t->{name}: dead letters are queued again, and all is quiet");
+	}
 	return;
 }
 
