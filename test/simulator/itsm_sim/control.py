@@ -4,6 +4,7 @@ import collections
 import json
 
 MAX_LISTED = 100
+RAW = {"import_update_set", "import_xml"}       # their bodies are XML
 
 
 class BadRequest(Exception):
@@ -22,8 +23,13 @@ class Control:
         """(status, JSON value)"""
         name = path[len("/__sim/"):].strip("/")
         action = getattr(self, "%s_%s" % (method.lower(), name), None)
-        if not name.isalpha() or action is None:
+        if not name.replace("_", "").isalpha() or action is None:
             return 404, {"error": "no control endpoint %s %s" % (method, path)}
+        if name in RAW:
+            try:
+                return 200, action(query, body)
+            except ValueError as error:
+                return 400, {"error": str(error)}
         try:
             doc = json.loads(body) if body.strip() else {}
         except ValueError as error:
@@ -180,6 +186,16 @@ class Control:
         put = loader.put(table, row, fresh)
         self.platform.row_written(table, put)
         return put["sys_id"]
+
+    def post_import_update_set(self, query, body):
+        """What Import Update Set from XML, Preview and Commit do."""
+        from .servicenow.update_set import UpdateSets
+        return UpdateSets(self.platform).import_update_set(body)
+
+    def post_import_xml(self, query, body):
+        """What Import XML on a list does."""
+        from .servicenow.update_set import UpdateSets
+        return UpdateSets(self.platform).import_xml(body)
 
     def post_delete(self, query, doc):
         """{"table": [sys_ids]}: rows vanish, as if somebody else did it."""
