@@ -1,7 +1,7 @@
 /*
  * check.c
- *	  itsm_test_connection() and itsm_prepare_instance(): HTTP in the caller's
- *	  backend.
+ *	  itsm_test_connection(), itsm_prepare_instance() and the look-ups of
+ *	  itsm_checklist(): HTTP in the caller's backend.
  *
  * Bounded to 30 s together, interruptible, each step its own short statement.
  * Credentials are opened in C only.  What is asked of a platform and how its
@@ -38,6 +38,7 @@
 PG_FUNCTION_INFO_V1(check_url);
 PG_FUNCTION_INFO_V1(check_test_connection);
 PG_FUNCTION_INFO_V1(check_prepare_instance);
+PG_FUNCTION_INFO_V1(check_look_up);
 
 /* One call of one of the two functions; everything in it is the caller's memory. */
 typedef struct Check
@@ -525,7 +526,8 @@ end_check(Check *check)
 		oauth_destroy(check->oauth);
 }
 
-static void
+/* True if nothing failed. */
+static bool
 put_rows(Check *check, ReturnSetInfo *rsinfo)
 {
 	ListCell *lc;
@@ -546,9 +548,7 @@ put_rows(Check *check, ReturnSetInfo *rsinfo)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		all_good = all_good && row->verdict != CHECK_FAILED;
 	}
-	if (all_good)
-		ereport(NOTICE, (errmsg("next: SELECT itsm_activate('%s');",
-								DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id))))));
+	return all_good;
 }
 
 /* itsm_test_connection(connection_id uuid) returns table("check" text, ok boolean, detail text, hint text) */
@@ -571,6 +571,23 @@ check_test_connection(PG_FUNCTION_ARGS)
 	}
 	end_check(&check);
 	report_sources(&check);
+	if (put_rows(&check, (ReturnSetInfo *) fcinfo->resultinfo))
+		ereport(NOTICE, (errmsg("next: SELECT itsm_activate('%s');",
+								DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check.id))))));
+	PG_RETURN_NULL();
+}
+
+/* pgsync_itsm.look_up(connection_id uuid) returns table("check" text, ok boolean, detail text, hint text) */
+Datum
+check_look_up(PG_FUNCTION_ARGS)
+{
+	Check check;
+
+	InitMaterializedSRF(fcinfo, 0);
+	start_check(&check, fcinfo, "itsm_checklist()");
+	if (check.platform->checklist != NULL && open_connection(&check))
+		run_step(&check, check.platform->checklist);
+	end_check(&check);
 	put_rows(&check, (ReturnSetInfo *) fcinfo->resultinfo);
 	PG_RETURN_NULL();
 }

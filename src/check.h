@@ -70,9 +70,11 @@ typedef struct CheckPlatform
 	int				 nsteps;
 	CheckStep		 probe;		   /* is the instance prepared? writes nothing */
 	CheckStep		 registration; /* prepares it */
+	const CheckStep *checklist;	   /* what a customer should look at, as far as it can be looked up; or NULL */
 } CheckPlatform;
 
 extern const CheckPlatform servicenow_checks;
+extern const CheckStep	   servicenow_checklist;
 
 /* Adds a row; strings are borrowed. */
 extern void check_report(CheckContext *context, const char *name, CheckVerdict verdict, const char *detail,

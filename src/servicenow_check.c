@@ -798,4 +798,5 @@ const CheckPlatform servicenow_checks = {
 	.nsteps = lengthof(steps),
 	.probe = {build_dry_run, read_probe},
 	.registration = {build_registration, read_registration},
+	.checklist = &servicenow_checklist,
 };
