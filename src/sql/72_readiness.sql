@@ -203,7 +203,8 @@ DECLARE
 BEGIN
     RETURN QUERY
     WITH source AS MATERIALIZED (
-        SELECT s.* FROM unnest(sources) AS s
+        -- a source may yield a key twice; it is one record
+        SELECT DISTINCT ON (s.entity_type, s.entity_id) s.* FROM unnest(sources) AS s ORDER BY s.entity_type, s.entity_id
     ), checks AS MATERIALIZED (
         SELECT c.* FROM pgsync_itsm.readiness_checks(pair_only) AS c
          WHERE $4 IS NULL OR c."check" = $4 OR $4 = c.scope || '.complete' AND c.section = 'required'
@@ -241,9 +242,8 @@ BEGIN
         SELECT l.*, a.entity_id IS NOT NULL AND v.entity_id IS NOT NULL AND l.in_source AS here,
                CASE WHEN ka.entity_id IS NOT NULL AND kv.entity_id IS NOT NULL THEN l.known_type END AS before,
                CASE WHEN coalesce(ka.entity_id, wa.entity_id) IS NOT NULL AND coalesce(kv.entity_id, wv.entity_id) IS NOT NULL
-                         AND (d.action IS DISTINCT FROM 'DELETE' OR NOT d.happens)
-                    THEN CASE WHEN d.happens THEN coalesce(d.rel_type, '') ELSE l.known_type END END AS after,
-               CASE WHEN NOT d.happens THEN d.reason END AS reason, a.label || ' > ' || v.label AS label,
+                    THEN CASE WHEN w.entity_id IS NOT NULL THEN coalesce(w.rel_type, '') WHEN d.entity_id IS NULL THEN l.known_type END END AS after,
+               b.reason, a.label || ' > ' || v.label AS label,
                ka.external_id || '/' || kv.external_id AS external_id,
                v.here AS service_here, v.before AS service_before, v.after AS service_after
           FROM (SELECT coalesce(s.entity_id, k.entity_id) AS entity_id, coalesce(s.parent_id, k.parent_id) AS parent_id,
@@ -256,7 +256,10 @@ BEGIN
           LEFT JOIN known AS kv ON kv.entity_type = 'deployment_profile' AND kv.entity_id = l.child_id
           LEFT JOIN writes AS wa ON wa.entity_type = 'application' AND wa.entity_id = l.parent_id
           LEFT JOIN writes AS wv ON wv.entity_type = 'deployment_profile' AND wv.entity_id = l.child_id
-          LEFT JOIN items AS d ON d.entity_type = 'consumes' AND d.entity_id = l.entity_id
+          LEFT JOIN writes AS w ON w.entity_type = 'consumes' AND w.entity_id = l.entity_id
+          LEFT JOIN stuck AS b ON b.entity_type = 'consumes' AND b.entity_id = l.entity_id
+          LEFT JOIN (SELECT x.entity_id FROM items AS x WHERE x.happens AND x.entity_type = 'consumes' AND x.action = 'DELETE') AS d
+            ON d.entity_id = l.entity_id
     ), ends AS MATERIALIZED (
         -- what an application and a service have by their relationships, and an application by its services
         SELECT e.entity_type, e.entity_id, bool_or(l.here) AS here, bool_or(l.before IS NOT NULL) AS before, bool_or(l.after IS NOT NULL) AS after,
@@ -283,14 +286,16 @@ BEGIN
          WHERE c."check" NOT LIKE '%.complete'
         UNION ALL
         SELECT c."check", c.section, c.missing, NULL, 'consumes', l.entity_id, l.label, l.external_id, NULL, NULL, l.reason,
-               l.before IS NOT NULL, l.after IS NOT NULL, ours = exact, coalesce(l.before = exact, false), coalesce(l.after = exact, false), NULL
+               l.before IS NOT NULL, l.after IS NOT NULL, ours = exact, coalesce(l.before = exact, false), coalesce(l.after = exact, false),
+               'its type there is ' || nullif(l.after, exact)
           FROM checks AS c JOIN links AS l ON l.here
          WHERE c."check" = 'consumes.type'
     )
     SELECT j."check", j.entity_type, j.entity_id, j.label, j.here, j.before, CASE WHEN $2 IS NOT NULL THEN j.after END, j.external_id,
            CASE WHEN NOT j.here THEN j.missing
                 WHEN NOT j.after THEN
-                    CASE WHEN NOT j.sent THEN coalesce(j.reason, CASE WHEN $2 IS NULL THEN 'not published yet' ELSE 'not published, and not in the plan' END)
+                    CASE WHEN NOT j.sent
+                         THEN coalesce(j.reason, CASE WHEN $2 IS NULL THEN 'not published yet' ELSE 'not published, and not in the plan' END)
                          ELSE coalesce((SELECT w.words FROM jsonb_array_elements_text(j.warnings) AS w(words), unnest(j.fields) AS f(field)
                                          WHERE starts_with(w.words, f.field || ':') OR starts_with(w.words, 'column ' || f.field || ' ') LIMIT 1),
                                        CASE WHEN j.not_taken ?| j.fields THEN 'sent and not taken there' END,
@@ -301,8 +306,14 @@ BEGIN
     UNION ALL
     SELECT c."check", j.entity_type, j.entity_id, min(j.label), bool_and(j.here), bool_and(j.before), CASE WHEN $2 IS NOT NULL THEN bool_and(j.after) END,
            min(j.external_id),
-           'lacks ' || string_agg(split_part(j."check", '.', 2), ', ' ORDER BY j."check")
-                       FILTER (WHERE NOT CASE WHEN j.here THEN j.after ELSE false END)
+           CASE WHEN NOT bool_and(j.here)
+                THEN 'lacks ' || string_agg(split_part(j."check", '.', 2), ', ' ORDER BY j."check") FILTER (WHERE NOT j.here)
+                WHEN NOT bool_or(j.sent)
+                THEN coalesce(min(j.reason), CASE WHEN $2 IS NULL THEN 'not published yet' ELSE 'not published, and not in the plan' END)
+                WHEN NOT bool_and(j.after)
+                THEN 'lacks there ' || string_agg(split_part(j."check", '.', 2), ', ' ORDER BY j."check") FILTER (WHERE NOT j.after)
+                WHEN NOT bool_and(j.before)
+                THEN CASE WHEN bool_or(j.known) THEN 'not there yet; the plan changes that' ELSE 'not published yet; the plan does' END END
       FROM judged AS j JOIN checks AS c ON c."check" = j.entity_type || '.complete'
      WHERE j.section = 'required'
      GROUP BY c."check", j.entity_type, j.entity_id;
@@ -414,14 +425,17 @@ AS $$
 #variable_conflict use_column
 BEGIN
     IF $1 IS NULL THEN
-        RETURN QUERY SELECT 'connection', 'no connection to ServiceNow: the portfolio alone is measured, with your rights; next: SELECT itsm_connect_servicenow(...);';
+        RETURN QUERY SELECT 'connection',
+            'no connection to ServiceNow: the portfolio alone is measured, with your rights; next: SELECT itsm_connect_servicenow(...);';
         RETURN;
     END IF;
     IF NOT pgsync_itsm.readiness_reads_as_owner($1) THEN
-        RETURN QUERY SELECT 'connection', 'the portfolio is measured with your rights, without the filters and mappings of the connection: you are no member of its owner';
+        RETURN QUERY SELECT 'connection',
+            'the portfolio is measured with your rights, without the filters and mappings of the connection: you are no member of its owner';
     END IF;
     RETURN QUERY
-        SELECT 'plan', coalesce((SELECT format('after: run %s, %s', r.id, replace(r.status, '_', ' ')) FROM @extschema@.integration_runs AS r WHERE r.id = $2),
+        SELECT 'plan', coalesce((SELECT format('after: run %s, %s', r.id, replace(r.status, '_', ' '))
+                                   FROM @extschema@.integration_runs AS r WHERE r.id = $2),
                                 format('no plan is kept: nothing to measure after it; next: SELECT itsm_preview(%L);', $3));
     IF NOT pgsync_itsm.readiness_mirrored($1) THEN
         RETURN QUERY SELECT 'platform', 'nothing has been read from the platform yet: its side is not measured';
@@ -432,10 +446,10 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.readiness_notes(uuid, bigint, uuid) IS 'What was measured and what was not, in words';
 
-CREATE FUNCTION pgsync_itsm.share_percent(part bigint, whole bigint) RETURNS numeric
+CREATE FUNCTION pgsync_itsm.readiness_percent(part bigint, whole bigint) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN whole > 0 THEN trunc(100.0 * part / whole, 1) END;
-COMMENT ON FUNCTION pgsync_itsm.share_percent(bigint, bigint) IS 'A share in percent, cut and not rounded: 100.0 is all; NULL of nothing';
+COMMENT ON FUNCTION pgsync_itsm.readiness_percent(bigint, bigint) IS 'A share in percent, cut and not rounded: 100.0 is all; NULL of nothing';
 
 CREATE FUNCTION @extschema@.itsm_readiness(namespace_id uuid)
 RETURNS TABLE (section text, "check" text, scope text, passed bigint, failed bigint, percent numeric, records text[],
@@ -471,10 +485,10 @@ BEGIN
                   LEFT JOIN ours AS o ON o."check" = c."check"
                   LEFT JOIN theirs AS t ON t."check" = c."check"
             )
-            SELECT c.section, c."check", c.scope, c.here, c.n - c.here, pgsync_itsm.share_percent(c.here, c.n), c.records,
-                   c.before, c.n - c.before, pgsync_itsm.share_percent(c.before, c.n),
-                   c.after, c.n - c.after, pgsync_itsm.share_percent(c.after, c.n),
-                   c.passed, c.there - c.passed, pgsync_itsm.share_percent(c.passed, c.there), c.note, con
+            SELECT c.section, c."check", c.scope, c.here, c.n - c.here, pgsync_itsm.readiness_percent(c.here, c.n), c.records,
+                   c.before, c.n - c.before, pgsync_itsm.readiness_percent(c.before, c.n),
+                   c.after, c.n - c.after, pgsync_itsm.readiness_percent(c.after, c.n),
+                   c.passed, c.there - c.passed, pgsync_itsm.readiness_percent(c.passed, c.there), c.note, con
               FROM counted AS c ORDER BY c.ord;
         RETURN QUERY
             SELECT 'note', n."check", NULL, NULL::bigint, NULL::bigint, NULL::numeric, NULL::text[], NULL::bigint, NULL::bigint, NULL::numeric,
@@ -484,7 +498,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_readiness(uuid) IS
-'CSDM crawl readiness, one row a check: relationships, required and recommended fields; in the portfolio (with the first of the records that fail), as published before the pending plan, after it, and on the platform as it was read. itsm_readiness_detail() names all that fail';
+'CSDM crawl readiness, one row a check: relationships, required and recommended fields; in the portfolio (records: the first that fail), as published before the pending plan, after it, and on the platform as it was read. itsm_readiness_detail() names all';
 
 CREATE FUNCTION @extschema@.itsm_readiness_detail(namespace_id uuid, "check" text)
 RETURNS TABLE (entity_type text, entity_id uuid, label text, passed boolean, passed_before boolean, passed_after boolean, passed_platform boolean,
