@@ -17,7 +17,7 @@ CREATE TYPE pgsync_itsm.graph_node AS (id text, kind text, title text, col integ
 COMMENT ON TYPE pgsync_itsm.graph_node IS 'A box of the picture: column and place in it, whole and shortened name, state and why';
 
 CREATE TYPE pgsync_itsm.graph_edge AS (parent text, parent_col integer, parent_pos integer, child text, child_col integer, child_pos integer,
-                                       kind text, label text, both_ways boolean, state text, reason text);
+                                       kind text, label text, both_ways boolean, state text, reason text, ends text);
 COMMENT ON TYPE pgsync_itsm.graph_edge IS 'A line of the picture, from parent to child as the relationship is there';
 
 -- A product is a model and a CI there; here it is one box.
@@ -479,7 +479,7 @@ BEGIN
                              ORDER BY p.col, p.pos)
               FROM placed AS p),
            (SELECT array_agg(ROW(d.parent, a.col, a.pos, d.child, c.col, c.pos, d.kind, pgsync_itsm.graph_text(d.label), d.both_ways, t.state,
-                                 pgsync_itsm.graph_text(d.reason))::pgsync_itsm.graph_edge
+                                 pgsync_itsm.graph_text(d.reason), a.label || ' > ' || c.label)::pgsync_itsm.graph_edge
                              ORDER BY a.col, a.pos, c.col, c.pos, d.kind)
               FROM drawn AS d
               JOIN placed AS a ON a.id = d.parent
@@ -538,7 +538,7 @@ BEGIN
                                   CASE WHEN e.parent_col > e.child_col THEN e.child ELSE e.parent END,
                                   CASE WHEN e.parent_col > e.child_col THEN e.parent ELSE e.child END,
                                   pgsync_itsm.graph_dot_text(e.label),
-                                  pgsync_itsm.graph_dot_text(format('%s, %s (%s)', e.label, s.words, e.reason)), s.line, s.line,
+                                  pgsync_itsm.graph_dot_text(format('%s: %s, %s (%s)', e.label, e.ends, s.words, e.reason)), s.line, s.line,
                                   CASE WHEN e.both_ways THEN ', dir=both' WHEN e.parent_col > e.child_col THEN ', dir=back' ELSE '' END
                                   || CASE WHEN e.parent_col = e.child_col THEN ', style=dashed, constraint=false' ELSE '' END),
                            E'\n' ORDER BY e.parent_col, e.parent_pos, e.child_col, e.child_pos, e.kind)
@@ -655,7 +655,7 @@ BEGIN
                                   pgsync_itsm.graph_svg_path(e.parent_col, e.child_col, tops[e.parent_col] + 52 * (e.parent_pos - 1) + 20,
                                                              tops[e.child_col] + 52 * (e.child_pos - 1) + 20),
                                   CASE WHEN e.both_ways THEN format(' marker-start="url(#arrow-%s)"', e.state) ELSE '' END, e.state,
-                                  pgsync_itsm.graph_xml_text(format('%s, %s (%s)', e.label, s.words, e.reason))),
+                                  pgsync_itsm.graph_xml_text(format('%s: %s, %s (%s)', e.label, e.ends, s.words, e.reason))),
                            E'\n' ORDER BY e.parent_col, e.parent_pos, e.child_col, e.child_pos, e.kind)
            FROM unnest(edges) AS e JOIN pgsync_itsm.graph_states() AS s ON s.state = e.state),
         (SELECT string_agg(format('<g id="%s" class="%s %s"><title>%s</title><rect x="%s" y="%s" width="290" height="40"/>'
