@@ -448,6 +448,9 @@ BEGIN
           FROM box AS b
          WHERE application_id IS NULL OR b.id = pgsync_itsm.graph_id('application', application_id, NULL)
             OR b.id IN (SELECT d.parent FROM drawn AS d UNION ALL SELECT d.child FROM drawn AS d)
+    ), said AS MATERIALIZED (
+        -- few, however many lines
+        SELECT w.words, pgsync_itsm.graph_text(w.words) AS clean FROM (SELECT d.label AS words FROM drawn AS d UNION SELECT d.reason FROM drawn AS d) AS w
     ), pairs AS MATERIALIZED (
         SELECT d.parent AS id, d.parent_col AS col, d.child AS other, d.child_col AS other_col FROM drawn AS d
         UNION ALL SELECT d.child, d.child_col, d.parent, d.parent_col FROM drawn AS d
@@ -478,12 +481,14 @@ BEGIN
     SELECT (SELECT array_agg(ROW(p.id, p.kind, p.title, p.col, p.pos, p.name, p.label, p.state, pgsync_itsm.graph_text(p.reason))::pgsync_itsm.graph_node
                              ORDER BY p.col, p.pos)
               FROM placed AS p),
-           (SELECT array_agg(ROW(d.parent, a.col, a.pos, d.child, c.col, c.pos, d.kind, pgsync_itsm.graph_text(d.label), d.both_ways, t.state,
-                                 pgsync_itsm.graph_text(d.reason), a.label || ' > ' || c.label)::pgsync_itsm.graph_edge
+           (SELECT array_agg(ROW(d.parent, a.col, a.pos, d.child, c.col, c.pos, d.kind, w.clean, d.both_ways, t.state,
+                                 r.clean, a.label || ' > ' || c.label)::pgsync_itsm.graph_edge
                              ORDER BY a.col, a.pos, c.col, c.pos, d.kind)
               FROM drawn AS d
               JOIN placed AS a ON a.id = d.parent
               JOIN placed AS c ON c.id = d.child
+              JOIN said AS w ON w.words = d.label
+              JOIN said AS r ON r.words = d.reason
               JOIN pgsync_itsm.graph_states() AS t ON t.badness = d.badness)
       INTO nodes, edges;
     nodes := coalesce(nodes, '{}');
@@ -733,4 +738,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_graph(uuid, uuid, text) IS
-'The CSDM picture of a namespace, or of one application with all it reaches, as dot, mermaid or svg: what the sources hold now, coloured by state (new, changed, in step, in error) after the map and the newest runs. It grows with the portfolio: 10,000 applications are some 100 MB of SVG, and Mermaid draws 500 lines at the most unless its maxEdges and maxTextSize are raised; name an application then';
+'The CSDM picture of a namespace, or of one application with all it reaches, as dot, mermaid or svg: what the sources hold now, coloured by state (new, changed, in step, in error) after the map and the newest runs. It grows with the portfolio: 10,000 applications are some 60 MB, and Mermaid draws 500 lines at the most unless its maxEdges and maxTextSize are raised; name an application then';
