@@ -188,7 +188,7 @@ SELECT sum(total - done - failed - skipped) = (SELECT count(*) FROM integration_
 -- a relationship whose ends have both died is not sent with one of them
 UPDATE integration_runs SET status = 'done' WHERE status IN ('planning', 'running');
 INSERT INTO integration_runs (namespace_id, connection_id, kind, status, dead)
-SELECT namespace_id, id, 'publish', 'done', 2 FROM integration_connections RETURNING id AS run \gset
+SELECT namespace_id, id, 'publish', 'running', 2 FROM integration_connections RETURNING id AS run \gset
 INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, parent_type, parent_id, child_type, child_id)
 SELECT :run, c.id, c.namespace_id, 60, '6', x.type, md5(x.key)::uuid, x.key, x.key, 'CREATE', x.state, x.parent, md5(x.parent || '9')::uuid, x.child, md5(x.child || '9')::uuid
   FROM integration_connections AS c, (VALUES ('application', 'application9', 'dead', NULL, NULL), ('it_service', 'it_service9', 'dead', NULL, NULL),
@@ -196,9 +196,25 @@ SELECT :run, c.id, c.namespace_id, 60, '6', x.type, md5(x.key)::uuid, x.key, x.k
 SELECT itsm_requeue(:run, entity_type => 'it_service') AS requeued;
 SELECT entity_type, state, reason FROM integration_run_items WHERE run_id = :run ORDER BY id;
 UPDATE integration_run_items SET state = 'dead' WHERE run_id = :run AND entity_type = 'it_service';
-UPDATE integration_runs SET status = 'done' WHERE status IN ('planning', 'running');
 SELECT itsm_requeue(:run) AS requeued;
 SELECT entity_type, state, reason FROM integration_run_items WHERE run_id = :run ORDER BY id;
+UPDATE integration_runs SET status = 'done' WHERE status IN ('planning', 'running');
+
+-- what is queued again is compared with the sources: a relationship whose link has gone meanwhile is not made
+SELECT new_run() AS run \gset
+CALL plan(:run) \gset
+SELECT parent_id AS profile, child_id AS service FROM integration_run_items WHERE run_id = :run AND entity_type = 'depends_on' AND action = 'CREATE' ORDER BY native_key LIMIT 1 \gset
+UPDATE integration_run_items SET state = CASE WHEN entity_type = 'depends_on' THEN 'dead' ELSE 'done' END WHERE run_id = :run AND state = 'pending';
+UPDATE integration_runs SET status = 'done', dead = 1 WHERE id = :run;
+DELETE FROM deployment_profile_it_services WHERE deployment_profile_id = :'profile' AND it_service_id = :'service';
+SELECT itsm_requeue(:run) > 1 AS requeued;
+SELECT status, phase FROM integration_runs WHERE id = :run;
+-- changes are another run's
+SELECT pgsync_itsm.open_change_run(connection_id, namespace_id, confirm) <> id AS another FROM integration_runs WHERE id = :run;
+UPDATE integration_runs SET status = 'planning' WHERE id = :run;
+CALL plan(:run) \gset
+SELECT state, reason, count(*) > 0 AS some, bool_or(parent_id = :'profile' AND child_id = :'service') AS the_one FROM integration_run_items
+ WHERE run_id = :run AND entity_type = 'depends_on' AND action = 'CREATE' GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- the work space is empty again
 SELECT (SELECT count(*) FROM pgsync_itsm.plan_records) + (SELECT count(*) FROM pgsync_itsm.plan_links) + (SELECT count(*) FROM pgsync_itsm.lookups)

@@ -207,7 +207,7 @@ DECLARE
 BEGIN
     SELECT r.id INTO run
       FROM @extschema@.integration_runs AS r
-     WHERE r.connection_id = open_change_run.connection_id AND r.status = 'queued' AND r.partial AND r.origin = 'on_change'
+     WHERE r.connection_id = open_change_run.connection_id AND r.status = 'queued' AND r.phase = 'queued' AND r.partial AND r.origin = 'on_change'
        AND r.kind = 'publish' AND r.applications IS NULL AND r.confirm = open_change_run.confirm AND NOT r.cancel_requested
      ORDER BY r.id LIMIT 1
        FOR UPDATE SKIP LOCKED;

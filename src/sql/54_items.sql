@@ -467,6 +467,8 @@ BEGIN
     PERFORM pgsync_itsm.apply_matches(r);
     UPDATE @extschema@.integration_run_items AS i SET state = 'pending', updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'planned';
+    -- of a run that goes on: what needs an item that is dead
+    PERFORM pgsync_itsm.settle_blocked(r.id);
     PERFORM pgsync_itsm.settle_steps(r.id);
     PERFORM pgsync_itsm.begin_run(r.id);
 END

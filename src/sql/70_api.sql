@@ -211,11 +211,13 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     n bigint;
+    -- What a run that has ended had planned may be out of date: it is compared with the sources before it is sent.
+    waits text := CASE run.status WHEN 'running' THEN 'pending' ELSE 'planned' END;
 BEGIN
     PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = run.id FOR UPDATE;
     -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
-       SET state = 'pending', in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
+       SET state = waits, in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
        AND (error_class IS NULL OR i.error_class = requeue_run.error_class)
        AND (entity_type IS NULL OR i.entity_type = requeue_run.entity_type)
@@ -229,12 +231,12 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
         -- What was skipped for want of these can be sent after them.
-        UPDATE @extschema@.integration_run_items AS i SET state = 'pending', reason = NULL, updated_at = now()
+        UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
           FROM @extschema@.integration_run_items AS d
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
-           AND d.run_id = run.id AND d.state = 'pending' AND d.parent_id IS NULL
+           AND d.run_id = run.id AND d.state = waits AND d.parent_id IS NULL
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
-        UPDATE @extschema@.integration_runs AS x SET status = 'running', phase = 'apply', finished_at = NULL, cancel_requested = false, cancel_by = NULL
+        UPDATE @extschema@.integration_runs AS x SET status = 'queued', phase = 'recheck', finished_at = NULL, cancel_requested = false, cancel_by = NULL
          WHERE x.id = run.id AND x.status = 'done';
         -- unless their other end is still dead
         PERFORM pgsync_itsm.settle_blocked(run.id);
@@ -244,7 +246,7 @@ BEGIN
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.requeue_run(@extschema@.integration_runs, text, text, uuid) IS 'Dead items of one run once more, and what was skipped because of them';
+COMMENT ON FUNCTION pgsync_itsm.requeue_run(@extschema@.integration_runs, text, text, uuid) IS 'Dead items of one run once more, and what was skipped because of them; what changed in the sources since is refused';
 
 CREATE FUNCTION @extschema@.itsm_requeue(run_id bigint DEFAULT NULL, error_class text DEFAULT NULL, entity_type text DEFAULT NULL, entity_id uuid DEFAULT NULL)
 RETURNS bigint
