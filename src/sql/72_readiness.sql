@@ -105,32 +105,6 @@ RETURN coalesce((SELECT pg_has_role(r.oid, 'MEMBER') FROM @extschema@.integratio
        AND pgsync_itsm.source_exists(connection_id, 'application') AND pgsync_itsm.source_exists(connection_id, 'deployment_profile');
 COMMENT ON FUNCTION pgsync_itsm.readiness_reads_as_owner(uuid) IS 'May the caller have the sources of a connection read, and are there any';
 
-CREATE FUNCTION pgsync_itsm.readiness_read(connection_id uuid, namespace_id uuid, entity_type text)
-RETURNS TABLE (key text, parent_key text, child_key text, class text, name text, attrs json, payload json)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-    link boolean := pgsync_itsm.is_relationship(entity_type);
-BEGIN
-    IF connection_id IS NOT NULL THEN
-        RETURN QUERY SELECT s.* FROM pgsync_itsm.read_source(connection_id, entity_type) AS s;
-        RETURN;
-    END IF;
-    RETURN QUERY EXECUTE format(
-        E'SELECT q.key::text, %s, %s, %s, %s, to_json(q), NULL::json FROM (\n%s\n) AS q WHERE %s',
-        CASE WHEN link OR entity_type = 'deployment_profile' THEN 'q.parent_key::text' ELSE 'NULL::text' END,
-        CASE WHEN link THEN 'q.child_key::text' ELSE 'NULL::text' END,
-        CASE entity_type WHEN 'deployment_profile' THEN 'pgsync_itsm.class_for($2, q.scope)' ELSE 'pgsync_itsm.class_for($2)' END,
-        CASE WHEN link THEN 'NULL::text' ELSE 'q.name::text' END,
-        pgsync_itsm.getinsync_query(pgsync_itsm.attached_schema(), entity_type),
-        coalesce(pgsync_itsm.source_filter(NULL, entity_type), 'true'))
-        USING namespace_id, entity_type;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.readiness_read(uuid, uuid, text) IS
-'Rows of one source as read_source() gives them; without connection, of the attached GetInSync tables as the caller sees them';
-
 CREATE FUNCTION pgsync_itsm.readiness_has(attrs json, payload json) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ARRAY(SELECT e.key FROM json_each_text(payload) AS e WHERE btrim(e.value, E' \t\r\n') <> '')
@@ -152,12 +126,12 @@ BEGIN
     RETURN QUERY
         SELECT 'application', pgsync_itsm.entity_id('application', s.key), left(coalesce(s.payload ->> 'name', s.name), 300), NULL::uuid, NULL::uuid,
                pgsync_itsm.readiness_has(s.attrs, s.payload) || CASE WHEN btrim(s.name) <> '' THEN ARRAY['@name'] END
-          FROM pgsync_itsm.readiness_read(reader, $2, 'application') AS s
+          FROM pgsync_itsm.portfolio_read(reader, $2, 'application') AS s
          WHERE s.key IS NOT NULL AND s.attrs ->> 'retired' IS DISTINCT FROM 'true';
     RETURN QUERY
         SELECT 'deployment_profile', pgsync_itsm.entity_id('deployment_profile', s.key), left(coalesce(s.payload ->> 'name', s.name), 300),
                NULL::uuid, NULL::uuid, pgsync_itsm.readiness_has(s.attrs, s.payload) || CASE WHEN btrim(s.name) <> '' THEN ARRAY['@name'] END
-          FROM pgsync_itsm.readiness_read(reader, $2, 'deployment_profile') AS s
+          FROM pgsync_itsm.portfolio_read(reader, $2, 'deployment_profile') AS s
          WHERE s.key IS NOT NULL AND s.class = ANY (pgsync_itsm.readiness_service_classes()) AND coalesce(s.attrs ->> 'scope', 'none') <> 'none'
            AND s.attrs ->> 'dp_type' IS DISTINCT FROM 'cost_bundle' AND s.attrs ->> 'retired' IS DISTINCT FROM 'true';
     IF reader IS NOT NULL AND NOT pgsync_itsm.source_exists(reader, 'consumes') THEN
@@ -166,7 +140,7 @@ BEGIN
     RETURN QUERY
         SELECT 'consumes', pgsync_itsm.entity_id('consumes', s.key), NULL::text, pgsync_itsm.entity_id('application', s.parent_key),
                pgsync_itsm.entity_id('deployment_profile', s.child_key), NULL::text[]
-          FROM pgsync_itsm.readiness_read(reader, $2, 'consumes') AS s WHERE s.key IS NOT NULL;
+          FROM pgsync_itsm.portfolio_read(reader, $2, 'consumes') AS s WHERE s.key IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.readiness_sources(uuid, uuid) IS

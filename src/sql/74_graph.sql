@@ -58,38 +58,6 @@ RETURN CASE
     ELSE false END;
 COMMENT ON FUNCTION pgsync_itsm.graph_left_out(text, json) IS 'Is a record in its source and yet never sent: out of scope, a cost bundle, a contract without vendor or with an internal one';
 
--- Before there is a connection nobody has set a filter or a mapping: the attached tables are read with the caller's rights,
--- by queries of ours.  With one, read_source() reads as its owner.
-CREATE FUNCTION pgsync_itsm.graph_read(connection_id uuid, namespace_id uuid, entity_type text, keys text[], match_by text)
-RETURNS TABLE (key text, parent_key text, child_key text, class text, name text, attrs json, payload json)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-    links boolean := pgsync_itsm.is_relationship(entity_type);
-BEGIN
-    IF connection_id IS NOT NULL THEN
-        RETURN QUERY SELECT s.* FROM pgsync_itsm.read_source(connection_id, entity_type, keys, match_by) AS s;
-        RETURN;
-    END IF;
-    RETURN QUERY EXECUTE format(
-        E'SELECT q.key::text, %s, %s, %s, %s, to_json(q), NULL::json FROM (\n%s\n) AS q WHERE (%s) AND (%s)',
-        CASE WHEN links OR entity_type = 'deployment_profile' THEN 'q.parent_key::text' ELSE 'NULL' END,
-        CASE WHEN links THEN 'q.child_key::text' ELSE 'NULL' END,
-        CASE WHEN links THEN 'NULL' WHEN entity_type IN ('deployment_profile', 'it_service') THEN 'pgsync_itsm.class_for($3, q.scope)'
-             ELSE 'pgsync_itsm.class_for($3)' END,
-        CASE WHEN links THEN 'NULL' ELSE 'q.name::text' END,
-        pgsync_itsm.getinsync_query(pgsync_itsm.attached_schema(),
-                                    CASE entity_type WHEN 'software_package' THEN 'software_product' ELSE entity_type END),
-        coalesce(pgsync_itsm.source_filter(NULL, entity_type), 'true'),
-        CASE WHEN keys IS NULL THEN 'true' WHEN match_by = 'parent' THEN 'q.parent_key::text = ANY ($2) OR q.child_key::text = ANY ($2)'
-             ELSE 'q.key::text = ANY ($2)' END)
-        USING namespace_id, keys, entity_type;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.graph_read(uuid, uuid, text, text[], text) IS
-'Rows of one source as read_source() gives them; without connection, of the attached GetInSync tables as the caller sees them';
-
 CREATE FUNCTION pgsync_itsm.graph_types(connection_id uuid)
 RETURNS TABLE (entity_type text, is_relation boolean, source_parent text, parent_type text, child_type text, swapped boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -150,7 +118,7 @@ BEGIN
                        pgsync_itsm.entity_id(t.parent_type, CASE WHEN t.swapped THEN s.child_key ELSE s.parent_key END),
                        pgsync_itsm.entity_id(e.child_type, CASE WHEN t.swapped THEN s.parent_key ELSE s.child_key END),
                        CASE WHEN e.bidirectional THEN both_ways ELSE one_way END, e.bidirectional
-                  FROM pgsync_itsm.graph_read($1, $2, t.entity_type, wanted, 'parent') AS s
+                  FROM pgsync_itsm.portfolio_read($1, $2, t.entity_type, wanted, 'parent') AS s
                  CROSS JOIN LATERAL (SELECT coalesce(t.child_type, s.attrs ->> 'child_type', 'deployment_profile') AS child_type,
                                             coalesce(s.attrs ->> 'bidirectional' = 'true', false) AS bidirectional) AS e
                  WHERE s.key IS NOT NULL AND e.child_type = ANY (types);
@@ -162,7 +130,7 @@ BEGIN
                        -- as read_records() makes it
                        pgsync_itsm.content_hash(concat_ws('|', s.name, s.class, s.parent_key, s.child_key, s.attrs::text, s.payload::text)),
                        NULL::uuid, NULL::uuid, NULL::text, false
-                  FROM pgsync_itsm.graph_read($1, $2, t.entity_type, wanted, 'key') AS s
+                  FROM pgsync_itsm.portfolio_read($1, $2, t.entity_type, wanted, 'key') AS s
                  WHERE s.key IS NOT NULL;
         END IF;
     END LOOP;
@@ -186,7 +154,7 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT e.entity_type, e.key
-          FROM pgsync_itsm.graph_read($1, $2, links, ARRAY(SELECT k.key FROM unnest(keys) AS k), 'parent') AS s
+          FROM pgsync_itsm.portfolio_read($1, $2, links, ARRAY(SELECT k.key FROM unnest(keys) AS k), 'parent') AS s
          CROSS JOIN LATERAL (VALUES (t.source_parent, s.parent_key),
                                     (CASE WHEN t.swapped THEN t.parent_type ELSE coalesce(t.child_type, s.attrs ->> 'child_type') END, s.child_key))
                AS e(entity_type, key)
