@@ -210,7 +210,10 @@ DELETE FROM deployment_profile_it_services WHERE deployment_profile_id = :'profi
 SELECT itsm_requeue(:run) > 1 AS requeued;
 SELECT status, phase FROM integration_runs WHERE id = :run;
 -- changes are another run's
+BEGIN;
+UPDATE integration_runs SET partial = true, origin = 'on_change' WHERE id = :run;
 SELECT pgsync_itsm.open_change_run(connection_id, namespace_id, confirm) <> id AS another FROM integration_runs WHERE id = :run;
+ROLLBACK;
 UPDATE integration_runs SET status = 'planning' WHERE id = :run;
 CALL plan(:run) \gset
 SELECT state, reason, count(*) > 0 AS some, bool_or(parent_id = :'profile' AND child_id = :'service') AS the_one FROM integration_run_items
