@@ -705,17 +705,22 @@ DECLARE
     wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
 BEGIN
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
-    IF run.phase <> 'recheck' AND pgsync_itsm.plan_is_small(run) THEN
+    IF run.phase NOT LIKE 'recheck%' AND pgsync_itsm.plan_is_small(run) THEN
         -- One that was made while a work table was empty is made anew when a large plan has filled and analyzed it.
         PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true),
                 set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true);
     END IF;
-    IF NOT run.partial OR run.phase = 'recheck' THEN
+    IF NOT run.partial OR run.phase LIKE 'recheck%' THEN
         -- Sorting texts for a join costs more than hashing them; where user SQL runs, the choice is the server's.
-        IF run.phase NOT LIKE 'read %' AND run.phase <> 'recheck' THEN
+        IF run.phase NOT LIKE 'read %' AND run.phase NOT LIKE 'recheck%' THEN
             PERFORM set_config('enable_mergejoin', 'off', true);
+        END IF;
+        IF run.kind = 'match' THEN
+            RETURN pgsync_itsm.match_phase(run, wanted);
+        ELSIF run.kind = 'rollback' THEN
+            RETURN pgsync_itsm.rollback_phase(run);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;

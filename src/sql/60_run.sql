@@ -57,7 +57,7 @@ BEGIN
               FROM @extschema@.integration_run_items AS i WHERE i.run_id = run_id) AS c
      WHERE r.id = run_id;
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
-      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind <> 'preview';
+      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
     DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run_id;
     DELETE FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run_id;
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
@@ -478,7 +478,7 @@ BEGIN
                            -- given up without having been heard of: the next run has to look for it
                            ELSE a.outcome = 'dead' AND a.in_doubt AND i.attempts + 1 >= ceiling END,
            unheard = i.unheard OR a.outcome IN ('retry', 'again'),
-           outcome = a.outcome, external_id = a.external_id, external_table = a.external_table,
+           outcome = a.outcome, operation = a.operation, external_id = a.external_id, external_table = a.external_table,
            error_class = a.error_class, reason = coalesce(a.message, CASE WHEN a.outcome IN ('done', 'unchanged') THEN i.reason END),
            http_status = a.http_status, updated_at = now(),
            warnings = CASE WHEN a.not_taken IS NULL THEN i.warnings
@@ -633,10 +633,10 @@ BEGIN ATOMIC
     UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.state = 'sent';
     -- The work space of a plan does not survive a crash: what was being planned is planned anew.
-    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
+    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END
      WHERE r.status = 'planning';
     DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
-     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase <> 'recheck';
+     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase NOT LIKE 'recheck%';
     UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
 END;
 COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';

@@ -65,7 +65,7 @@ BEGIN
             RAISE EXCEPTION 'connection % is not active', c.id
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
         END IF;
-        IF c.sync_direction = 'subscribe' THEN
+        IF c.sync_direction = 'subscribe' AND kind <> 'match' THEN
             CONTINUE;
         END IF;
         PERFORM pgsync_itsm.check_entitled(namespace_id, c.platform);

@@ -152,7 +152,7 @@ CREATE FUNCTION pgsync_itsm.readiness_run(connection_id uuid) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN (SELECT max(r.id) FROM @extschema@.integration_runs AS r
          WHERE r.connection_id = readiness_run.connection_id AND r.kind IN ('preview', 'publish', 'rollback')
-           AND (r.status IN ('planned', 'needs_approval', 'running') OR r.status IN ('queued', 'planning') AND r.phase = 'recheck'));
+           AND (r.status IN ('planned', 'needs_approval', 'running') OR r.status IN ('queued', 'planning') AND r.phase LIKE 'recheck%'));
 COMMENT ON FUNCTION pgsync_itsm.readiness_run(uuid) IS 'The newest plan of a connection that is kept, waits for approval or is being sent';
 
 -- What a plan leaves of a record: the fields of its payload over those that are there, less those that it clears.

@@ -104,6 +104,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, plan
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
+COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this one undoes';
 COMMENT ON COLUMN @extschema@.integration_runs.applications IS 'Applications of a pilot; null: not a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.in_scope IS 'Records in scope; null until planned';
 COMMENT ON COLUMN @extschema@.integration_runs.to_create IS 'Records and relationships to be created, as planned';
@@ -182,7 +183,8 @@ COMMENT ON COLUMN @extschema@.integration_run_items.attempts IS 'Times it was se
 COMMENT ON COLUMN @extschema@.integration_run_items.in_doubt IS 'True when it may have taken effect without our knowing: it is looked up there before it is sent again';
 COMMENT ON COLUMN @extschema@.integration_run_items.unheard IS 'True when an attempt ended without an answer that could be read: if the platform now has what this creates, we made it';
 COMMENT ON COLUMN @extschema@.integration_run_items.not_before IS 'Earliest time of the next attempt; null: at once';
-COMMENT ON COLUMN @extschema@.integration_run_items.outcome IS 'What the platform said it did, such as create or update';
+COMMENT ON COLUMN @extschema@.integration_run_items.outcome IS 'What became of the last attempt';
+COMMENT ON COLUMN @extschema@.integration_run_items.operation IS 'What the platform said it did: create, update, delete; null: nothing, or not told';
 COMMENT ON COLUMN @extschema@.integration_run_items.error_class IS 'Code of the last error: the platform''s own, or HTTP_nnn';
 COMMENT ON COLUMN @extschema@.integration_run_items.reason IS 'Why it is held, skipped, refused or dead, in words; names the blocker';
 COMMENT ON COLUMN @extschema@.integration_run_items.warnings IS 'What was left out or not taken although the item is done';
