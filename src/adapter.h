@@ -88,7 +88,8 @@ typedef struct AdapterLookup
 	int			 nkeys;
 	const char **keys;
 	int			 nfields;
-	const char **fields; /* columns wanted back in attrs */
+	const char **fields;	/* columns wanted back in attrs */
+	const char **documents; /* of kind dry_run: the record of each key, JSON; else NULL */
 } AdapterLookup;
 
 /* One answer row; several rows for one key mean several matches. */
@@ -205,7 +206,9 @@ typedef struct Adapter
 	const AdapterRule *rules;
 	int				   nrules;
 
-	const char *lookup_api; /* as in AdapterRequest: of build_lookup() and build_probe() */
+	/* As in AdapterRequest: of build_lookup(), of it for kind dry_run (NULL: there is none), of build_probe(). */
+	const char *lookup_api;
+	const char *dry_run_api;
 	const char *probe_api;
 
 	/* What may travel with an item of this kind; the kind itself is among it. */

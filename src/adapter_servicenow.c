@@ -570,6 +570,7 @@ const Adapter servicenow_adapter = {
 	.rules = servicenow_rules,
 	.nrules = SERVICENOW_RULES,
 	.lookup_api = "batch",
+	.dry_run_api = "identifyreconcile",
 	.probe_api = "table",
 	.lane = lane_of,
 	.build = build,

@@ -129,6 +129,22 @@ texts_of(struct json_object *object, const char *name, int *n)
 	return texts;
 }
 
+/* What a look-up has of documents, one for each of its n keys; NULL: none. */
+static const char **
+documents_of(struct json_object *from, int n)
+{
+	struct json_object *list = json_member(from, "documents");
+	const char		  **texts;
+
+	if (list == NULL)
+		return NULL;
+	texts = palloc0(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		if (json_is_object(json_item(list, i)))
+			texts[i] = json_print(json_item(list, i));
+	return texts;
+}
+
 static AdapterLookup *
 lookups_argument(FunctionCallInfo fcinfo, int *n)
 {
@@ -149,6 +165,7 @@ lookups_argument(FunctionCallInfo fcinfo, int *n)
 		lookups[i].target = json_text(from, "target") ? json_text(from, "target") : "";
 		lookups[i].keys = texts_of(from, "keys", &lookups[i].nkeys);
 		lookups[i].fields = texts_of(from, "fields", &lookups[i].nfields);
+		lookups[i].documents = documents_of(from, lookups[i].nkeys);
 	}
 	return lookups;
 }

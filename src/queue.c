@@ -984,12 +984,13 @@ queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_s
 					int64 *run_id)
 {
 	static Call call = {
-		.sql = "SELECT lookup_id, run_id, generation, kind, target, keys, fields"
+		.sql = "SELECT lookup_id, run_id, generation, kind, target, keys, fields, documents"
 			   " FROM pgsync_itsm.claim_lookups($1, $2, $3)",
 		.types = {UUIDOID, INT4OID, INT4OID},
-		.result = {INT8OID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
+		.result = {INT8OID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 	};
 	Args args = {0};
+	int	 ndocuments;
 	int	 n;
 
 	put_uuid(&args, connection_id);
@@ -1008,6 +1009,9 @@ queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_s
 		lookup->target = get_text(i, 5);
 		lookup->keys = get_texts(i, 6, &lookup->nkeys);
 		lookup->fields = get_texts(i, 7, &lookup->nfields);
+		lookup->documents = get_texts(i, 8, &ndocuments);
+		if (ndocuments != lookup->nkeys)
+			lookup->documents = NULL;
 	}
 	done_rows();
 	return n;

@@ -319,8 +319,9 @@ grow(Transfer *transfer)
  * ----------------------------------------------------------------
  */
 
+/* *api is set to the one that leaves no room. */
 static ClaimResult
-claim_lookups(Runner *runner, Connection *conn)
+claim_lookups(Runner *runner, Connection *conn, const char **api)
 {
 	const Adapter *adapter = conn->adapter;
 	TimestampTz	   now = GetCurrentTimestamp();
@@ -328,8 +329,14 @@ claim_lookups(Runner *runner, Connection *conn)
 	Transfer	  *transfer;
 	MemoryContext  old;
 
+	/* What comes next is not known yet: there must be room for either kind. */
 	if (pace_room(&conn->pace, adapter->lookup_api, now) < 1 || inside < 1)
 		return CLAIM_NO_ROOM;
+	if (adapter->dry_run_api != NULL && pace_room(&conn->pace, adapter->dry_run_api, now) < 1)
+	{
+		*api = adapter->dry_run_api;
+		return CLAIM_NO_ROOM;
+	}
 	transfer = new_transfer(runner, conn, TRANSFER_LOOKUP);
 	old = MemoryContextSwitchTo(transfer->context);
 	transfer->api = adapter->lookup_api;
@@ -342,8 +349,14 @@ claim_lookups(Runner *runner, Connection *conn)
 		free_transfer(transfer);
 		return CLAIM_NOTHING;
 	}
-	/* A question may take several calls: as many as are left are set aside. */
-	enlist(runner, transfer, inside == INT_MAX ? transfer->n : inside);
+	if (strcmp(transfer->lookups[0].kind, "dry_run") == 0 && adapter->dry_run_api != NULL)
+	{
+		transfer->api = adapter->dry_run_api;
+		enlist(runner, transfer, 0);
+	}
+	else
+		/* A question may take several calls: as many as are left are set aside. */
+		enlist(runner, transfer, inside == INT_MAX ? transfer->n : inside);
 	return CLAIM_DONE;
 }
 
@@ -584,7 +597,7 @@ claim_for(Runner *runner, Connection *conn, QueueWork what)
 		while (result == CLAIM_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
-			result = what == QUEUE_LOOKUP ? claim_lookups(runner, conn) : claim_items(runner, conn, &api);
+			result = what == QUEUE_LOOKUP ? claim_lookups(runner, conn, &api) : claim_items(runner, conn, &api);
 		}
 	}
 	note_wait(conn, api);

@@ -219,6 +219,7 @@ extern void servicenow_relation_read(const ServicenowCargo *cargo, struct json_o
 
 /* Of one result of IRE: its errors as an outcome; false if it has none. */
 extern bool					servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome);
+extern bool					servicenow_ire_by_native_key(struct json_object *result);
 extern struct json_object **servicenow_ire_results(struct json_object *results, int ninputs);
 
 /* Table API and CMDB Instance API, one write. */
@@ -252,6 +253,12 @@ extern void servicenow_lookup_build(const AdapterConnection *conn, const Adapter
 extern ResponseVerdict servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups,
 											  const AdapterRequest *request, const AdapterResponse *response,
 											  AdapterLookupResult *result, AdapterReport *report);
+
+extern void servicenow_dryrun_build(const AdapterConnection *conn, const AdapterLookup *lookup,
+									AdapterRequest *request);
+extern ResponseVerdict servicenow_dryrun_read(const AdapterConnection *conn, const AdapterLookup *lookup,
+											  const AdapterResponse *response, AdapterLookupResult *found,
+											  AdapterReport *report);
 
 /* A request that asks for one property: for when all items were refused before sending. */
 extern void servicenow_request_nothing(AdapterRequest *request);

@@ -353,8 +353,8 @@ servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome)
 }
 
 /* Was it found by our own native key? */
-static bool
-found_by_native_key(struct json_object *result)
+bool
+servicenow_ire_by_native_key(struct json_object *result)
 {
 	struct json_object *attempts = json_member(result, "identificationAttempts");
 
@@ -376,7 +376,7 @@ found_by_native_key(struct json_object *result)
 static void
 read_repetition(const AdapterItem *item, struct json_object *result, AdapterOutcome *outcome)
 {
-	if (!servicenow_is_creation(item) || item->attempts < 2 || !found_by_native_key(result))
+	if (!servicenow_is_creation(item) || item->attempts < 2 || !servicenow_ire_by_native_key(result))
 		return;
 	outcome->kind = OUTCOME_DONE;
 	outcome->operation = "create";

@@ -988,6 +988,12 @@ weight_of(const AdapterLookup *lookup)
 	return wide ? lookup->nkeys * PLAIN_KEYS / WIDE_KEYS : lookup->nkeys;
 }
 
+static bool
+is_dry_run(const AdapterLookup *lookup)
+{
+	return strcmp(lookup->kind, "dry_run") == 0;
+}
+
 /* Fills the request with as many look-ups as one Batch should hold and one answer should bring, at least one. */
 void
 servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
@@ -996,12 +1002,19 @@ servicenow_lookup_build(const AdapterConnection *conn, const AdapterLookup *look
 	int				weight = 0;
 	ServicenowBatch batch;
 
+	if (is_dry_run(&lookups[0]))
+	{
+		servicenow_dryrun_build(conn, &lookups[0], request);
+		return;
+	}
 	servicenow_batch_begin(&batch);
 	for (request->nused = 0; request->nused < nlookups; request->nused++)
 	{
 		List	 *urls = lookup_urls(conn, &lookups[request->nused]);
 		ListCell *cell;
 
+		if (is_dry_run(&lookups[request->nused]))
+			break;
 		weight += weight_of(&lookups[request->nused]);
 		if (batch.subs > 0 && (batch.subs + list_length(urls) > SERVICENOW_BATCH_SUBS || weight > PLAIN_KEYS))
 			break;
@@ -1170,6 +1183,8 @@ servicenow_lookup_read(const AdapterConnection *conn, const AdapterLookup *looku
 	result->kinds = palloc0(sizeof(OutcomeKind) * n);
 	result->error_classes = palloc0(sizeof(char *) * n);
 	result->messages = palloc0(sizeof(char *) * n);
+	if (is_dry_run(&lookups[0]))
+		return servicenow_dryrun_read(conn, &lookups[0], response, result, report);
 	for (int i = 0; i < n; i++)
 	{
 		parts[i] = list_length(lookup_urls(conn, &lookups[i]));

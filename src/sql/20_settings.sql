@@ -18,6 +18,9 @@ BEGIN ATOMIC
         ('product_model_table', 'cmdb_software_product_model', NULL, 'table of software models'),
         ('runs_on_as', 'software_package', ARRAY['software_package', 'relation', 'off'], 'what "runs on" becomes there'),
         ('on_existing', 'hold', ARRAY['hold', 'adopt'], 'what happens to a record found there by name that is not ours'),
+        ('on_edited', 'hold', ARRAY['hold', 'overwrite'], 'what happens to a record of ours that somebody edited there, where an update would undo that'),
+        ('dry_run', 'true', ARRAY['true', 'false'], 'have the platform''s own engine decide what a preview, or a first publish to be approved, would do'),
+        ('plan_max_age', '7 days', NULL, 'a kept plan that is older cannot be applied any more'),
         ('update_matched', 'false', ARRAY['true', 'false'], 'write to services and products that were matched, not created'),
         ('publish_retired', 'false', ARRAY['true', 'false'], 'publish what is retired and was never published'),
         ('send_number', 'false', ARRAY['true', 'false'], 'send APP-0042 as the number of a Business Application'),
@@ -112,7 +115,7 @@ BEGIN
         RAISE EXCEPTION 'offering_parent cannot be service_type'
             USING ERRCODE = 'feature_not_supported', HINT = 'Give the name of a technical service there, or off.';
     END IF;
-    IF name = 'reference_ttl' THEN
+    IF name IN ('reference_ttl', 'plan_max_age') THEN
         PERFORM value::interval;
     END IF;
     IF name IN ('product_model_table') AND value !~ '^[a-z][a-z0-9_]{0,79}$' THEN

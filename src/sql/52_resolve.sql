@@ -527,7 +527,9 @@ DECLARE
     g record;
 BEGIN
     FOR g IN SELECT p.entity_type, coalesce(p.external_table, p.class) AS target, array_agg(p.external_id) AS ids
-               FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict = 'UPDATE'
+               FROM pgsync_itsm.plan_records AS p
+              WHERE p.run_id = run.id AND p.external_id IS NOT NULL
+                AND (p.verdict = 'UPDATE' OR run.kind = 'preview' AND p.verdict = 'MISMATCH')
               GROUP BY 1, 2
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));

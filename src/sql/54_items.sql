@@ -2,6 +2,12 @@
 -- the run may go on by itself.
 
 -- "Only if empty" fields, foreign correlation ids: what the platform has now decides whether a field travels.
+-- As compare_taken() compares: line ends and blanks at the end are the platform's.
+CREATE FUNCTION pgsync_itsm.plain_value(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN rtrim(replace(value, E'\r\n', E'\n'));
+COMMENT ON FUNCTION pgsync_itsm.plain_value(text) IS 'A value as it is compared with what the platform shows';
+
 CREATE FUNCTION pgsync_itsm.plan_guard(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -11,7 +17,7 @@ BEGIN
     END IF;
     UPDATE pgsync_itsm.plan_records AS p SET old_values = x.attrs
       FROM (SELECT DISTINCT ON (l.key) l.key, l.attrs FROM pgsync_itsm.lookup_rows AS l WHERE l.run_id = run.id AND l.kind = 'record') AS x
-     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.external_id = x.key;
+     WHERE p.run_id = run.id AND p.verdict IN ('UPDATE', 'MISMATCH') AND p.external_id = x.key;
     UPDATE pgsync_itsm.plan_records AS p
        SET payload = (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(p.payload) WITH ORDINALITY AS v(field, value, ord)
                        WHERE v.field <> ALL (k.theirs)),
@@ -33,6 +39,7 @@ BEGIN
                    NOT IN ('', q.payload ->> f.target_field, coalesce(m.last_agreed ->> f.target_field, ''))
              GROUP BY q.entity_type, q.entity_id) AS k
      WHERE p.run_id = run.id AND p.entity_type = k.entity_type AND p.entity_id = k.entity_id;
+    PERFORM pgsync_itsm.plan_edited(run);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_guard(@extschema@.integration_runs) IS
@@ -204,9 +211,11 @@ BEGIN
                                   WHERE t.is_relation AND t.entity_type = ANY (pgsync_itsm.wanted_types(run.connection_id)));
     END IF;
     UPDATE @extschema@.integration_runs AS r
-       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes, held = c.held, skipped = c.skipped,
+       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes, relations_to_create = c.relates, matched = c.matches, held = c.held, skipped = c.skipped,
            refused = c.errors, in_scope = c.in_scope, unchanged = c.unchanged + known - c.kept
       FROM (SELECT coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE'), 0) AS creates,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE' AND v.link), 0) AS relates,
+                   coalesce(sum(v.n) FILTER (WHERE v.verdict = 'MATCH'), 0) AS matches,
                    coalesce(sum(v.n) FILTER (WHERE v.verdict = 'UPDATE'), 0) AS updates,
                    coalesce(sum(v.n) FILTER (WHERE v.verdict = 'DELETE'), 0) AS deletes,
                    coalesce(sum(v.n) FILTER (WHERE v.verdict = 'MISMATCH'), 0) AS held,
@@ -323,8 +332,14 @@ CREATE FUNCTION pgsync_itsm.summary_text(run_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN (SELECT format('%s will be created, %s will update existing records, %s relationships will be removed, %s unchanged, %s need a decision, %s skipped, %s cannot be sent',
-                          r.to_create, r.to_update, r.to_delete, r.unchanged, r.held, r.skipped, r.refused)
+    RETURN (SELECT concat_ws(', ', format('%s will update existing CIs', r.to_update), format('%s will be created', r.to_create - r.relations_to_create),
+                             CASE r.held WHEN 1 THEN '1 needs a decision' ELSE format('%s need a decision', r.held) END,
+                             CASE WHEN r.matched > 0 THEN format('%s are matched', r.matched) END,
+                             CASE WHEN r.relations_to_create > 0 THEN format('%s relationships will be made', r.relations_to_create) END,
+                             CASE WHEN r.to_delete > 0 THEN format('%s relationships will be removed', r.to_delete) END,
+                             format('%s unchanged', r.unchanged),
+                             CASE WHEN r.skipped > 0 THEN format('%s skipped', r.skipped) END,
+                             CASE WHEN r.refused > 0 THEN format('%s cannot be sent', r.refused) END)
               FROM @extschema@.integration_runs AS r WHERE r.id = summary_text.run_id);
 END
 $$;
@@ -475,81 +490,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.release_items(bigint) IS 'Lets the worker send what a run planned and kept';
 
--- An approved plan is applied as it was shown: what moved here since is refused, by name.
-CREATE FUNCTION pgsync_itsm.plan_reread(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    t text;
-BEGIN
-    PERFORM pgsync_itsm.clear_plan(run.id);
-    FOR t IN SELECT DISTINCT i.entity_type FROM @extschema@.integration_run_items AS i
-              WHERE i.run_id = run.id AND i.state = 'planned'
-                AND (i.source_hash IS NOT NULL OR i.parent_id IS NOT NULL OR i.payload_hash = 'retired')
-    LOOP
-        IF pgsync_itsm.is_relationship(t) THEN
-            PERFORM pgsync_itsm.read_links_by(run, t, NULL, 'key');
-        ELSE
-            PERFORM pgsync_itsm.read_records(run, t, NULL, 'key');
-        END IF;
-    END LOOP;
-    IF NOT run.partial THEN
-        ANALYZE pgsync_itsm.plan_records (run_id, entity_type, entity_id);
-        ANALYZE pgsync_itsm.plan_links (run_id, entity_type, entity_id);
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.plan_reread(@extschema@.integration_runs) IS 'Reads the sources of a kept plan''s items again';
-
-CREATE FUNCTION pgsync_itsm.plan_recheck(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pgsync_itsm.plan_reread(run);
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'refused', updated_at = now(),
-           reason = CASE WHEN p.entity_id IS NULL THEN 'no longer in the source' ELSE 'changed here since the plan' END
-      FROM @extschema@.integration_run_items AS j
-      LEFT JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = j.entity_type AND p.entity_id = j.entity_id
-     WHERE i.run_id = run.id AND j.id = i.id AND i.state = 'planned' AND i.source_hash IS NOT NULL
-       AND p.source_hash IS DISTINCT FROM i.source_hash;
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'refused', updated_at = now(),
-           reason = CASE WHEN p.entity_id IS NULL THEN 'no longer in the source' ELSE 'changed here since the plan' END
-      FROM @extschema@.integration_run_items AS j
-      LEFT JOIN pgsync_itsm.plan_links AS p ON p.run_id = run.id AND p.entity_type = j.entity_type AND p.entity_id = j.entity_id
-     WHERE i.run_id = run.id AND j.id = i.id AND i.state = 'planned' AND i.parent_id IS NOT NULL AND i.action <> 'DELETE'
-       AND (p.entity_id IS NULL OR (p.parent_id, p.child_id) IS DISTINCT FROM (i.parent_id, i.child_id)
-            OR i.entity_type = 'sends_data_to' AND p.rel_type IS DISTINCT FROM i.rel_type);
-    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'it is here again', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
-       AND (EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id)
-            OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.entity_type = i.entity_type AND p.entity_id = i.entity_id));
-    PERFORM pgsync_itsm.clear_plan(run.id);
-    -- Another run may have been faster: nothing is made twice, nothing newer is overwritten.
-    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'published since the plan', updated_at = now()
-      FROM @extschema@.integration_sync_map AS m
-     WHERE i.run_id = run.id AND i.state = 'planned' AND m.connection_id = i.connection_id
-       AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
-       AND (i.action = 'CREATE' AND (i.parent_id IS NULL OR m.rel_type IS NOT DISTINCT FROM i.rel_type)
-            OR i.action IN ('UPDATE', 'CLEAR') AND m.last_synced_at > run.planned_at);
-    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'already removed', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
-       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
-                          AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.external_id = i.external_id);
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'skipped', reason = 'what it connects changed since the plan', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
-       AND EXISTS (SELECT FROM @extschema@.integration_run_items AS e
-                    WHERE e.run_id = run.id AND e.state = 'refused' AND e.action IN ('CREATE', 'UPDATE', 'MATCH')
-                      AND (e.entity_type, e.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id))
-                      AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
-                                         AND m.entity_type = e.entity_type AND m.entity_id = e.entity_id));
-    PERFORM pgsync_itsm.release_items(run.id);
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.plan_recheck(@extschema@.integration_runs) IS 'Refuses the items of a kept plan whose source changed since, and releases the rest';
-
 -- The phases ----------------------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.plan_open_lookups(run_id bigint) RETURNS boolean
@@ -644,16 +584,17 @@ BEGIN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
+            PERFORM pgsync_itsm.plan_ask_dry_run(run);
             RETURN 'items';
         WHEN ph = 'items' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_gone(run);
+            PERFORM pgsync_itsm.plan_dry_run(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);
             RETURN NULL;
-        WHEN ph = 'recheck' THEN
-            PERFORM pgsync_itsm.plan_recheck(run);
-            RETURN NULL;
+        WHEN ph LIKE 'recheck%' THEN
+            RETURN pgsync_itsm.recheck_phase(run);
         ELSE
             RAISE EXCEPTION 'run % has the unknown phase "%"', run.id, ph;
     END CASE;

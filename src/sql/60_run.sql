@@ -690,16 +690,37 @@ COMMENT ON FUNCTION pgsync_itsm.save_pace(uuid, text, text, timestamptz, integer
 
 -- Look-ups ----------------------------------------------------------------------------------------------
 
+-- What a dry run sends of a record is read when it is claimed: a plan may have tens of thousands, and each has its payload already.
+CREATE FUNCTION pgsync_itsm.dry_run_documents(run_id bigint, connection_id uuid, keys text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(coalesce(json_build_object('entity_type', p.entity_type, 'class', coalesce(p.external_table, p.class), 'external_id', p.external_id,
+                                                'payload', pgsync_itsm.fill_companies(dry_run_documents.connection_id, p.payload))::text, '{}') ORDER BY k.ord)
+      FROM unnest(dry_run_documents.keys) WITH ORDINALITY AS k(key, ord)
+     CROSS JOIN LATERAL (SELECT split_part(k.key, '/', 1) AS entity_type, substr(k.key, strpos(k.key, '/') + 1) AS key) AS s
+      LEFT JOIN pgsync_itsm.plan_records AS p
+        ON p.run_id = dry_run_documents.run_id AND p.entity_type = s.entity_type AND p.entity_id = pgsync_itsm.entity_id(s.entity_type, s.key);
+END;
+COMMENT ON FUNCTION pgsync_itsm.dry_run_documents(bigint, uuid, text[]) IS 'Records of a plan, by native key, as a dry run sends them';
+
 CREATE FUNCTION pgsync_itsm.claim_lookups(connection_id uuid, max_lookups integer, lease_seconds integer)
-RETURNS TABLE (lookup_id bigint, run_id bigint, generation integer, kind text, target text, keys text[], fields text[])
+RETURNS TABLE (lookup_id bigint, run_id bigint, generation integer, kind text, target text, keys text[], fields text[], documents text[])
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    -- a dry run is a request by itself
+    WITH open AS MATERIALIZED (
+        SELECT x.id, x.kind, row_number() OVER (ORDER BY x.id) AS n FROM pgsync_itsm.lookups AS x
+         WHERE x.connection_id = claim_lookups.connection_id AND x.state = 'pending' AND coalesce(x.not_before, '-infinity') <= now()
+         ORDER BY x.id LIMIT claim_lookups.max_lookups
+    )
     UPDATE pgsync_itsm.lookups AS l
        SET state = 'sent', attempts = l.attempts + 1, generation = l.generation + 1, lease_until = now() + make_interval(secs => claim_lookups.lease_seconds)
      WHERE l.id IN (SELECT x.id FROM pgsync_itsm.lookups AS x
-                     WHERE x.connection_id = claim_lookups.connection_id AND x.state = 'pending' AND coalesce(x.not_before, '-infinity') <= now()
-                     ORDER BY x.id LIMIT claim_lookups.max_lookups FOR UPDATE SKIP LOCKED)
-    RETURNING l.id, l.run_id, l.generation, l.kind, l.target, l.keys, l.fields;
+                     WHERE x.id IN (SELECT o.id FROM open AS o
+                                     WHERE CASE (SELECT f.kind FROM open AS f WHERE f.n = 1) WHEN 'dry_run' THEN o.n = 1 ELSE o.kind <> 'dry_run' END)
+                       AND x.state = 'pending' FOR UPDATE SKIP LOCKED)
+    RETURNING l.id, l.run_id, l.generation, l.kind, l.target, l.keys, l.fields,
+              CASE l.kind WHEN 'dry_run' THEN pgsync_itsm.dry_run_documents(l.run_id, l.connection_id, l.keys) END;
 END;
 COMMENT ON FUNCTION pgsync_itsm.claim_lookups(uuid, integer, integer) IS 'Takes questions for one request';
 

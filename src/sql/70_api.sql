@@ -127,6 +127,12 @@ BEGIN
                   HINT = CASE WHEN r.status IN ('queued', 'planning') THEN format('CALL itsm_wait(%s);', r.id)
                               ELSE format('SELECT itsm_publish(%L);', r.namespace_id) END;
     END IF;
+    IF r.planned_at < now() - pgsync_itsm.setting(r.connection_id, 'plan_max_age')::interval THEN
+        RAISE EXCEPTION 'the plan of run % is too old', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('It was made at %s; the connection''s plan_max_age is %s.', r.planned_at, pgsync_itsm.setting(r.connection_id, 'plan_max_age')),
+                  HINT = CASE r.kind WHEN 'rollback' THEN format('SELECT * FROM itsm_rollback(%s);', r.rolls_back) ELSE format('SELECT itsm_preview(%L);', r.namespace_id) END;
+    END IF;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.is_active) THEN
         RAISE EXCEPTION 'connection % is not active', r.connection_id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', r.connection_id);
@@ -197,7 +203,7 @@ BEGIN
         SELECT i.step, i.entity_type, i.entity_id, i.label, i.action, i.state, v.field, i.old_values ->> v.field, v.value, i.reason
           FROM @extschema@.integration_run_items AS i
           LEFT JOIN LATERAL json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord)
-            ON i.action IN ('CREATE', 'UPDATE', 'CLEAR') AND v.field NOT LIKE '\_%'
+            ON (i.action IN ('CREATE', 'UPDATE', 'CLEAR') OR i.action = 'MISMATCH' AND i.old_values IS NOT NULL) AND v.field NOT LIKE '\_%'
                AND (i.old_values IS NULL OR i.old_values ->> v.field IS DISTINCT FROM v.value)
          WHERE i.run_id = $1
          ORDER BY i.ord, i.id, v.ord;

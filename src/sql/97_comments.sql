@@ -108,9 +108,11 @@ COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this 
 COMMENT ON COLUMN @extschema@.integration_runs.applications IS 'Applications of a pilot; null: not a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.in_scope IS 'Records in scope; null until planned';
 COMMENT ON COLUMN @extschema@.integration_runs.to_create IS 'Records and relationships to be created, as planned';
+COMMENT ON COLUMN @extschema@.integration_runs.relations_to_create IS 'How many of those to be created are relationships';
 COMMENT ON COLUMN @extschema@.integration_runs.to_update IS 'Records to be updated, as planned';
 COMMENT ON COLUMN @extschema@.integration_runs.to_delete IS 'Relationships to be removed, as planned';
 COMMENT ON COLUMN @extschema@.integration_runs.unchanged IS 'Records and relationships that are in step; counted, not kept as items';
+COMMENT ON COLUMN @extschema@.integration_runs.matched IS 'Records and relationships that are there and become known as such (MATCH)';
 COMMENT ON COLUMN @extschema@.integration_runs.held IS 'Items that wait for a person''s decision (MISMATCH)';
 COMMENT ON COLUMN @extschema@.integration_runs.skipped IS 'Items not sent because of a rule, or because what they need failed';
 COMMENT ON COLUMN @extschema@.integration_runs.refused IS 'Items not sent because the record changed between preview and apply';
