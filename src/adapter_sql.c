@@ -18,6 +18,8 @@
 #include "json.h"
 
 PG_FUNCTION_INFO_V1(adapter_build);
+PG_FUNCTION_INFO_V1(adapter_measure);
+PG_FUNCTION_INFO_V1(adapter_measure_lookup);
 PG_FUNCTION_INFO_V1(adapter_read);
 PG_FUNCTION_INFO_V1(adapter_build_lookup);
 PG_FUNCTION_INFO_V1(adapter_read_lookup);
@@ -336,6 +338,52 @@ adapter_build(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	adapter->build(&conn, items, n, &request);
 	put_request(fcinfo, &request);
+	return (Datum) 0;
+}
+
+/* How large a request is: nothing of its body leaves. */
+static void
+put_measure(FunctionCallInfo fcinfo, const AdapterRequest *request)
+{
+	Datum values[4];
+	bool  nulls[4] = {false};
+
+	put_text(values, nulls, 0, request->api);
+	values[1] = Int32GetDatum(request->nused);
+	values[2] = Int32GetDatum(request->subrequests);
+	values[3] = Int64GetDatum((int64) (strlen(request->path) + request->body_len));
+	put_row(fcinfo, values, nulls);
+}
+
+/* adapter_measure(platform, settings, items): how much of them one request would take, and its size in bytes. */
+Datum
+adapter_measure(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterItem		 *items = items_argument(fcinfo, &n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	adapter->build(&conn, items, n, &request);
+	put_measure(fcinfo, &request);
+	return (Datum) 0;
+}
+
+/* adapter_measure_lookup(platform, settings, lookups): the same for look-ups. */
+Datum
+adapter_measure_lookup(PG_FUNCTION_ARGS)
+{
+	AdapterConnection conn;
+	AdapterRequest	  request;
+	const Adapter	 *adapter = open_connection(fcinfo, &conn);
+	int				  n;
+	AdapterLookup	 *lookups = lookups_argument(fcinfo, &n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	adapter->build_lookup(&conn, lookups, n, &request);
+	put_measure(fcinfo, &request);
 	return (Datum) 0;
 }
 

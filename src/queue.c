@@ -581,8 +581,8 @@ void
 queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.count_requests($1, $2, $3, $4, $5, $6, $7, $8)",
-		.types = {UUIDOID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID},
+		.sql = "SELECT pgsync_itsm.count_requests($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		.types = {UUIDOID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID},
 		.result = {VOIDOID},
 	};
 	Args args = {0};
@@ -595,6 +595,7 @@ queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count)
 	put_bigint(&args, count->subrequests);
 	put_bigint(&args, count->bytes_sent);
 	put_bigint(&args, count->bytes_received);
+	put_bigint(&args, count->elapsed_us / 1000);
 	run_void(&call, &args);
 }
 

@@ -104,6 +104,7 @@ typedef struct QueueCount
 	int64		subrequests;
 	int64		bytes_sent;
 	int64		bytes_received;
+	int64		elapsed_us; /* on the wire, added up */
 } QueueCount;
 
 typedef enum QueuePlan

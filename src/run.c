@@ -53,6 +53,9 @@
 /* Where what came back from elsewhere waits, such as a retry that is due, is looked at so often. */
 #define FRONT_EVERY_MS 1000
 
+/* A question takes one call as a rule, and a few where its keys are long or odd. */
+#define CALLS_PER_LOOKUP 8
+
 /* After a request was too much, so many must succeed before they grow again. */
 #define SUCCESSES_TO_GROW 4
 
@@ -356,7 +359,7 @@ claim_lookups(Runner *runner, Connection *conn, const char **api)
 	}
 	else
 		/* A question may take several calls: as many as are left are set aside. */
-		enlist(runner, transfer, inside == INT_MAX ? transfer->n : inside);
+		enlist(runner, transfer, inside == INT_MAX ? transfer->n * CALLS_PER_LOOKUP : inside);
 	return CLAIM_DONE;
 }
 
@@ -1405,6 +1408,7 @@ count_request(Runner *runner, const Transfer *transfer)
 	count->subrequests += transfer->request.subrequests;
 	count->bytes_sent += result->bytes_sent;
 	count->bytes_received += result->bytes_received;
+	count->elapsed_us += result->elapsed_us;
 }
 
 /* Writes down what was gathered. */

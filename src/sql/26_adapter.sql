@@ -7,6 +7,20 @@ AS 'MODULE_PATHNAME', 'adapter_build';
 COMMENT ON FUNCTION pgsync_itsm.adapter_build(text, json, json) IS
 'The request that a platform''s adapter makes of the first items of an array; nused says how many fit into it; method GET and no subrequests: nothing is to be sent';
 
+CREATE FUNCTION pgsync_itsm.adapter_measure(platform text, settings json, items json)
+RETURNS TABLE (api text, nused integer, subrequests integer, bytes bigint)
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'adapter_measure';
+COMMENT ON FUNCTION pgsync_itsm.adapter_measure(text, json, json) IS
+'How many of the first items of an array one request would take, by which API, and its size';
+
+CREATE FUNCTION pgsync_itsm.adapter_measure_lookup(platform text, settings json, lookups json)
+RETURNS TABLE (api text, nused integer, subrequests integer, bytes bigint)
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'adapter_measure_lookup';
+COMMENT ON FUNCTION pgsync_itsm.adapter_measure_lookup(text, json, json) IS
+'The same for the first look-ups of an array';
+
 CREATE FUNCTION pgsync_itsm.adapter_read(platform text, settings json, items json, status integer, content_type text, body bytea,
                                          retry_after integer DEFAULT NULL)
 RETURNS TABLE (item_id bigint, verdict text, outcome text, operation text, external_id text, error_class text, message text,

@@ -410,6 +410,9 @@ BEGIN
         PERFORM pgsync_itsm.release_rest(run);
     END IF;
     PERFORM pgsync_itsm.clear_plan(run.id);
+    IF NOT goes_on THEN
+        PERFORM pgsync_itsm.plan_expect(run);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_finish(@extschema@.integration_runs) IS 'Ends a plan: items, steps, counts, guards';

@@ -129,7 +129,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     r @extschema@.integration_runs;
-    g record;
     failed boolean;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id FOR UPDATE;
@@ -138,14 +137,7 @@ BEGIN
         RETURN;
     END IF;
     IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
-        FOR g IN SELECT i.entity_type, i.external_table, array_agg(DISTINCT i.external_id) AS ids
-                   FROM @extschema@.integration_run_items AS i
-                  WHERE i.run_id = r.id AND i.state = 'done' AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
-                    AND i.outcome = 'done' AND i.external_id IS NOT NULL
-                  GROUP BY i.entity_type, i.external_table
-        LOOP
-            PERFORM pgsync_itsm.ask(r, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(r.connection_id, g.entity_type));
-        END LOOP;
+        PERFORM pgsync_itsm.ask_read_back(r, false);
         UPDATE @extschema@.integration_runs AS x SET phase = 'verify' WHERE x.id = r.id;
         IF pgsync_itsm.plan_open_lookups(r.id) THEN
             RETURN;
@@ -641,7 +633,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
 
-CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, step text, requests bigint, writes bigint, subrequests bigint, bytes_sent bigint, bytes_received bigint) RETURNS void
+CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, step text, requests bigint, writes bigint, subrequests bigint, bytes_sent bigint, bytes_received bigint,
+                                           elapsed_ms bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -649,14 +642,17 @@ BEGIN
     UPDATE @extschema@.integration_runs AS r
        SET requests = r.requests + count_requests.requests, write_requests = r.write_requests + count_requests.writes,
            subrequests = r.subrequests + count_requests.subrequests,
-           bytes_sent = r.bytes_sent + count_requests.bytes_sent, bytes_received = r.bytes_received + count_requests.bytes_received
+           bytes_sent = r.bytes_sent + count_requests.bytes_sent, bytes_received = r.bytes_received + count_requests.bytes_received,
+           request_ms = r.request_ms + count_requests.elapsed_ms,
+           -- a token, a probe: no work of the run's own
+           side_requests = r.side_requests + CASE WHEN count_requests.run_id IS NULL THEN count_requests.requests ELSE 0 END
      WHERE r.id = coalesce(count_requests.run_id, (SELECT min(x.id) FROM @extschema@.integration_runs AS x
                             WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')));
     UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + count_requests.requests
      WHERE s.run_id = count_requests.run_id AND s.step = count_requests.step;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.count_requests(uuid, bigint, text, bigint, bigint, bigint, bigint, bigint) IS 'Adds HTTP requests to the counters of a run';
+COMMENT ON FUNCTION pgsync_itsm.count_requests(uuid, bigint, text, bigint, bigint, bigint, bigint, bigint, bigint) IS 'Adds HTTP requests to the counters of a run';
 
 -- How fast a connection may be talked to: what a worker has learned, kept for the next one -----------------
 

@@ -124,6 +124,9 @@ COMMENT ON COLUMN @extschema@.integration_runs.write_requests IS 'Of these, requ
 COMMENT ON COLUMN @extschema@.integration_runs.subrequests IS 'Calls that travelled inside Batch requests, which count as one request each';
 COMMENT ON COLUMN @extschema@.integration_runs.bytes_sent IS 'Bytes of request bodies';
 COMMENT ON COLUMN @extschema@.integration_runs.bytes_received IS 'Bytes of answers';
+COMMENT ON COLUMN @extschema@.integration_runs.side_requests IS 'How many of the requests fetched a token or asked whether the platform is there';
+COMMENT ON COLUMN @extschema@.integration_runs.request_ms IS 'Time that requests took on the wire, added up';
+COMMENT ON COLUMN @extschema@.integration_runs.expected IS 'What applying a kept plan will take: requests, bytes and steps, as itsm_explain() shows them';
 COMMENT ON COLUMN @extschema@.integration_runs.summary IS 'One sentence on the outcome, as CALL itsm_wait() says it';
 COMMENT ON COLUMN @extschema@.integration_runs.approval_reason IS 'Why it waits, or waited, for approval';
 COMMENT ON COLUMN @extschema@.integration_runs.error_code IS 'SQLSTATE or platform code of what ended the run as failed';
