@@ -78,6 +78,17 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.effective_settings(uuid) IS 'All effective settings of a connection as one flat object of strings';
 
+CREATE FUNCTION pgsync_itsm.is_interval(value text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN value::interval > interval '0';
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.is_interval(text) IS 'Is this text an interval of more than no time';
+
 CREATE FUNCTION pgsync_itsm.check_setting(name text, value text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -115,8 +126,9 @@ BEGIN
         RAISE EXCEPTION 'offering_parent cannot be service_type'
             USING ERRCODE = 'feature_not_supported', HINT = 'Give the name of a technical service there, or off.';
     END IF;
-    IF name IN ('reference_ttl', 'plan_max_age') THEN
-        PERFORM value::interval;
+    IF name IN ('reference_ttl', 'plan_max_age') AND NOT pgsync_itsm.is_interval(value) THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a time that is longer than none, such as 1 day.';
     END IF;
     IF name IN ('product_model_table') AND value !~ '^[a-z][a-z0-9_]{0,79}$' THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name

@@ -586,13 +586,19 @@ BEGIN
         WHEN ph = 'decide' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
+            IF pgsync_itsm.wants_dry_run(run) THEN
+                PERFORM pgsync_itsm.plan_ask_dry_run(run);
+                RETURN 'dry run';
+            END IF;
             PERFORM pgsync_itsm.plan_ask_old(run);
-            PERFORM pgsync_itsm.plan_ask_dry_run(run);
+            RETURN 'items';
+        WHEN ph = 'dry run' THEN
+            PERFORM pgsync_itsm.plan_dry_run(run);
+            PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'items' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_gone(run);
-            PERFORM pgsync_itsm.plan_dry_run(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);
             RETURN NULL;

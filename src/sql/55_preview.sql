@@ -26,9 +26,6 @@ DECLARE
     most CONSTANT integer := greatest(least(pgsync_itsm.setting(run.connection_id, 'batch_items')::integer, 450), 1);
     bytes CONSTANT integer := least(pgsync_itsm.setting(run.connection_id, 'batch_bytes')::integer / 2, 1500000);
 BEGIN
-    IF NOT pgsync_itsm.wants_dry_run(run) THEN
-        RETURN;
-    END IF;
     -- A payload holds so many CIs, and so many bytes.
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys)
     SELECT run.id, run.connection_id, 'dry_run', '', array_agg(k.native_key ORDER BY k.n)

@@ -74,13 +74,13 @@ def run(table, cluster, rows, quick):
     ):
         if name in rows:
             measure(table, cluster, name, step.__doc__, lambda step=step: step(engine, table))
-    if rows & set("cdeg"):
+    if rows & set("cdegp"):
         portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us())
         for size in portfolios.sizes:
             measure(
                 table,
                 cluster,
-                " ".join(sorted(rows & set("cdeg"))),
+                " ".join(sorted(rows & set("cdegp"))),
                 "a portfolio of {:,} applications".format(size),
                 lambda size=size: portfolios.measure(size),
             )
@@ -89,10 +89,10 @@ def run(table, cluster, rows, quick):
 
 
 def main():
-    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefg")
+    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefgp")
     quick = bool(os.environ.get("BENCH_QUICK"))
-    if rows - set("abcdefg"):
-        print("bench: rows are a to g", file=sys.stderr)
+    if rows - set("abcdefgp"):
+        print("bench: rows are a to g and p", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()

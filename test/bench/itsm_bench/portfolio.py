@@ -1,4 +1,5 @@
-"""Rows c, d, g and the changes of row e: whole portfolios, published to the simulator."""
+"""Rows c, d, g, p and the changes of row e: whole portfolios, previewed and published to the simulator."""
+import collections
 import math
 import statistics
 import time
@@ -78,6 +79,40 @@ class Portfolio:
         )
         return Publish(self, calls, float(row[0]), int(row[1]), watch, payloads, simulator.cpu() - before)
 
+    def preview(self, worker):
+        """What a preview took, its estimate among it; the run is cancelled after that."""
+        self.simulator.reset_counters()
+        self.session.ask("CHECKPOINT")
+        before = Process(self.simulator.process.pid).cpu()
+        with Watch(worker) as watch:
+            run = self.session.ask("SELECT itsm_preview(%s)" % literal(self.namespace))
+            status = poll(
+                lambda: self.session.ask(
+                    "SELECT status FROM integration_runs WHERE id = %s AND status NOT IN ('queued', 'planning')" % run
+                ),
+                "run %s" % run,
+                600,
+                interval=0.2,
+            )
+        row = self.session.rows(
+            "SELECT extract(epoch FROM planned_at - created_at), to_create, held + refused, expected ->> 'calls', "
+            "coalesce(error_message, summary, '') FROM integration_runs WHERE id = %s" % run
+        )[0]
+        if status != "planned" or row[2] != "0":
+            raise Failed("preview of %d applications: %s: %s" % (self.applications, status, row[4]))
+        stats = self.simulator.stats()
+        writes = stats["writes"] + stats["batch_subrequests"]["writes"]
+        self.session.ask("SELECT itsm_cancel(%s)" % run)
+        return Preview(
+            float(row[0]),
+            int(row[1]),
+            int(row[3]),
+            stats["requests"],
+            writes,
+            watch,
+            Process(self.simulator.process.pid).cpu() - before,
+        )
+
     def sources_seconds(self):
         """How long the sources themselves take.  That they were read is checked: nothing is read in no time."""
         seconds, found = 0.0, 0.0
@@ -115,8 +150,11 @@ class Publish:
         self.cpu = watch.cpu
 
 
+Preview = collections.namedtuple("Preview", "wall items expected requests writes watch simulator")
+
+
 class Portfolios:
-    """Rows c, d, g, and the changes of row e at the largest size."""
+    """Rows c, d, g, p, and the changes of row e at the largest size."""
 
     def __init__(self, cluster, table, rows, quick, insert_us):
         self.cluster = cluster
@@ -126,14 +164,21 @@ class Portfolios:
         self.insert_us = insert_us
         sizes = (300, 1000) if quick else (300, 2000, 10000)
         self.largest = sizes[-1]
-        self.sizes = [size for size in sizes if rows & {"c", "d"} or (size == self.largest and rows & {"e", "g"})]
+        self.sizes = [size for size in sizes if rows & {"c", "d", "p"} or (size == self.largest and rows & {"e", "g"})]
         self.first = {}
         self.second = {}
+        self.previews = {}
 
     def measure(self, size):
         portfolio = Portfolio(self.cluster, size)
         worker = self.cluster.serve(portfolio.database)
         sources = portfolio.sources_seconds()
+        if "p" in self.rows:
+            self.previews[size] = portfolio.preview(worker)
+            show_preview(self.table, size, self.previews[size])
+        if not self.rows - {"p"}:
+            portfolio.close()
+            return
         self.first[size] = portfolio.publish(worker)
         if "c" in self.rows:
             show_first(self.table, size, self.first[size], sources, self.insert_us)
@@ -167,6 +212,20 @@ class Portfolios:
             )
             self.growth("c", "plan", ends, small.plan, large.plan)
             self.growth("c", "wall time", ends, small.wall, large.wall)
+        if "p" in self.rows and set(ends) <= set(self.previews):
+            small, large = (self.previews[size] for size in ends)
+            more = large.watch.peak_mb - small.watch.peak_mb
+            self.table.add(
+                "p",
+                "memory, more at {1:,} than {0:,}".format(*ends),
+                more,
+                "MB",
+                limit=small.watch.peak_mb,
+                limit_of="MB peak",
+                target="< 16 MB",
+                met=more < 16,
+            )
+            self.growth("p", "wall time", ends, small.wall, large.wall)
         if "d" in self.rows and set(ends) <= set(self.second):
             self.growth("d", "plan", ends, self.second[ends[0]].plan, self.second[ends[1]].plan)
 
@@ -235,6 +294,14 @@ def spent(calls, items):
         "%s %.1f" % (name, seconds / items * 1e6)
         for name, (_, seconds, _) in sorted(calls.items(), key=lambda pair: -pair[1][1])[:6]
     )
+
+
+def show_preview(table, size, one):
+    name = "{:,} previewed".format(size)
+    table.add("p", "%s: wall time" % name, one.wall, "s", limit=one.simulator, limit_of="s simulator CPU")
+    table.add("p", "%s: HTTP requests" % name, one.requests, "", limit=one.expected, limit_of="to apply it, by its estimate")
+    table.add("p", "%s: writes" % name, one.writes, "", target="0", met=one.writes == 0)
+    table.add("p", "%s: peak worker memory" % name, one.watch.peak_mb, "MB", limit=one.watch.begin_mb, limit_of="MB before")
 
 
 def show_second(table, size, one, sources):
