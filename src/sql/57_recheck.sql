@@ -132,7 +132,8 @@ BEGIN
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(),
            reason = CASE WHEN m.gone THEN 'deleted there since the plan' ELSE 'changed there since the plan: ' || m.fields END
-      FROM (SELECT j.id, x.key IS NULL AS gone, string_agg(format('%s (was "%s", is "%s")', v.field, left(v.was, 60), left(v.is, 60)), ', ' ORDER BY v.field) AS fields
+      FROM (SELECT j.id, x.key IS NULL AS gone, string_agg(format('%s (was "%s", is "%s")', v.field, left(v.was, 60), left(v.is, 60)), ', ' ORDER BY v.field)
+                              FILTER (WHERE v.field IS NOT NULL) AS fields
               FROM @extschema@.integration_run_items AS j
               JOIN pgsync_itsm.lookups AS l ON l.run_id = run.id AND l.kind = 'record' AND l.state = 'done' AND l.target = j.external_table AND j.external_id = ANY (l.keys)
               LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = l.target AND x.key = j.external_id
