@@ -593,6 +593,7 @@ BEGIN
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'dry run' THEN
+            PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_dry_run(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';

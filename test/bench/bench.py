@@ -92,7 +92,7 @@ def main():
     output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefgp")
     quick = bool(os.environ.get("BENCH_QUICK"))
     if rows - set("abcdefgp"):
-        print("bench: rows are a to g and p", file=sys.stderr)
+        print("bench: rows are a to h and p", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
