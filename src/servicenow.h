@@ -254,8 +254,8 @@ extern ResponseVerdict servicenow_lookup_read(const AdapterConnection *conn, con
 											  const AdapterRequest *request, const AdapterResponse *response,
 											  AdapterLookupResult *result, AdapterReport *report);
 
-extern void servicenow_dryrun_build(const AdapterConnection *conn, const AdapterLookup *lookup,
-									AdapterRequest *request);
+extern void			   servicenow_dryrun_build(const AdapterConnection *conn, const AdapterLookup *lookup,
+											   AdapterRequest *request);
 extern ResponseVerdict servicenow_dryrun_read(const AdapterConnection *conn, const AdapterLookup *lookup,
 											  const AdapterResponse *response, AdapterLookupResult *found,
 											  AdapterReport *report);

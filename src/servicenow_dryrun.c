@@ -152,7 +152,7 @@ read_result(const ServicenowCargo *cargo, int i, struct json_object *result, Ada
 {
 	const char	  *operation = json_scalar(result, "operation");
 	const char	  *sys_id = json_scalar(result, "sysId");
-	bool			made = operation != NULL && strncmp(operation, "INSERT", strlen("INSERT")) == 0;
+	bool		   made = operation != NULL && strncmp(operation, "INSERT", strlen("INSERT")) == 0;
 	StringInfoData attrs;
 
 	initStringInfo(&attrs);
@@ -183,7 +183,8 @@ read_refused(const ServicenowCargo *cargo, int i, AdapterLookupRow *row)
 	json_append_member(&attrs, "outcome", "dead");
 	appendStringInfoChar(&attrs, '}');
 	row->key = json_to_server(cargo->items[i].native_key);
-	row->external_table = cargo->items[i].external_table != NULL ? json_to_server(cargo->items[i].external_table) : NULL;
+	row->external_table =
+		cargo->items[i].external_table != NULL ? json_to_server(cargo->items[i].external_table) : NULL;
 	row->attrs = json_to_server(attrs.data);
 }
 
@@ -195,8 +196,8 @@ read_results(const ServicenowCargo *cargo, struct json_object *root, AdapterLook
 	for (int i = 0; i < cargo->nitems; i++)
 	{
 		const ServicenowPlace *place = &cargo->places[i];
-		struct json_object	*result = place->slot >= 0 ? results[cargo->slots[place->slot].position] : NULL;
-		AdapterLookupRow		 *row = &found->rows[found->nrows];
+		struct json_object	  *result = place->slot >= 0 ? results[cargo->slots[place->slot].position] : NULL;
+		AdapterLookupRow	  *row = &found->rows[found->nrows];
 
 		memset(row, 0, sizeof(*row));
 		if (place->state != CARGO_TRAVELS)
@@ -234,8 +235,7 @@ servicenow_dryrun_read(const AdapterConnection *conn, const AdapterLookup *looku
 	found->rows = palloc(sizeof(AdapterLookupRow) * Max(request.nused, 1));
 	if (cargo->nslots > 0)
 		servicenow_answer_whole(response, "Identification and Reconciliation", lookup->nkeys, &answer);
-	if (answer.verdict == RESPONSE_READABLE && cargo->nslots > 0 &&
-		!json_is_object(json_member(answer.root, "result")))
+	if (answer.verdict == RESPONSE_READABLE && cargo->nslots > 0 && !json_is_object(json_member(answer.root, "result")))
 		servicenow_answer_unusable(&answer, "the answer has no result");
 	report->error_class = answer.error_class;
 	report->message = answer.message;
