@@ -18,6 +18,8 @@
 
 /* Rows asked for in one GET, keys in one, and about how long its query may get before it is encoded. */
 #define ROW_LIMIT 2000
+#define PAGE_ROWS 1000
+#define PAGES_PER_REQUEST 3
 #define KEYS_PER_GET 100
 #define QUERY_BYTES 6000
 #define ENCODED_BYTES 7000
@@ -773,6 +775,41 @@ relation_rows(Reading *reading, struct json_object *answer)
 	}
 }
 
+/* --------------------------------------------------------------------- pages */
+
+/* The rows of a table behind the id that was seen last: a page does not move when the table does (servicenow-api 2.6). */
+static List *
+page_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	StringInfoData query;
+
+	if (lookup->nkeys != 1 || (lookup->keys[0][0] != '\0' && !servicenow_query_is_sys_id(lookup->keys[0])))
+		return NIL;
+	initStringInfo(&query);
+	if (lookup->keys[0][0] != '\0')
+		appendStringInfo(&query, "sys_id>%s^", lookup->keys[0]);
+	appendStringInfoString(&query, "ORDERBYsys_id");
+	return list_make1(servicenow_query_list_url(lookup->target, query.data, fields_of(lookup, kind), PAGE_ROWS));
+}
+
+/* Rows that are not behind the last id are no answer: the condition was not understood. */
+static void
+page_rows(Reading *reading, struct json_object *answer)
+{
+	const char		   *behind = reading->lookup->keys[0];
+	struct json_object *records = json_member(answer, "result");
+
+	for (int i = 0; i < json_count(records); i++)
+	{
+		const char *sys_id = servicenow_answer_value(json_item(records, i), "sys_id");
+
+		if (sys_id == NULL || pg_strcasecmp(sys_id, behind) <= 0)
+			reading->unusable = true;
+		else
+			keyed_row(reading, json_item(records, i), behind);
+	}
+}
+
 /* ----------------------------------------------------------------- instance */
 
 static List *
@@ -925,6 +962,13 @@ static const LookupKind kinds[] = {
 	 .id = "sys_id",
 	 .class_column = "sys_class_name",
 	 .label = "name"},
+	{.kind = "page",
+	 .optional = true,
+	 .urls = page_urls,
+	 .rows = page_rows,
+	 .id = "sys_id",
+	 .class_column = "sys_class_name",
+	 .label = "name"},
 	{.kind = "relation",
 	 .urls = relation_urls,
 	 .rows = relation_rows,
@@ -985,6 +1029,8 @@ weight_of(const AdapterLookup *lookup)
 {
 	bool wide = strcmp(lookup->kind, "record") == 0 || lookup->nfields > WIDE_FIELDS;
 
+	if (strcmp(lookup->kind, "page") == 0)
+		return PLAIN_KEYS / PAGES_PER_REQUEST;
 	return wide ? lookup->nkeys * PLAIN_KEYS / WIDE_KEYS : lookup->nkeys;
 }
 
@@ -1076,6 +1122,25 @@ check_count(Reading *reading, const ServicenowSub *sub, int rows)
 			table_of(reading->lookup, reading->kind));
 }
 
+/*
+ * How many rows there are from here on, as a row without an id whose label is
+ * the number: only that proves that a page was the last, and that none is hidden.
+ */
+static void
+page_total(Reading *reading, const ServicenowSub *sub)
+{
+	AdapterLookupRow *row;
+
+	if (sub->total < 0)
+	{
+		set_rule(reading, "platform", "BAD_RESPONSE", "the answer does not tell how many rows there are");
+		return;
+	}
+	row = add_row(reading);
+	row->key = json_to_server(reading->lookup->keys[0]);
+	row->label = psprintf(INT64_FORMAT, sub->total);
+}
+
 /* The Meta API answers with one object, everything else with a list. */
 static bool
 is_list_expected(const Reading *reading)
@@ -1104,6 +1169,8 @@ read_part(Reading *reading, const ServicenowSub *sub)
 		reading->kind->rows(reading, answer.root);
 		if (reading->unusable)
 			set_rule(reading, "platform", "BAD_RESPONSE", "a row of the answer has no usable id");
+		else if (reading->kind->urls == page_urls)
+			page_total(reading, sub);
 		else if (json_is_array(rows))
 			check_count(reading, sub, json_count(rows));
 	}

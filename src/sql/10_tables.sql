@@ -311,22 +311,27 @@ CREATE TABLE @extschema@.integration_matches (
     run_id         bigint,
     entity_type    text NOT NULL,
     entity_id      uuid NOT NULL,
+    native_key     text NOT NULL,
+    entity_name    text,
     external_id    text,
     external_table text,
     external_name  text,
     score          real,
     reason         text,
+    duplicates     bigint NOT NULL DEFAULT 1,
     decision       text NOT NULL DEFAULT 'proposed' CHECK (decision IN ('proposed', 'accepted', 'rejected', 'create')),
     decided_by     name,
     decided_at     timestamptz,
-    UNIQUE (connection_id, entity_type, entity_id, external_id)
+    UNIQUE (connection_id, entity_id, entity_type, external_id)
 );
+CREATE INDEX integration_matches_external ON @extschema@.integration_matches (connection_id, external_id);
 
 CREATE TABLE @extschema@.integration_external_records (
     connection_id  uuid NOT NULL,
     namespace_id   uuid NOT NULL,
     external_table text NOT NULL,
     external_id    text NOT NULL,
+    target         text,
     name           text,
     attrs          json,
     first_seen     timestamptz NOT NULL DEFAULT now(),

@@ -18,6 +18,8 @@ BEGIN ATOMIC
         ('product_model_table', 'cmdb_software_product_model', NULL, 'table of software models'),
         ('runs_on_as', 'software_package', ARRAY['software_package', 'relation', 'off'], 'what "runs on" becomes there'),
         ('on_existing', 'hold', ARRAY['hold', 'adopt'], 'what happens to a record found there by name that is not ours'),
+        ('similar_names', '0.5', NULL, 'how alike two names must be to be proposed as one, 0 to 1 (pg_trgm)'),
+        ('similar_services', '0.3', NULL, 'the same for IT services, which are few and named more freely'),
         ('on_edited', 'hold', ARRAY['hold', 'overwrite'], 'what happens to a record of ours that somebody edited there, where an update would undo that'),
         ('dry_run', 'true', ARRAY['true', 'false'], 'have the platform''s own engine decide what a preview, or a first publish to be approved, would do'),
         ('plan_max_age', '7 days', NULL, 'a kept plan that is older cannot be applied any more'),
@@ -121,6 +123,10 @@ BEGIN
     IF name = 'max_changes' AND value !~ '^[0-9]{1,9}%?$' THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number of records, or a share such as 20%.';
+    END IF;
+    IF name IN ('similar_names', 'similar_services') AND value !~ '^(0\.[0-9]{1,4}|1(\.0{1,4})?)$' THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 0.0 to 1, such as 0.5.';
     END IF;
     IF name = 'offering_parent' AND value = 'service_type' THEN
         RAISE EXCEPTION 'offering_parent cannot be service_type'

@@ -266,8 +266,9 @@ BEGIN
        SET external_id = m.external_id, external_table = m.external_table,
            verdict = CASE WHEN m.state = 'gone' THEN 'MISMATCH'
                           WHEN m.last_sent_hash = p.payload_hash THEN 'UNCHANGED'
-                          WHEN m.sync_direction = 'subscribed' AND NOT update_matched
-                               AND p.entity_type IN ('it_service', 'software_product', 'software_package') THEN 'UNCHANGED'
+                          WHEN m.sync_direction = 'subscribed'
+                               AND (p.entity_type IN ('company', 'contact')
+                                    OR NOT update_matched AND p.entity_type IN ('it_service', 'software_product', 'software_package')) THEN 'UNCHANGED'
                           WHEN m.created_by_us AND p.class IS DISTINCT FROM m.external_table
                                AND p.entity_type IN ('deployment_profile', 'it_service') THEN 'MISMATCH'
                           WHEN p.verdict = 'ERROR' AND p.reason NOT LIKE 'mandatory there%' THEN 'ERROR'

@@ -353,6 +353,9 @@ BEGIN
     DELETE FROM pgsync_itsm.plan_links AS p WHERE p.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.mirror_reads AS r WHERE r.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.match_names AS n WHERE n.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.match_pairs AS n WHERE n.run_id = clear_plan.run_id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
@@ -582,10 +585,21 @@ BEGIN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_compare(run);
             PERFORM pgsync_itsm.plan_ask_records(run);
+            IF pgsync_itsm.wants_dry_run(run) THEN
+                PERFORM pgsync_itsm.mirror_ask(run, ARRAY(SELECT DISTINCT p.entity_type FROM pgsync_itsm.plan_records AS p
+                                                           WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND p.entity_type <> 'company'));
+                RETURN 'pages';
+            END IF;
             RETURN 'decide';
+        WHEN ph = 'pages' THEN
+            RETURN CASE WHEN pgsync_itsm.mirror_take(run) THEN 'pages' ELSE 'decide' END;
         WHEN ph = 'decide' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
+            IF pgsync_itsm.wants_dry_run(run) THEN
+                PERFORM pgsync_itsm.match_propose(run, false);
+            END IF;
+            PERFORM pgsync_itsm.match_holds(run);
             IF pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.plan_ask_dry_run(run);
                 RETURN 'dry run';

@@ -58,10 +58,7 @@ BEGIN
      WHERE r.id = run_id;
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
-    DELETE FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run_id;
-    DELETE FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run_id;
-    DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run_id;
-    DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run_id;
+    PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
     -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about.
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()

@@ -263,6 +263,9 @@ COMMENT ON COLUMN @extschema@.integration_matches.namespace_id IS 'Namespace of 
 COMMENT ON COLUMN @extschema@.integration_matches.run_id IS 'Run that found it';
 COMMENT ON COLUMN @extschema@.integration_matches.entity_type IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_matches.entity_id IS 'The record here';
+COMMENT ON COLUMN @extschema@.integration_matches.native_key IS 'Key of the record that will travel with it';
+COMMENT ON COLUMN @extschema@.integration_matches.entity_name IS 'Name of the record here';
+COMMENT ON COLUMN @extschema@.integration_matches.duplicates IS 'How many records there have the name of this one';
 COMMENT ON COLUMN @extschema@.integration_matches.external_id IS 'The record there; null with the decision create';
 COMMENT ON COLUMN @extschema@.integration_matches.external_table IS 'Its class or table';
 COMMENT ON COLUMN @extschema@.integration_matches.external_name IS 'Its name there when it was found';
@@ -275,6 +278,7 @@ COMMENT ON COLUMN @extschema@.integration_matches.decided_at IS 'When it was dec
 COMMENT ON TABLE @extschema@.integration_external_records IS
 'Mirror of records that were read from the platform; a cache, safe to empty at any time';
 COMMENT ON COLUMN @extschema@.integration_external_records.connection_id IS 'Connection that they were read through';
+COMMENT ON COLUMN @extschema@.integration_external_records.target IS 'Table that was read: rows of the classes below it come along';
 COMMENT ON COLUMN @extschema@.integration_external_records.namespace_id IS 'Namespace of that connection; row-level security looks at it';
 COMMENT ON COLUMN @extschema@.integration_external_records.external_table IS 'Class or table there';
 COMMENT ON COLUMN @extschema@.integration_external_records.external_id IS 'Key there (sys_id on ServiceNow)';

@@ -9,6 +9,7 @@ import time
 
 from itsm_bench import engine as engines
 from itsm_bench.database import Cluster, Failed
+from itsm_bench.matching import matching
 from itsm_bench.portfolio import Portfolios
 from itsm_bench.servers import Server
 from itsm_bench.table import Table
@@ -74,6 +75,8 @@ def run(table, cluster, rows, quick):
     ):
         if name in rows:
             measure(table, cluster, name, step.__doc__, lambda step=step: step(engine, table))
+    if "h" in rows:
+        measure(table, cluster, "h", matching.__doc__, lambda: matching(cluster, table, quick))
     if rows & set("cdegp"):
         portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us())
         for size in portfolios.sizes:
@@ -89,9 +92,9 @@ def run(table, cluster, rows, quick):
 
 
 def main():
-    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefgp")
+    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefghp")
     quick = bool(os.environ.get("BENCH_QUICK"))
-    if rows - set("abcdefgp"):
+    if rows - set("abcdefghp"):
         print("bench: rows are a to h and p", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,0 +1,214 @@
+-- Deciding what is the same here and there.  Nothing is sent by a decision: the next plan goes by it.
+
+CREATE FUNCTION @extschema@.itsm_match(namespace_id uuid, connection_id uuid DEFAULT NULL) RETURNS SETOF bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pgsync_itsm.new_runs(itsm_match.namespace_id, 'match', NULL, itsm_match.connection_id, NULL, false);
+END;
+COMMENT ON FUNCTION @extschema@.itsm_match(uuid, uuid) IS
+'Reads what the platform has, in the background, and proposes which of it is which record here: integration_matches. Writes nothing there';
+
+CREATE FUNCTION pgsync_itsm.own_match(match_id bigint) RETURNS @extschema@.integration_matches
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m @extschema@.integration_matches;
+BEGIN
+    SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'match % does not exist', coalesce(match_id::text, 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'SELECT id, entity_name, external_name, score, reason FROM integration_matches WHERE decision = ''proposed'' ORDER BY score DESC;';
+    END IF;
+    RETURN m;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.own_match(bigint) IS 'A match''s row, locked, or the same error whether it is not there or not visible';
+
+-- Who decides is written down where everything else is.
+CREATE FUNCTION pgsync_itsm.match_decide(m @extschema@.integration_matches, decision text, reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_matches AS x
+       SET decision = match_decide.decision, decided_by = current_user, decided_at = now(),
+           reason = coalesce(match_decide.reason, x.reason)
+     WHERE x.id = m.id;
+    INSERT INTO @extschema@.integration_sync_log (connection_id, namespace_id, run_id, operation, entity_type, entity_id, external_id, status, request_payload)
+    VALUES (m.connection_id, m.namespace_id, m.run_id, 'read', m.entity_type, m.entity_id, m.external_id, 'success',
+            json_build_object('match', m.id, 'decision', match_decide.decision, 'before', m.decision, 'by', current_user, 'score', m.score, 'reason', m.reason,
+                              'name', m.entity_name, 'external_name', m.external_name));
+    UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot() WHERE c.id = m.connection_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_decide(@extschema@.integration_matches, text, text) IS 'Writes down a decision, and in the log who took it';
+
+-- What is taken already, in words; NULL: nothing.
+CREATE FUNCTION pgsync_itsm.match_taken(m @extschema@.integration_matches) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN s.entity_id = m.entity_id AND s.entity_type = m.entity_type
+                        THEN format('"%s" is %s there already', left(m.entity_name, 80), s.external_id)
+                        ELSE format('%s there is "%s" here already', m.external_id, left(s.published_name, 80)) END
+              FROM @extschema@.integration_sync_map AS s
+             WHERE s.connection_id = m.connection_id
+               AND (s.entity_type = m.entity_type AND s.entity_id = m.entity_id OR s.external_id = m.external_id AND s.parent_id IS NULL)
+             ORDER BY s.entity_id = m.entity_id DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
+
+CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    o @extschema@.integration_matches;
+BEGIN
+    INSERT INTO @extschema@.integration_sync_map
+        (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
+         sync_direction, created_by_us)
+    SELECT m.connection_id, m.namespace_id, m.entity_type, m.entity_id, m.native_key, m.external_id, m.external_table, nullif(x.attrs ->> 'number', ''),
+           c.instance_url || '/' || m.external_table || '.do?sys_id=' || m.external_id, rtrim(m.entity_name), 'subscribed', false
+      FROM @extschema@.integration_connections AS c
+      LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = c.id AND x.external_id = m.external_id
+     WHERE c.id = m.connection_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the connection of match % is gone', m.id USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    PERFORM pgsync_itsm.match_decide(m, 'accepted', NULL);
+    FOR o IN SELECT * FROM @extschema@.integration_matches AS x
+              WHERE x.connection_id = m.connection_id AND x.id <> m.id AND x.decided_by IS NULL
+                AND (x.entity_id = m.entity_id AND x.entity_type = m.entity_type OR x.external_id = m.external_id)
+              ORDER BY x.id FOR UPDATE LOOP
+        PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id));
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_accept(@extschema@.integration_matches) IS 'Puts a pair into the map as subscribed, and closes what competes with it';
+
+-- Two decisions about one record there take turns.
+CREATE FUNCTION pgsync_itsm.match_lock(m @extschema@.integration_matches) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT pg_advisory_xact_lock(hashtextextended(m.connection_id::text || '/' || m.external_id, 7407));
+END;
+COMMENT ON FUNCTION pgsync_itsm.match_lock(@extschema@.integration_matches) IS 'Waits for another decision about the same record there';
+
+CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    taken text;
+BEGIN
+    IF m.external_id IS NULL THEN
+        RAISE EXCEPTION 'match % has no counterpart there', m.id
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('"%s" is to be created.', left(m.entity_name, 80));
+    END IF;
+    IF m.decision = 'accepted' THEN
+        RAISE NOTICE 'match % is accepted already', m.id;
+        RETURN;
+    END IF;
+    PERFORM pgsync_itsm.match_lock(m);
+    taken := pgsync_itsm.match_taken(m);
+    IF taken IS NOT NULL THEN
+        RAISE EXCEPTION 'match % cannot be accepted: one of its sides is taken', m.id
+            USING ERRCODE = 'unique_violation', DETAIL = taken || '.',
+                  HINT = format('SELECT id, entity_name, external_name FROM integration_matches WHERE decision = ''accepted'' AND (entity_id = %L OR external_id = %L);',
+                                m.entity_id, m.external_id);
+    END IF;
+    PERFORM pgsync_itsm.match_accept(m);
+    PERFORM pgsync_itsm.wake();
+    RAISE NOTICE '"%" is "%" there from now on; next: SELECT itsm_preview(%);', left(m.entity_name, 80), left(m.external_name, 80), quote_literal(m.namespace_id);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_accept_match(bigint) IS
+'A record here is the one there that was proposed: it is referred to, and written by the authority of its fields; itsm_reject_match() takes that back';
+
+CREATE FUNCTION pgsync_itsm.match_unmap(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
+                WHERE s.connection_id = m.connection_id AND (s.parent_id = m.entity_id OR s.child_id = m.entity_id))
+       OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
+                   WHERE s.connection_id = m.connection_id AND s.entity_type = m.entity_type AND s.entity_id = m.entity_id AND s.last_sent_hash IS NOT NULL) THEN
+        RAISE EXCEPTION 'match % cannot be taken back: it has been published by', m.id
+            USING ERRCODE = 'object_in_use', DETAIL = format('"%s" was written to there, or relationships point at it.', left(m.entity_name, 80)),
+                  HINT = format('Roll back what did that first: SELECT id, kind, created_at FROM integration_runs WHERE connection_id = %L ORDER BY id DESC LIMIT 10;', m.connection_id);
+    END IF;
+    DELETE FROM @extschema@.integration_sync_map AS s
+     WHERE s.connection_id = m.connection_id AND s.entity_type = m.entity_type AND s.entity_id = m.entity_id
+       AND s.external_id = m.external_id AND s.sync_direction = 'subscribed';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_unmap(@extschema@.integration_matches) IS 'Takes an accepted pair out of the map, unless something was published by it';
+
+CREATE FUNCTION @extschema@.itsm_reject_match(match_id bigint, create_new boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    o @extschema@.integration_matches;
+BEGIN
+    IF m.external_id IS NOT NULL THEN
+        PERFORM pgsync_itsm.match_lock(m);
+    END IF;
+    IF m.decision = 'accepted' THEN
+        PERFORM pgsync_itsm.match_unmap(m);
+    END IF;
+    PERFORM pgsync_itsm.match_decide(m, CASE WHEN coalesce(create_new, false) THEN 'create' ELSE 'rejected' END, NULL);
+    IF create_new THEN
+        FOR o IN SELECT * FROM @extschema@.integration_matches AS x
+                  WHERE x.connection_id = m.connection_id AND x.id <> m.id AND x.decision = 'proposed'
+                    AND x.entity_id = m.entity_id AND x.entity_type = m.entity_type ORDER BY x.id FOR UPDATE LOOP
+            PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id));
+        END LOOP;
+        IF pgsync_itsm.is_identified(m.entity_type) AND pgsync_itsm.name_key(m.entity_name) = pgsync_itsm.name_key(m.external_name) THEN
+            RAISE NOTICE '"%" is there under the very same name, by which the platform identifies it: it stays held until one of them is renamed', left(m.entity_name, 80);
+        END IF;
+    END IF;
+    PERFORM pgsync_itsm.wake();
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_reject_match(bigint, boolean) IS
+'These two are not the same, and are not proposed again; an accepted match is taken back. create_new: none of what is there is it, the record is created';
+
+-- What needs a look, such as one of several of a name, or what belongs to something else there, is left to one.
+CREATE FUNCTION @extschema@.itsm_accept_matches(min_score real DEFAULT 0.9, namespace_id uuid DEFAULT NULL, connection_id uuid DEFAULT NULL, entity_type text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    m @extschema@.integration_matches;
+    n bigint := 0;
+    left_out bigint := 0;
+BEGIN
+    IF min_score IS NULL OR min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score must be between 0 and 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT itsm_accept_matches(0.9);';
+    END IF;
+    FOR m IN SELECT x.* FROM @extschema@.integration_matches AS x
+              WHERE x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
+                AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
+                AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
+                AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
+              ORDER BY x.connection_id, x.score DESC, x.external_id, x.id FOR UPDATE LOOP
+        PERFORM pgsync_itsm.match_lock(m);
+        IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL THEN
+            left_out := left_out + 1;
+        ELSIF (SELECT x.decision = 'proposed' FROM @extschema@.integration_matches AS x WHERE x.id = m.id) THEN
+            PERFORM pgsync_itsm.match_accept(m);
+            n := n + 1;
+        END IF;
+    END LOOP;
+    IF n > 0 THEN
+        PERFORM pgsync_itsm.wake();
+    END IF;
+    RAISE NOTICE '% accepted%', n, CASE WHEN left_out > 0 THEN format(', %s left for a look: SELECT id, entity_name, external_name, reason FROM integration_matches WHERE decision = ''proposed'';', left_out) ELSE '' END;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_accept_matches(real, uuid, uuid, text) IS
+'Accepts all proposals of at least this score, but for those that are several times there or belong to something else; returns how many';
