@@ -130,6 +130,8 @@ CREATE TABLE @extschema@.integration_runs (
     partial         boolean NOT NULL DEFAULT false,
     applications    uuid[],
     rolls_back      bigint,
+    rollback_method text CHECK (rollback_method IN ('retire', 'delete')),
+    rollback_classes jsonb,
     in_scope        bigint,
     to_create       bigint NOT NULL DEFAULT 0,
     to_update       bigint NOT NULL DEFAULT 0,

@@ -125,6 +125,7 @@ BEGIN
         RAISE EXCEPTION 'run % cannot be applied: it is %', r.id, replace(r.status, '_', ' ')
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = CASE WHEN r.status IN ('queued', 'planning') THEN format('CALL itsm_wait(%s);', r.id)
+                              WHEN r.kind = 'rollback' THEN format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method)
                               ELSE format('SELECT itsm_publish(%L);', r.namespace_id) END;
     END IF;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.is_active) THEN
@@ -162,7 +163,8 @@ BEGIN
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
         PERFORM pgsync_itsm.wake();
     END IF;
-    RAISE NOTICE 'what run % has sent stays; to send the rest: SELECT itsm_retry(%);', r.id, r.id;
+    RAISE NOTICE 'what run % has sent stays; to send the rest: %', r.id,
+        CASE r.kind WHEN 'rollback' THEN format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method) ELSE format('SELECT itsm_retry(%s);', r.id) END;
     RETURN r.id;
 END
 $$;
@@ -178,6 +180,10 @@ BEGIN
     IF r.status NOT IN ('done', 'failed', 'cancelled') THEN
         RAISE EXCEPTION 'run % has not ended: it is %', r.id, replace(r.status, '_', ' ')
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
+    END IF;
+    IF r.kind = 'rollback' THEN
+        RAISE EXCEPTION 'run % is a rollback: a new run would publish what it has undone', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method);
     END IF;
     SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, false) AS p;
     RETURN id;
@@ -340,6 +346,8 @@ BEGIN
                   WHERE r.status IN ('done', 'cancelled', 'failed');
     RETURN QUERY SELECT format('run %s waits for approval: %s; next: SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', r.id, r.approval_reason, r.id, r.id)
                   WHERE r.status = 'needs_approval';
+    RETURN QUERY SELECT format('run %s has sent nothing yet; next: SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', r.id, r.id, r.id)
+                  WHERE r.kind = 'rollback' AND r.status = 'planned';
     RETURN QUERY SELECT format('run %s failed: %s%s', r.id, r.error_message, coalesce(' (' || r.error_hint || ')', '')) WHERE r.status = 'failed';
     RETURN QUERY SELECT * FROM (SELECT format('%s %s "%s": %s', i.state, replace(i.entity_type, '_', ' '), left(i.label, 60), coalesce(i.reason, i.error_class))
                    FROM @extschema@.integration_run_items AS i
