@@ -164,6 +164,7 @@ CREATE TABLE @extschema@.integration_runs (
 CREATE INDEX integration_runs_open ON @extschema@.integration_runs (connection_id, id)
     WHERE status IN ('queued', 'planning', 'running');
 CREATE INDEX integration_runs_full ON @extschema@.integration_runs (connection_id, id) WHERE NOT partial;
+CREATE INDEX integration_runs_rollback ON @extschema@.integration_runs (connection_id, rolls_back) WHERE kind = 'rollback';
 CREATE INDEX integration_runs_namespace ON @extschema@.integration_runs (namespace_id, id);
 
 CREATE TABLE @extschema@.integration_run_steps (
