@@ -211,6 +211,11 @@ BEGIN
              WHERE f.kind = 'choice' AND f.target_class IN ('*', c.class)
             UNION SELECT unnest(ARRAY['operational_status', 'install_status'])));
     END LOOP;
+    IF FOUND OR pgsync_itsm.setting(run.connection_id, 'life_cycle_write') <> 'legacy' AND EXISTS (
+           SELECT FROM pgsync_itsm.rollback_created(run.rolls_back, run.rollback_method, run.rollback_classes) AS x WHERE x.payload_hash = 'retired') THEN
+        PERFORM pgsync_itsm.ask_cached(run, 'life_cycle', 'life_cycle_stage', ARRAY['End of Life']);
+        PERFORM pgsync_itsm.ask_cached(run, 'life_cycle', 'life_cycle_stage_status', ARRAY['Retired']);
+    END IF;
     PERFORM pgsync_itsm.ask_cached(run, 'relation_type', '', ARRAY(
         SELECT DISTINCT x.rel_type FROM pgsync_itsm.rollback_removed(run.rolls_back) AS x WHERE x.entity_type <> 'covers'));
 END
