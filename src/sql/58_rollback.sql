@@ -127,8 +127,10 @@ BEGIN ATOMIC
         SELECT DISTINCT u.entity_type, u.entity_id, f.field
           FROM @extschema@.integration_runs AS b
           JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action IN ('UPDATE', 'CLEAR') AND u.payload_hash = 'restored'
-         CROSS JOIN LATERAL json_object_keys(u.payload) AS f(field)
+         CROSS JOIN LATERAL json_each_text(u.payload) AS f(field, value)
          WHERE b.kind = 'rollback' AND b.rolls_back = rollback_changed.run_id
+           -- not the name that only said which CI was meant
+           AND NOT pgsync_itsm.same_value(f.value, u.old_values ->> f.field)
     ), fields AS MATERIALIZED (
         SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.changed_by, e.agreed, e.payload,
                v.field, v.value AS written, e.old_values ->> v.field AS old, coalesce(e.old_values::jsonb ? v.field, false) AS known

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION pgsync_itsm.say_if_no_worker() IS 'A WARNING with the settin
 CREATE FUNCTION pgsync_itsm.missing_worker() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
-    WHEN 'pgsync_itsm' <> ALL (SELECT btrim(split_part(x, '/', -1), ' "') FROM regexp_split_to_table(current_setting('shared_preload_libraries'), ',') AS x)
+    WHEN NOT pgsync_itsm.preloaded()
         THEN 'Add pgsync_itsm to shared_preload_libraries and restart the server.'
     WHEN current_database() <> ALL (SELECT btrim(x, ' "') FROM regexp_split_to_table(coalesce(current_setting('pgsync_itsm.databases', true), ''), ',') AS x)
         THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();', current_database())

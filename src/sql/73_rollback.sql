@@ -41,7 +41,9 @@ BEGIN
                                                  WHERE i.run_id = run.id AND i.external_table = e.key AND i.parent_id IS NULL) THEN
             RAISE EXCEPTION 'run % has no records of a class "%"', run.id, e.key
                 USING ERRCODE = 'invalid_parameter_value',
-                      DETAIL = CASE WHEN pgsync_itsm.is_relationship(e.key) THEN 'Relationships are always removed.' END,
+                      DETAIL = CASE WHEN pgsync_itsm.is_relationship(e.key) THEN 'Relationships are always removed.'
+                                    ELSE format('It wrote to: %s.', coalesce((SELECT string_agg(DISTINCT i.external_table, ', ') FROM @extschema@.integration_run_items AS i
+                                                                               WHERE i.run_id = run.id AND i.parent_id IS NULL AND i.state = 'done'), 'nothing')) END,
                       HINT = format('Give entity types (%s) or tables there, such as cmdb_ci_business_app.', array_to_string(types, ', '));
         ELSIF e.value NOT IN ('"retire"', '"delete"') THEN
             RAISE EXCEPTION 'invalid rollback method % for class "%"', e.value, e.key
