@@ -248,7 +248,7 @@ SELECT i.id AS contract_item, i.external_id FROM integration_run_items AS i
    AND EXISTS (SELECT FROM integration_run_items AS c WHERE c.run_id = :back AND c.state = 'pending' AND c.entity_type = 'company' AND c.external_id = i.old_values ->> 'vendor') ORDER BY i.id LIMIT 1 \gset
 UPDATE integration_run_items SET state = 'dead', reason = 'the platform refuses it' WHERE id = :contract_item;
 SELECT pgsync_itsm.settle_blocked(:back);
-SELECT entity_type, state, reason FROM matter WHERE run_id = :back AND reason LIKE '%could not be removed%' ORDER BY id;
+SELECT entity_type, state, reason FROM matter WHERE run_id = :back AND state = 'skipped' AND reason LIKE '%refuses it' ORDER BY id;
 ROLLBACK;
 CALL step_by_step(:back);
 SELECT ended(:back);

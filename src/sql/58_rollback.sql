@@ -45,16 +45,22 @@ BEGIN ATOMIC
          WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS b
                              JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged')
                             WHERE b.kind = 'rollback' AND b.rolls_back = n.run_id AND u.entity_type = n.entity_type AND u.entity_id = n.entity_id)
+    ), changed AS MATERIALIZED (
+        SELECT i.id, min(l.run_id) AS by_run
+          FROM later AS l JOIN @extschema@.integration_run_items AS i
+            ON i.run_id = rollback_effects.run_id AND i.entity_type = l.entity_type AND i.entity_id = l.entity_id AND i.updated_at < l.updated_at
+         GROUP BY i.id
     )
     SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values, i.external_id, i.external_table,
            i.parent_type, i.parent_id, nullif(i.child_type, ''), i.child_id, i.rel_type,
            i.action = 'CREATE' AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
            coalesce(i.operation, '') = 'create', m.id IS NOT NULL, m.state, m.last_agreed,
-           (SELECT min(l.run_id) FROM later AS l WHERE l.entity_type = i.entity_type AND l.entity_id = i.entity_id AND l.updated_at > i.updated_at)
+           c.by_run
       FROM run AS r
       JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state IN ('done', 'unchanged')
       LEFT JOIN @extschema@.integration_sync_map AS m
-        ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+        ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+      LEFT JOIN changed AS c ON c.id = i.id;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_effects(bigint) IS 'What a run did there, record by record, and what the map and later runs say of it';
 
@@ -608,12 +614,18 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'skipped', updated_at = now(), reason = format('%s "%s" could not be removed: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
-      FROM @extschema@.integration_run_items AS d
-     WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.parent_id IS NULL
-       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id))
-       AND d.run_id = run_id AND d.state IN ('dead', 'skipped') AND d.action = 'DELETE'
-       AND (i.entity_id IN (d.parent_id, d.child_id)
-            OR i.entity_type IN ('company', 'contact', 'it_service') AND strpos(d.old_values::text, i.external_id) > 0);
+      FROM (SELECT DISTINCT ON (e.id) e.id, x.entity_type, x.label, x.reason
+              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL (VALUES (x.parent_id), (x.child_id)) AS e(id)
+             WHERE x.run_id = run_id AND x.state = 'dead' AND x.action = 'DELETE' AND x.parent_id IS NOT NULL ORDER BY e.id, x.id) AS d
+     WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = d.id
+       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', updated_at = now(), reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
+      FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
+              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
+             WHERE x.run_id = run_id AND x.state IN ('dead', 'skipped') AND x.action = 'DELETE' AND x.parent_id IS NULL ORDER BY v.value, x.id) AS d
+     WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
+       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_blocked(bigint) IS 'Skips deletions of records whose relationships, or what refers to them, could not be removed';
