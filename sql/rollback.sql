@@ -191,7 +191,16 @@ SELECT entity_type, CASE WHEN entity_type = 'company' THEN '' ELSE label END AS 
  WHERE run_id = :back AND (state = 'held' OR reason LIKE 'gone there%') GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2;
 SELECT line FROM pgsync_itsm.wait_report(:back) AS line WHERE line LIKE '%next%' OR line LIKE '%would%';
 SELECT attempt(format('SELECT itsm_retry(%s)', :back));
+-- readiness after it: only what stays
+SELECT "check", passed_before > 20 AS before, passed_after FROM itsm_readiness('11111111-1111-4111-8111-111111111111') WHERE "check" IN ('application.name', 'application.operational_status', 'application.business_criticality');
 SELECT count(*) AS open_lookups FROM pgsync_itsm.lookups WHERE run_id = :back;
+
+-- one that has ended is not run again as a publish
+BEGIN;
+UPDATE integration_runs SET status = 'done' WHERE id = :back;
+SELECT attempt(format('SELECT itsm_retry(%s)', :back));
+SELECT attempt(format('SELECT itsm_apply(%s)', :back));
+ROLLBACK;
 
 -- with the right, companies go, but for the one that a contract needs that stays; the steps
 UPDATE integration_connections SET settings = settings || '{"delete_roles": "cmdb_owner, itil"}';

@@ -346,7 +346,8 @@ BEGIN
     -- A partial plan does not see the other one of two that were held: it holds what the last full plan held for its name.
     IF run.partial THEN
         SELECT max(r.id) INTO last_full FROM @extschema@.integration_runs AS r
-         WHERE r.connection_id = run.connection_id AND NOT r.partial AND r.status IN ('planned', 'needs_approval', 'running', 'done');
+         WHERE r.connection_id = run.connection_id AND NOT r.partial AND r.kind IN ('preview', 'publish')
+           AND r.status IN ('planned', 'needs_approval', 'running', 'done');
         UPDATE pgsync_itsm.plan_records AS p SET verdict = 'MISMATCH', reason = h.reason
           FROM @extschema@.integration_run_items AS h
          WHERE p.run_id = run.id AND p.verdict = 'CREATE'
