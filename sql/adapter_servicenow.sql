@@ -509,7 +509,10 @@ SELECT l.kind, p.url
                (20, '{"kind":"relation","keys":["10000000000000000000000000000000/20000000000000000000000000000000/90000000000000000000000000000000","30000000000000000000000000000000","junk","a/b/c"]}'),
                (21, '{"kind":"data_source","keys":["GetInSync"]}'), (22, '{"kind":"instance","keys":[""]}'), (23, '{"kind":"no such kind","keys":["a"]}'), (24, '{"kind":"name","keys":["a"]}'),
                (25, '{"kind":"role","keys":[""]}'), (26, '{"kind":"others_parent","keys":["10000000000000000000000000000000","junk"]}'), (27, '{"kind":"others_child","keys":["10000000000000000000000000000000"]}'),
-               (28, '{"kind":"others_contract","keys":["10000000000000000000000000000000"]}'), (29, '{"kind":"others_covered","keys":["10000000000000000000000000000000","20000000000000000000000000000000"]}')) AS v(n, lookup),
+               (28, '{"kind":"others_contract","keys":["10000000000000000000000000000000"]}'), (29, '{"kind":"others_covered","keys":["10000000000000000000000000000000","20000000000000000000000000000000"]}'),
+               (30, '{"kind":"others_vendor","keys":["10000000000000000000000000000000"]}'), (31, '{"kind":"others_maker","keys":["10000000000000000000000000000000"]}'),
+               (32, '{"kind":"others_product","keys":["10000000000000000000000000000000"]}'), (33, '{"kind":"others_supplier","keys":["10000000000000000000000000000000"]}'),
+               (34, '{"kind":"others_model","keys":["10000000000000000000000000000000"]}')) AS v(n, lookup),
        json_to_record(v.lookup::json) AS l(kind text),
        pgsync_itsm.adapter_build_lookup('servicenow', '{"source_name":"GetInSync"}', ('[' || v.lookup || ']')::json) AS b
   LEFT JOIN pg_temp.parts(b.body) AS p ON true

@@ -39,7 +39,7 @@ CREATE FUNCTION answer(run bigint) RETURNS void LANGUAGE sql
           FROM pgsync_itsm.lookups AS l, unnest('{name,operational_status,install_status,life_cycle_stage,life_cycle_stage_status,short_description,comments,vendor,correlation_id,version,discovery_source,environment}'::text[]) AS c
          WHERE l.run_id = run AND l.kind = 'column' AND l.target ~ '^(cmdb_ci|service_offering)'
         UNION ALL
-        SELECT run, l.kind, l.target, t.key, t.external_id, l.target, t.attrs, t.label
+        SELECT run, l.kind, l.target, t.key, t.external_id, CASE WHEN l.kind LIKE 'others%' THEN 'cmdb_rel_ci' ELSE l.target END, t.attrs, t.label
           FROM pgsync_itsm.lookups AS l, there AS t WHERE l.run_id = run AND l.kind = t.kind AND t.key = ANY (l.keys) AND l.kind <> 'record'
         UNION ALL
         SELECT run, l.kind, l.target, i.external_id, i.external_id, l.target,

@@ -242,7 +242,8 @@ BEGIN
            -- what a contract covers is looked for before it is made again: nothing there keeps it from being made twice
            x.action = 'CREATE' AND x.entity_type = 'covers', NOT x.heard AND x.action = 'DELETE', x.reason
       FROM pgsync_itsm.rollback_rows(run.rolls_back, run.rollback_method, run.rollback_classes) AS x
-     ORDER BY x.ord, x.entity_id, x.action DESC;
+     ORDER BY x.ord, x.entity_id, x.action DESC
+    ON CONFLICT DO NOTHING;
     ANALYZE @extschema@.integration_run_items (run_id, ord, entity_type, entity_id, action, state, in_doubt);
 END
 $$;
@@ -269,10 +270,13 @@ BEGIN
     -- What others have put into relation with a record would go with it, or point at nothing.  A record may have many of them.
     FOR g IN SELECT k.kind, array_agg(i.external_id) AS ids
                FROM @extschema@.integration_run_items AS i
-               JOIN (VALUES ('others_parent', false), ('others_child', false), ('others_covered', false), ('others_contract', true)) AS k(kind, contract)
-                 ON k.contract = (i.entity_type = 'contract')
-              WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
-                AND i.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package', 'contract') GROUP BY 1 ORDER BY 1
+               JOIN (VALUES ('others_parent', '{application,deployment_profile,it_service,software_package}'::text[]),
+                            ('others_child', '{application,deployment_profile,it_service,software_package}'),
+                            ('others_covered', '{application,deployment_profile,it_service,software_package}'), ('others_contract', '{contract}'),
+                            ('others_vendor', '{company}'), ('others_maker', '{company}'), ('others_product', '{company}'), ('others_supplier', '{company}'),
+                            ('others_model', '{software_product}')) AS k(kind, types)
+                 ON i.entity_type = ANY (k.types)
+              WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' GROUP BY 1 ORDER BY 1
     LOOP
         PERFORM pgsync_itsm.ask(run, g.kind, '', g.ids, chunk => 25);
     END LOOP;
@@ -441,9 +445,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('%s relates to it there and is not ours (%s)', o.who, o.place)
-      FROM (SELECT DISTINCT ON (x.key) x.key, x.kind = 'others_contract' AS contract, coalesce(format('"%s"', left(x.label, 80)), 'a record') AS who,
-                   CASE WHEN x.kind IN ('others_parent', 'others_child') THEN 'cmdb_rel_ci ' ELSE 'contract_rel_ci ' END || x.external_id AS place
+       SET state = marked, updated_at = now(), reason = format('%s %s there and is not ours (%s %s)', o.who,
+                   CASE WHEN o.kind IN ('others_parent', 'others_child', 'others_covered', 'others_contract') THEN 'relates to it' ELSE 'refers to it' END,
+                   o.external_table, o.external_id)
+      FROM (SELECT DISTINCT ON (x.key) x.key, x.kind, x.external_table, x.external_id,
+                   CASE WHEN x.label <> '' THEN format('"%s"', left(x.label, 80)) ELSE 'a record' END AS who
               FROM pgsync_itsm.lookup_rows AS x
              WHERE x.run_id = run.id AND x.kind LIKE 'others\_%'
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS l

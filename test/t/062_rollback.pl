@@ -287,6 +287,9 @@ sub rights
 	my ($service, $label) = split /\|/, lines($node, "SELECT external_id, published_name FROM integration_sync_map WHERE entity_type = 'it_service' AND created_by_us ORDER BY native_key LIMIT 1");
 	my $type = $sim->dump('cmdb_rel_type')->{cmdb_rel_type}[0]{sys_id};
 	my $link = by_hand($sim, 'POST', 'cmdb_rel_ci', { parent => 'dddd0000000000000000000000000001', child => $service, type => $type });
+	# a CI of hers is of a vendor that we have made
+	my ($vendor) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'company' AND created_by_us ORDER BY native_key LIMIT 1");
+	by_hand($sim, 'PATCH', 'cmdb_ci_service_auto/dddd0000000000000000000000000001', { vendor => $vendor });
 	my $run = plan_rollback($node, "$publish->{id}, 'delete'");
 	is(lines($node, "SELECT label, state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$service'"),
 		"$label|held|\"Weather Station Feed\" relates to it there and is not ours (cmdb_rel_ci $link->{sys_id})", 'what others relate to a record keeps it');
@@ -298,6 +301,8 @@ sub rights
 	# the roles allow it, the platform does not: an outcome
 	$node->safe_psql('postgres', "SELECT itsm_set('$conn', 'delete_roles', 'itil')");
 	$run = apply($node, plan_rollback($node, "$publish->{id}, 'delete'"));
+	is(lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$vendor'"),
+		'held|"Weather Station Feed" refers to it there and is not ours (cmdb_ci dddd0000000000000000000000000001)', 'what others refer to is kept, too');
 	is(lines($node, "SELECT DISTINCT entity_type, state, error_class FROM integration_run_items WHERE run_id = $run->{id} AND state = 'dead'"), 'company|dead|HTTP_403', 'a refusal is an outcome');
 	$sim->load({ acl => [ { table => 'core_company', operation => 'delete', roles => ['itil'] } ] });
 	is(lines($node, "SELECT itsm_requeue($run->{id}) > 0"), 't', 'what was refused is queued again');
