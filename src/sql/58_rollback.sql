@@ -103,10 +103,12 @@ BEGIN ATOMIC
     ), made AS (
         SELECT e.*, t.payload AS retire,
                CASE WHEN NOT e.ours THEN 'SKIP'
-                    WHEN e.parent_id IS NOT NULL OR pgsync_itsm.rollback_method(rollback_created.method, rollback_created.classes, e.entity_type, e.external_table) = 'delete' THEN 'DELETE'
+                    WHEN e.parent_id IS NOT NULL
+                         OR pgsync_itsm.rollback_method(rollback_created.method, rollback_created.classes, e.entity_type, e.external_table) = 'delete' THEN 'DELETE'
                     WHEN t.payload IS NOT NULL THEN 'UPDATE' ELSE 'SKIP' END AS undo
           FROM pgsync_itsm.rollback_effects(rollback_created.run_id) AS e
-          LEFT JOIN retired AS t ON t.external_table = e.external_table AND e.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
+          LEFT JOIN retired AS t ON t.external_table = e.external_table
+             AND e.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
          WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
@@ -117,7 +119,8 @@ BEGIN ATOMIC
            CASE WHEN e.action = 'MATCH' THEN 'was there before (matched): never deleted'
                 WHEN NOT e.ours THEN 'the platform had it already: never deleted, and what it was before is not known'
                 WHEN e.undo = 'SKIP' AND e.entity_type IN ('company', 'contact', 'contract', 'software_product')
-                     THEN format('%s are not retired, only deleted: method => ''delete''', CASE e.entity_type WHEN 'company' THEN 'companies' ELSE replace(e.entity_type, '_', ' ') || 's' END)
+                     THEN format('%s are not retired, only deleted: method => ''delete''',
+                          CASE e.entity_type WHEN 'company' THEN 'companies' ELSE replace(e.entity_type, '_', ' ') || 's' END)
                 WHEN e.undo = 'SKIP' THEN format('no retired state of %s is known: left as it is', e.external_table)
                 WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
       FROM made AS e
@@ -132,7 +135,8 @@ BEGIN ATOMIC
     WITH undone AS MATERIALIZED (
         SELECT DISTINCT u.entity_type, u.entity_id, f.field
           FROM @extschema@.integration_runs AS b
-          JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action IN ('UPDATE', 'CLEAR') AND u.payload_hash = 'restored'
+          JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged')
+           AND u.action IN ('UPDATE', 'CLEAR') AND u.payload_hash = 'restored'
          CROSS JOIN LATERAL json_each_text(u.payload) AS f(field, value)
          WHERE b.kind = 'rollback' AND b.rolls_back = rollback_changed.run_id
            -- not the name that only said which CI was meant
@@ -158,7 +162,8 @@ BEGIN ATOMIC
            CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
            CASE i.action WHEN 'SKIP' THEN NULL
                 -- the adapter sends no contract that does not say what it is
-                WHEN 'UPDATE' THEN (i.payload || CASE WHEN i.entity_type = 'contract' AND i.internal IS NOT NULL THEN jsonb_build_object('_is_internal', i.internal) ELSE '{}' END)::json
+                WHEN 'UPDATE' THEN (i.payload || CASE WHEN i.entity_type = 'contract' AND i.internal IS NOT NULL
+                         THEN jsonb_build_object('_is_internal', i.internal) ELSE '{}' END)::json
                 ELSE i.payload::json END,
            i.old_values, 'restored', i.external_id, i.external_table, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::text, NULL::text, true,
            CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names)
@@ -196,7 +201,8 @@ BEGIN ATOMIC
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_changed(rollback_rows.run_id) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x;
 END;
-COMMENT ON FUNCTION pgsync_itsm.rollback_rows(bigint, text, jsonb) IS 'The inverse of a run as far as the database alone can tell: what is there now is looked at later';
+COMMENT ON FUNCTION pgsync_itsm.rollback_rows(bigint, text, jsonb) IS
+'The inverse of a run as far as the database alone can tell: what is there now is looked at later';
 
 -- Planning --------------------------------------------------------------------------------------------
 
@@ -228,7 +234,8 @@ BEGIN
         SELECT DISTINCT x.rel_type FROM pgsync_itsm.rollback_removed(run.rolls_back) AS x WHERE x.entity_type <> 'covers'));
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_ask_references(@extschema@.integration_runs) IS 'First questions of a rollback: retired states and relationship types that the cache lacks';
+COMMENT ON FUNCTION pgsync_itsm.rollback_ask_references(@extschema@.integration_runs) IS
+'First questions of a rollback: retired states and relationship types that the cache lacks';
 
 CREATE FUNCTION pgsync_itsm.rollback_items(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -261,7 +268,8 @@ BEGIN
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, ARRAY(
             SELECT x.field FROM unnest(ARRAY['sys_updated_by', 'sys_created_by', 'sys_mod_count']) AS x(field)
-            UNION SELECT f.field FROM unnest(g.types) AS t(entity_type), unnest(pgsync_itsm.wanted_fields(run.connection_id, t.entity_type)) AS f(field) WHERE NOT g.link
+            UNION SELECT f.field FROM unnest(g.types) AS t(entity_type), unnest(pgsync_itsm.wanted_fields(run.connection_id, t.entity_type)) AS f(field)
+              WHERE NOT g.link
             UNION SELECT k.field FROM @extschema@.integration_run_items AS i
                    JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
                   CROSS JOIN LATERAL (SELECT json_object_keys(m.last_agreed) UNION SELECT json_object_keys(i.payload)) AS k(field)
@@ -291,7 +299,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_ask_there(@extschema@.integration_runs) IS 'Second questions of a rollback: what is there now, who relates to it, and may we delete it';
+COMMENT ON FUNCTION pgsync_itsm.rollback_ask_there(@extschema@.integration_runs) IS
+'Second questions of a rollback: what is there now, who relates to it, and may we delete it';
 
 -- Which roles give the right is known of writing, not of deleting: who may write CIs, models and contracts may delete them
 -- in the base system, who may write companies may not.  A site's own roles are named in the setting delete_roles.
@@ -321,7 +330,8 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(),
-           reason = format('the integration user has no role that allows deleting %s (%s): grant one, name your own in the setting delete_roles, or use method => ''retire''',
+           reason = format('the integration user has no role that allows deleting %s (%s): '
+                           || 'grant one, name your own in the setting delete_roles, or use method => ''retire''',
                            t.words, array_to_string(t.wanted, ', '))
       FROM (SELECT k.entity_type, pgsync_itsm.rollback_roles(run.connection_id, k.entity_type) AS wanted,
                    CASE WHEN k.entity_type = 'company' THEN 'companies' WHEN pgsync_itsm.is_relationship(k.entity_type) THEN 'relationships'
@@ -339,7 +349,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     WITH seen AS MATERIALIZED (
-        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
+        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link,
+               x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
           LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
@@ -351,7 +362,8 @@ BEGIN
         SELECT s.id, s.attrs, s.link,
                CASE WHEN s.unheard AND s.made_by NOT IN (SELECT k.made_by FROM makers AS k WHERE k.made_by IS NOT NULL)
                     THEN format('was made there by %s', s.made_by)
-                    WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields) || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
+                    WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
+                              || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
                     WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by) END AS why
           FROM seen AS s
          CROSS JOIN LATERAL (
@@ -365,7 +377,8 @@ BEGIN
       FROM judged AS j WHERE i.id = j.id AND (j.why IS NOT NULL OR NOT j.link);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_records(@extschema@.integration_runs, text) IS 'Marks what would be deleted or retired, and was changed there since';
+COMMENT ON FUNCTION pgsync_itsm.rollback_compare_records(@extschema@.integration_runs, text) IS
+'Marks what would be deleted or retired, and was changed there since';
 
 -- Of an update only those fields go back that are still as we wrote them.  When a plan that was shown is applied, one that
 -- moved meanwhile holds back the record.
@@ -386,7 +399,8 @@ BEGIN
            -- the name that only says which CI it is
            AND NOT starts_with(v.field, '_') AND NOT pgsync_itsm.same_value(v.value, i.old_values ->> v.field)
     ), judged AS MATERIALIZED (
-        SELECT f.id, f.action, f.entity_type, min(f.attrs::text)::json AS attrs, jsonb_object_agg(f.field, f.target) FILTER (WHERE f.ours AND NOT f.so_already) AS payload,
+        SELECT f.id, f.action, f.entity_type, min(f.attrs::text)::json AS attrs,
+               jsonb_object_agg(f.field, f.target) FILTER (WHERE f.ours AND NOT f.so_already) AS payload,
                string_agg(f.field, ', ' ORDER BY f.field) FILTER (WHERE NOT f.ours AND NOT f.so_already) AS changed
           FROM fields AS f GROUP BY f.id, f.action, f.entity_type
     ), others AS (
@@ -406,7 +420,8 @@ BEGIN
            reason = CASE WHEN j.changed IS NOT NULL AND (again OR j.payload IS NULL) THEN format('changed there since: %s', j.changed)
                          WHEN j.payload IS NULL THEN 'is there as it was before' ELSE i.reason END,
            payload = CASE WHEN j.payload IS NULL THEN i.payload
-                          ELSE (j.payload || CASE WHEN i.payload ->> '_is_internal' IS NOT NULL THEN jsonb_build_object('_is_internal', i.payload ->> '_is_internal') ELSE '{}' END
+                          ELSE (j.payload || CASE WHEN i.payload ->> '_is_internal' IS NOT NULL
+                                   THEN jsonb_build_object('_is_internal', i.payload ->> '_is_internal') ELSE '{}' END
                                 || CASE WHEN named AND j.action = 'UPDATE' AND NOT j.payload ? 'name' AND j.attrs ->> 'name' IS NOT NULL
                                              AND j.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
                                         THEN jsonb_build_object('name', j.attrs ->> 'name') ELSE '{}' END)::json END,
@@ -414,7 +429,8 @@ BEGIN
       FROM judged AS j WHERE i.id = j.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS 'Leaves out of what would be restored what was changed there since';
+COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS
+'Leaves out of what would be restored what was changed there since';
 
 CREATE FUNCTION pgsync_itsm.rollback_compare_gone(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -423,7 +439,8 @@ BEGIN
     WITH gone AS MATERIALIZED (
         SELECT i.id FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE'
-           AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id)
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x
+                          WHERE x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id)
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE WHEN i.action = 'DELETE' THEN i.state ELSE marked END,
@@ -437,7 +454,8 @@ BEGIN
        AND x.run_id = run.id AND x.kind = 'relation' AND x.key = p.external_id || '/' || c.external_id || '/' || i.rel_type_id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_gone(@extschema@.integration_runs, text) IS 'What is not there any more needs nothing, or cannot be restored; what is there again is not made twice';
+COMMENT ON FUNCTION pgsync_itsm.rollback_compare_gone(@extschema@.integration_runs, text) IS
+'What is not there any more needs nothing, or cannot be restored; what is there again is not made twice';
 
 -- Deleting a record takes its relationships along, and leaves references to it that point at nothing.
 CREATE FUNCTION pgsync_itsm.rollback_compare_needed(run @extschema@.integration_runs, marked text) RETURNS void
@@ -453,7 +471,8 @@ BEGIN
               FROM pgsync_itsm.lookup_rows AS x
              WHERE x.run_id = run.id AND x.kind LIKE 'others\_%'
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS l
-                                WHERE l.run_id = run.id AND l.external_id = x.external_id AND l.state = 'planned' AND l.action = 'DELETE' AND l.parent_id IS NOT NULL)
+                                WHERE l.run_id = run.id AND l.external_id = x.external_id
+                                   AND l.state = 'planned' AND l.action = 'DELETE' AND l.parent_id IS NOT NULL)
              ORDER BY x.key, x.external_id) AS o
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = o.key;
     WITH staying AS MATERIALIZED (
@@ -481,7 +500,8 @@ BEGIN
              CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
              WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
              ORDER BY v.value, m.entity_type, m.entity_id) AS u
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
+       AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare_needed(@extschema@.integration_runs, text) IS 'Holds deletions of records that something which stays refers to';
@@ -559,14 +579,16 @@ AS $$
 BEGIN
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(),
-           reason = CASE WHEN i.action = 'CREATE' THEN 'published again since the plan' WHEN m.id IS NULL THEN 'already undone' ELSE 'written by another run since the plan' END
+           reason = CASE WHEN i.action = 'CREATE' THEN 'published again since the plan'
+                         WHEN m.id IS NULL THEN 'already undone' ELSE 'written by another run since the plan' END
       FROM @extschema@.integration_run_items AS j
       LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = j.connection_id AND m.entity_type = j.entity_type AND m.entity_id = j.entity_id
      WHERE j.run_id = run.id AND j.state = 'planned' AND i.id = j.id
        AND CASE WHEN i.action = 'CREATE' THEN m.id IS NOT NULL
                 ELSE m.id IS NULL OR m.external_id <> i.external_id OR m.last_synced_at > run.planned_at
                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
-                                      WHERE o.run_id = run.id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id AND o.state IN ('done', 'unchanged')) END;
+                                      WHERE o.run_id = run.id AND o.entity_type = i.entity_type
+                                         AND o.entity_id = i.entity_id AND o.state IN ('done', 'unchanged')) END;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_overtaken(@extschema@.integration_runs) IS 'Refuses what another run has written or undone since the plan';
@@ -619,14 +641,16 @@ BEGIN
         RETURN;
     END IF;
     UPDATE @extschema@.integration_run_items AS i
-       SET state = 'skipped', updated_at = now(), reason = format('%s "%s" could not be removed: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
+       SET state = 'skipped', updated_at = now(),
+           reason = format('%s "%s" could not be removed: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
       FROM (SELECT DISTINCT ON (e.id) e.id, x.entity_type, x.label, x.reason
               FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL (VALUES (x.parent_id), (x.child_id)) AS e(id)
              WHERE x.run_id = run_id AND x.state = 'dead' AND x.action = 'DELETE' AND x.parent_id IS NOT NULL ORDER BY e.id, x.id) AS d
      WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = d.id
        AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
     UPDATE @extschema@.integration_run_items AS i
-       SET state = 'skipped', updated_at = now(), reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
+       SET state = 'skipped', updated_at = now(),
+           reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
       FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
               FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
              WHERE x.run_id = run_id AND x.state IN ('dead', 'skipped') AND x.action = 'DELETE' AND x.parent_id IS NULL ORDER BY v.value, x.id) AS d

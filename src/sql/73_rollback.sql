@@ -42,8 +42,9 @@ BEGIN
             RAISE EXCEPTION 'run % has no records of a class "%"', run.id, e.key
                 USING ERRCODE = 'invalid_parameter_value',
                       DETAIL = CASE WHEN pgsync_itsm.is_relationship(e.key) THEN 'Relationships are always removed.'
-                                    ELSE format('It wrote to: %s.', coalesce((SELECT string_agg(DISTINCT i.external_table, ', ') FROM @extschema@.integration_run_items AS i
-                                                                               WHERE i.run_id = run.id AND i.parent_id IS NULL AND i.state = 'done'), 'nothing')) END,
+                                    ELSE format('It wrote to: %s.', coalesce((
+                                             SELECT string_agg(DISTINCT i.external_table, ', ') FROM @extschema@.integration_run_items AS i
+                                              WHERE i.run_id = run.id AND i.parent_id IS NULL AND i.state = 'done'), 'nothing')) END,
                       HINT = format('Give entity types (%s) or tables there, such as cmdb_ci_business_app.', array_to_string(types, ', '));
         ELSIF e.value NOT IN ('"retire"', '"delete"') THEN
             RAISE EXCEPTION 'invalid rollback method % for class "%"', e.value, e.key
@@ -52,7 +53,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.check_rollback(@extschema@.integration_runs, text, jsonb) IS 'Raises a clear error if a run cannot be rolled back, or not in this way';
+COMMENT ON FUNCTION pgsync_itsm.check_rollback(@extschema@.integration_runs, text, jsonb) IS
+'Raises a clear error if a run cannot be rolled back, or not in this way';
 
 CREATE FUNCTION @extschema@.itsm_rollback(run_id bigint, method text DEFAULT 'retire', classes jsonb DEFAULT '{}')
 RETURNS TABLE (step text, entity_type text, entity_id uuid, label text, action text, state text, field text, old_value text, new_value text, reason text)
@@ -76,9 +78,10 @@ BEGIN
     ELSE
         INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, rolls_back, rollback_method, rollback_classes)
         VALUES (r.namespace_id, r.connection_id, 'rollback', r.id, $2, chosen) RETURNING integration_runs.id INTO id;
-        RAISE NOTICE 'run % will look at what was changed there since, and send nothing yet; next: CALL itsm_wait(%); SELECT * FROM itsm_plan(%); SELECT itsm_apply(%);',
-            id, id, id, id;
-        RAISE NOTICE 'what is undone comes back with the next publish; unless it is to: SELECT itsm_activate(%, false); after run % is done', quote_literal(r.connection_id), id;
+        RAISE NOTICE 'run % will look at what was changed there since, and sends nothing yet; next: %', id,
+            format('CALL itsm_wait(%s); SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', id, id, id);
+        RAISE NOTICE 'the next publish sends again what is undone here; to prevent that, once run % is done: %', id,
+            format('SELECT itsm_activate(%L, false);', r.connection_id);
         PERFORM pgsync_itsm.say_if_no_worker();
         PERFORM pgsync_itsm.wake();
     END IF;
