@@ -24,8 +24,8 @@ load_getinsync($node, 'postgres');
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_trgm');
 my $conn = connect_and_activate($node, 'postgres', $sim, namespace => $city);
 
-# Numbers for ids: application/aaaaaaaa-0001-4000-8000-000000000001 is application/1.
-my $short = q{regexp_replace(i.native_key, '[0-9a-f]{8}-000[12]-4000-8000-0*([0-9]+)', '\1', 'g')};
+# Numbers for ids: application/aaaaaaaa-0001-4000-8000-000000000001 is application/1; what is another tenant's stays as it is.
+my $short = q{regexp_replace(i.native_key, '[0-9a-f]{8}-0001-4000-8000-0*([0-9]+)', '\1', 'g')};
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
@@ -168,12 +168,30 @@ my %status = map { $_->{name} => $_->{sys_id} } @{ $sim->dump('life_cycle_stage_
 my @in_use = (life_cycle_stage => [ '', $stage{Operational} ], life_cycle_stage_status => [ '', $status{'In Use'} ]);
 
 # ---------------------------------------------------------------------------
+# If what is there under the very same name were taken over
+# ---------------------------------------------------------------------------
+
+my $before = everything();
+sql("SELECT itsm_set('$conn', 'on_existing', 'adopt')");
+my $run   = preview();
+my $items = items($run->{id});
+is_deeply([ sort grep { $items->{$_}[0] eq 'MATCH' } keys %$items ], [qw(it_service/1 it_service/5 software_product/6)],
+	'adopt: services and products would be matched');
+is_deeply([ sort grep { $items->{$_}[0] eq 'UPDATE' } keys %$items ], [ sort map { "application/$_" } 1, 4, 5, 6, 8, 10, 11, 14, 19, 22 ],
+	'adopt: applications would be updated');
+is_deeply([ sort grep { $items->{$_}[0] eq 'MISMATCH' } keys %$items ],
+	[ sort((map { "application/$_" } 2, 3, 17, 27, 30, 31), (map { "it_service/$_" } 3, 4, 6, 7, 8), (map { "deployment_profile/$_" } 2501, 2502),
+			'contract/1/ORA-2026-77') ],
+	'adopt: what is not sure is held all the same');
+sql("SELECT itsm_cancel($run->{id})");
+sql("SELECT itsm_set('$conn', 'on_existing', NULL)");
+
+# ---------------------------------------------------------------------------
 # A first look: everything that has a namesake there is held
 # ---------------------------------------------------------------------------
 
 $sim->reset_counters;
-my $before = everything();
-my $run    = preview();
+$run = preview();
 my $stats  = $sim->stats;
 is($stats->{writes}, 0, 'a preview writes nothing there');
 is($stats->{batch_subrequests}{writes}, 0, 'nor inside a batch');
@@ -271,7 +289,9 @@ my $done = apply_as_announced($run, 'the first publish');
 is(sql("SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state = 'refused'"), '0', 'nothing moved, nothing is refused');
 is($done->{done}, 220, 'everything was sent');
 is_deeply(twice(), $twice, 'no name is there twice that was not before');
-is_deeply([ map { $sim->stats->{duplicates}{$_} } qw(correlation_id native_key relations merged) ], [ ([]) x 4 ], 'nor any key');
+my $doubled = $sim->stats->{duplicates};
+is_deeply({ map { $_ => $doubled->{$_}{count} } keys %$doubled }, { correlation_id => 0, native_key => 0, relations => 0, merged => 0 },
+	'nor any key or relationship');
 
 my %apps = map { $_->{sys_id} => $_ } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} };
 is(scalar(keys %apps), scalar(@{ $before->{cmdb_ci_business_app} }) + 13, 'as many applications more as were to be created');
@@ -332,7 +352,7 @@ sql("INSERT INTO applications (id, app_id, workspace_id, name, short_description
 $sim->reset_counters;
 $run = preview();
 is($sim->stats->{writes}, 0, 'the third preview writes nothing there');
-my $items = items($run->{id});
+$items = items($run->{id});
 is_deeply({ map { $_ => $items->{$_}[0] } grep { $items->{$_}[0] =~ /^(CREATE|UPDATE|DELETE|MATCH)$/ } keys %$items },
 	{ 'application/9' => 'UPDATE', 'application/12' => 'UPDATE', 'application/20' => 'UPDATE', 'application/26' => 'UPDATE',
 		'application/33' => 'CREATE', 'application/34' => 'CREATE' },
@@ -365,6 +385,22 @@ isnt(row_there('cmdb_ci_business_app', $there{ app_id(9) })->{short_description}
 is(row_there('cmdb_ci_business_app', $there{ app_id(20) })->{short_description}, 'Builds and deploys', 'what was shown is');
 is(row_there('cmdb_ci_business_app', $newcomer->{sys_id})->{correlation_id} // '', '', 'the newcomer is not ours');
 is(scalar(grep { ($_->{correlation_id} // '') eq app_id(34) } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} }), 1, 'the other new one is there');
+
+# ---------------------------------------------------------------------------
+# What is known and gone there is not made again, and nothing is made that would point at it
+# ---------------------------------------------------------------------------
+
+$sim->post('/__sim/delete', { cmdb_ci_business_app => [ $there{ app_id(28) } ] });
+sql("UPDATE applications SET short_description = 'Records of the police' WHERE id = '" . app_id(28) . "'");
+sql("INSERT INTO deployment_profiles (id, application_id, workspace_id, name, dp_type, environment, sn_sync_scope)
+	 VALUES ('dddddddd-0001-4000-8000-000000002802', '" . app_id(28) . "', 'f0f0f0f0-0001-4000-8000-000000000003', 'Police Records - Test',
+			 'application', 'TEST', 'application_service')");
+$run   = preview();
+$items = items($run->{id});
+is_deeply([ @{ $items->{'application/28'} // [] }[ 0, 1 ] ], [ 'MISMATCH', 'deleted there' ], 'what is gone there is held');
+is_deeply([ ($items->{'deployment_profile/2802'} // [])->[0], ($items->{'consumes/28/2802'} // [])->[0] ], [ 'CREATE', 'SKIP' ],
+	'a profile of it is made, a relationship to it is not');
+like($items->{'consumes/28/2802'}[1] // '', qr/^its application "Police Records" is not published: deleted there/, 'and says why');
 
 $sim->stop;
 $node->stop;
