@@ -347,7 +347,7 @@ sql("UPDATE applications SET short_description = v.short FROM (VALUES (9, 'chang
 	  WHERE id = ('aaaaaaaa-0001-4000-8000-' || lpad(v.n::text, 12, '0'))::uuid");
 sql("INSERT INTO applications (id, app_id, workspace_id, name, short_description)
 	 SELECT ('aaaaaaaa-0001-4000-8000-' || lpad(v.n::text, 12, '0'))::uuid, v.n, 'f0f0f0f0-0001-4000-8000-000000000001', v.name, 'new'
-	   FROM (VALUES (33, 'Snow Plough Map'), (34, 'Bike Counter')) AS v(n, name)");
+	   FROM (VALUES (33, 'Snow Plough Map'), (34, 'Bike Counter'), (35, 'Ferry Timetable ')) AS v(n, name)");
 
 $sim->reset_counters;
 $run = preview();
@@ -355,35 +355,36 @@ is($sim->stats->{writes}, 0, 'the third preview writes nothing there');
 $items = items($run->{id});
 is_deeply({ map { $_ => $items->{$_}[0] } grep { $items->{$_}[0] =~ /^(CREATE|UPDATE|DELETE|MATCH)$/ } keys %$items },
 	{ 'application/9' => 'UPDATE', 'application/12' => 'UPDATE', 'application/20' => 'UPDATE', 'application/26' => 'UPDATE',
-		'application/33' => 'CREATE', 'application/34' => 'CREATE' },
+		'application/33' => 'CREATE', 'application/34' => 'CREATE', 'application/35' => 'CREATE' },
 	'what changed is planned, and nothing else');
 is($items->{'application/13'}[0], 'MISMATCH', 'what would overwrite somebody\'s edit there is held');
 like($items->{'application/13'}[1], qr/^edited there .*short_description/, 'and says which field');
 is_deeply(fields($run->{id}, 'application', 12), { short_description => [ '', 'Zoning maps' ] }, 'an update names what it changes');
 is_deeply(fields($run->{id}, 'application', 9), { short_description => [ 'Backslashes \n that are no newline', 'changed once' ] }, 'with the value there');
 
-# here; there, in the planned field; there, in another one, and to what is planned anyway; under the name of a new one, but for case
+# here; there, in the planned field; there, in another one, and to what is planned anyway; under the names of new ones, but for case and a blank
 sql("UPDATE applications SET short_description = 'changed twice' WHERE id = '" . app_id(9) . "'");
 edit_there(PATCH => "cmdb_ci_business_app/$there{ app_id(12) }", { short_description => 'Bylaws of 2026' });
 edit_there(PATCH => "cmdb_ci_business_app/$there{ app_id(20) }", { asset_tag => 'A-20' });
 edit_there(PATCH => "cmdb_ci_business_app/$there{ app_id(26) }", { short_description => 'Mail for all' });
-my $newcomer = edit_there(POST => 'cmdb_ci_business_app', { name => 'SNOW PLOUGH MAP', it_application_owner => 'eeee0000000000000000000000000003' });
+my @newcomers = map { edit_there(POST => 'cmdb_ci_business_app', { name => $_, it_application_owner => 'eeee0000000000000000000000000003' }) }
+  ('SNOW PLOUGH MAP', 'Ferry Timetable');
 
 $twice = twice();
 apply_as_announced($run, 'the third publish');
 $items = items($run->{id});
-is_deeply([ sort grep { $items->{$_}[2] eq 'refused' } keys %$items ], [qw(application/12 application/33 application/9)],
+is_deeply([ sort grep { $items->{$_}[2] eq 'refused' } keys %$items ], [qw(application/12 application/33 application/35 application/9)],
 	'exactly what moved is refused');
 like($items->{'application/9'}[1], qr/^changed here since the plan\b.*\bshort_description$/, 'here, with the field');
 like($items->{'application/12'}[1], qr/^changed there since the plan\b.*\bshort_description\b/, 'there, with the field');
 unlike($items->{'application/12'}[1], qr/\b(name|comments|correlation_id|owned_by|managed_by)\b/, 'and no other');
-like($items->{'application/33'}[1], qr/^there by now\b/, 'a name that is taken by now');
+like($items->{"application/$_"}[1], qr/^there by now\b/, "application $_: a name that is taken by now") for 33, 35;
 like($items->{"application/$_"}[2], qr/^(done|unchanged)$/, "application $_ went out") for 20, 26, 34;
 is_deeply(twice(), $twice, 'no name is there twice that was not before');
 is(row_there('cmdb_ci_business_app', $there{ app_id(12) })->{short_description}, 'Bylaws of 2026', 'what somebody wrote there stays');
 isnt(row_there('cmdb_ci_business_app', $there{ app_id(9) })->{short_description}, 'changed twice', 'what was not shown is not sent');
 is(row_there('cmdb_ci_business_app', $there{ app_id(20) })->{short_description}, 'Builds and deploys', 'what was shown is');
-is(row_there('cmdb_ci_business_app', $newcomer->{sys_id})->{correlation_id} // '', '', 'the newcomer is not ours');
+is(row_there('cmdb_ci_business_app', $_->{sys_id})->{correlation_id} // '', '', "$_->{name} there is not ours") for @newcomers;
 is(scalar(grep { ($_->{correlation_id} // '') eq app_id(34) } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} }), 1, 'the other new one is there');
 
 # ---------------------------------------------------------------------------
