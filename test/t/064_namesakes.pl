@@ -1,5 +1,5 @@
 # A preview against a platform that holds part of the portfolio already, compared with an expectation that was written by
-# hand (test/getinsync/preview_expected.tsv): which of it is to be decided, skipped, refused or made, and why.  Nothing is
+# hand (test/getinsync/preview_namesakes.tsv): which of it is to be decided, skipped, refused or made, and why.  Nothing is
 # written before it is applied; what is accepted is updated and not made twice; the plan goes out as it was shown, in as
 # many calls as were announced, but for what moved on either side in the meantime.
 
@@ -19,7 +19,7 @@ my $city = '11111111-1111-4111-8111-111111111111';
 my $node = new_cluster();
 my $sim  = start_simulator(options => [ '--user', 'clerk:clerks-password:itil,sn_cmdb_admin' ]);
 load_platform($sim);
-$sim->load_file(top_dir() . '/test/getinsync/platform_existing.json');
+$sim->load_file(top_dir() . '/test/getinsync/platform_namesakes.json');
 load_getinsync($node, 'postgres');
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_trgm');
 my $conn = connect_and_activate($node, 'postgres', $sim, namespace => $city);
@@ -57,7 +57,7 @@ sub items
 sub expectation
 {
 	my (%first, %second);
-	for my $line (split /\n/, Encode::decode_utf8(slurp_file(top_dir() . '/test/getinsync/preview_expected.tsv')))
+	for my $line (split /\n/, Encode::decode_utf8(slurp_file(top_dir() . '/test/getinsync/preview_namesakes.tsv')))
 	{
 		next if $line =~ /^#/;
 		my ($record, $action, $reason, $later, $why) = split /\t/, $line;
