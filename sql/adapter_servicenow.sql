@@ -483,6 +483,15 @@ SELECT n, pg_temp.told('[' || :'app' || ']', status, body, :'instance')
     (9, 503, ''), (10, 200, '{"result":{}}'), (11, 200, '')) AS t(n, status, body) ORDER BY n;
 SELECT pg_temp.told('[' || :'upd' || ']', 200, '{"result":{"attributes":{"name":"LegalEdge - Prod","comments":"","sys_id":"77fe0000000000000000000000000000","sys_class_name":"cmdb_ci_service_discovered","sys_mod_count":"9"}}}', :'instance');
 SELECT s, pg_temp.told('[' || :'unlink' || ']', s, CASE s WHEN 204 THEN '' ELSE '{"error":{"message":"No Record found"}}' END, :'instance') FROM unnest(ARRAY[204, 404, 403]) AS s;
+-- records are deleted in a rollback only: through the Table API of their class, whatever the writing goes through
+\set remove '{"item_id":17,"entity_type":"application","action":"DELETE","native_key":"application/1","external_id":"4f000000000000000000000000000000","external_table":"cmdb_ci_business_app","payload":"{\\"name\\":\\"not sent\\"}"}'
+SELECT w.write_api, b.method, p.method AS part, coalesce(p.url, b.path) AS url, p.content, b.nused, b.writes, b.api
+  FROM unnest(ARRAY['ire', 'instance']) WITH ORDINALITY AS w(write_api, n),
+       pgsync_itsm.adapter_build('servicenow', json_build_object('write_api', w.write_api), ('[' || concat_ws(',', :'remove', replace(replace(replace(:'remove', 'application', 'company'), 'cmdb_ci_business_app', 'core_company'), '17', '18')) || ']')::json) AS b
+  LEFT JOIN pg_temp.parts(b.body) AS p ON true ORDER BY w.n, p.id;
+SELECT s, pg_temp.told('[' || :'remove' || ']', s::int, CASE s WHEN '204' THEN '' ELSE '{"error":{"message":"No Record found"}}' END, :'instance') FROM unnest(ARRAY['204', '404', '403', '500']) AS s;
+SELECT s, pg_temp.told('[' || :'remove' || ']', 200, pg_temp.served(s, NULL, CASE s WHEN '204' THEN '' ELSE '{"error":{"message":"m"}}' END)) FROM unnest(ARRAY['204', '404', '403', '500']) AS s;
+SELECT pg_temp.told('[' || replace(:'remove', '"external_id"', '"x"') || ']', 200, pg_temp.served('204', NULL, ''));
 SELECT pg_temp.told('[' || :'company' || ']', 201, :'rec', :'instance');
 
 ---- Look-ups: asking ----
@@ -498,7 +507,12 @@ SELECT l.kind, p.url
                (16, '{"kind":"name","target":"cmdb_ci_service_auto","keys":["A & B = C"],"fields":["number","name"]}'), (17, '{"kind":"model","target":"cmdb_software_product_model","keys":["Office"]}'),
                (18, '{"kind":"contract","keys":["C-1"],"fields":["number"]}'), (19, '{"kind":"record","target":"cmdb_ci_business_app","keys":["4f000000000000000000000000000000","no id"],"fields":["name","comments"]}'),
                (20, '{"kind":"relation","keys":["10000000000000000000000000000000/20000000000000000000000000000000/90000000000000000000000000000000","30000000000000000000000000000000","junk","a/b/c"]}'),
-               (21, '{"kind":"data_source","keys":["GetInSync"]}'), (22, '{"kind":"instance","keys":[""]}'), (23, '{"kind":"no such kind","keys":["a"]}'), (24, '{"kind":"name","keys":["a"]}')) AS v(n, lookup),
+               (21, '{"kind":"data_source","keys":["GetInSync"]}'), (22, '{"kind":"instance","keys":[""]}'), (23, '{"kind":"no such kind","keys":["a"]}'), (24, '{"kind":"name","keys":["a"]}'),
+               (25, '{"kind":"role","keys":[""]}'), (26, '{"kind":"others_parent","keys":["10000000000000000000000000000000","junk"]}'), (27, '{"kind":"others_child","keys":["10000000000000000000000000000000"]}'),
+               (28, '{"kind":"others_contract","keys":["10000000000000000000000000000000"]}'), (29, '{"kind":"others_covered","keys":["10000000000000000000000000000000","20000000000000000000000000000000"]}'),
+               (30, '{"kind":"others_vendor","keys":["10000000000000000000000000000000"]}'), (31, '{"kind":"others_maker","keys":["10000000000000000000000000000000"]}'),
+               (32, '{"kind":"others_product","keys":["10000000000000000000000000000000"]}'), (33, '{"kind":"others_supplier","keys":["10000000000000000000000000000000"]}'),
+               (34, '{"kind":"others_model","keys":["10000000000000000000000000000000"]}')) AS v(n, lookup),
        json_to_record(v.lookup::json) AS l(kind text),
        pgsync_itsm.adapter_build_lookup('servicenow', '{"source_name":"GetInSync"}', ('[' || v.lookup || ']')::json) AS b
   LEFT JOIN pg_temp.parts(b.body) AS p ON true
@@ -549,6 +563,11 @@ SELECT pg_temp.rows('{"kind":"relation","keys":["1000000000000000000000000000000
   '[{"sys_id":"7","parent":"10000000000000000000000000000000","child":"20000000000000000000000000000000","type":"90000000000000000000000000000000"},{"sys_id":"8","parent":"10000000000000000000000000000000","child":"30000000000000000000000000000000","type":"90000000000000000000000000000000"}]');
 SELECT pg_temp.rows('{"kind":"instance","keys":[""]}', '[{"name":"instance_name","value":"dev1"},{"name":"glide.war","value":"w"}]');
 SELECT pg_temp.rows('{"kind":"instance","keys":[""]}', '[]');
+-- roles of the user; what others relate to a record
+SELECT pg_temp.rows('{"kind":"role","keys":[""]}', '[{"sys_id":"1","role.name":"itil","user.user_name":"sync"},{"sys_id":"2","role.name":""},{"sys_id":"3"}]');
+SELECT pg_temp.rows('{"kind":"role","keys":[""]}', '[]');
+SELECT pg_temp.rows('{"kind":"others_child","keys":["20000000000000000000000000000000"]}',
+    '[{"sys_id":"5f","parent":"10000000000000000000000000000000","child":"20000000000000000000000000000000","parent.name":"Payroll"},{"sys_id":"6f","child":"30000000000000000000000000000000"}]');
 SELECT pg_temp.rows('{"kind":"model","target":"cmdb_software_product_model","keys":["office"]}', '[{"sys_id":"1","sys_class_name":"cmdb_software_product_model","name":"Office","version":"365","manufacturer":"ac"}]');
 -- rows that are counted and not shown; too many to trust
 SELECT pg_temp.rows('{"kind":"group","keys":["a"]}', '[{"sys_id":"1","name":"a"}]', '3');

@@ -167,6 +167,15 @@ static const struct
 	{"runs_on", "DELETE", 0},
 	{"sends_data_to", "DELETE", 0},
 	{"covers", "DELETE", 0},
+	/* only in a rollback, which takes one entity type after another */
+	{"contract", "DELETE", 3},
+	{"deployment_profile", "DELETE", 3},
+	{"application", "DELETE", 3},
+	{"software_package", "DELETE", 3},
+	{"software_product", "DELETE", 3},
+	{"it_service", "DELETE", 3},
+	{"contact", "DELETE", 3},
+	{"company", "DELETE", 3},
 };
 
 /* The group of a kind; -1 if it shares with nobody. */

@@ -658,13 +658,15 @@ id_url(List *urls, const AdapterLookup *lookup, const LookupKind *kind, const ch
 	if (ids->len == 0)
 		return urls;
 	initStringInfo(&query);
+	if (kind->filter != NULL)
+		appendStringInfo(&query, "%s^", kind->filter);
 	appendStringInfo(&query, "%sIN%s^ORDERBYsys_id", column, ids->data);
 	resetStringInfo(ids);
 	return lappend(urls,
 				   servicenow_query_list_url(table_of(lookup, kind), query.data, fields_of(lookup, kind), ROW_LIMIT));
 }
 
-/* Lists of ids; what is no id cannot be one there. */
+/* Lists of ids, of records or of what a column refers to; what is no id cannot be one there. */
 static List *
 record_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
 {
@@ -678,9 +680,9 @@ record_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const Lo
 			continue;
 		appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
 		if (ids.len > QUERY_BYTES - 100)
-			urls = id_url(urls, lookup, kind, "sys_id", &ids);
+			urls = id_url(urls, lookup, kind, kind->keys[0], &ids);
 	}
-	return id_url(urls, lookup, kind, "sys_id", &ids);
+	return id_url(urls, lookup, kind, kind->keys[0], &ids);
 }
 
 /* Splits parent/child/type; parts that are missing are "". False if one is no id. */
@@ -851,7 +853,38 @@ instance_rows(Reading *reading, struct json_object *answer)
 	row->attrs = json_to_server(attrs.data);
 }
 
+/* -------------------------------------------------------------------- roles */
+
+static List *
+role_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
+{
+	return one_url(kind->table, "user=javascript:gs.getUserID()^ORDERBYsys_id", "sys_id,role.name,user.user_name");
+}
+
+/* The caller's own roles, inherited ones included (servicenow-api 12); no row: they may not be read. */
+static void
+role_rows(Reading *reading, struct json_object *answer)
+{
+	struct json_object *records = json_member(answer, "result");
+
+	for (int i = 0; i < json_count(records); i++)
+	{
+		const char		 *name = servicenow_answer_value(json_item(records, i), "role.name");
+		AdapterLookupRow *row;
+
+		if (name == NULL || name[0] == '\0')
+			continue;
+		row = add_row(reading);
+		row->key = "";
+		row->label = json_to_server(name);
+		row->attrs = attrs_of(reading, json_item(records, i));
+	}
+}
+
 /* -------------------------------------------------------------------- kinds */
+
+/* Rows that the integration user did not make: what others have put into relation with a record. */
+#define OTHERS "sys_created_by!=javascript:gs.getUserName()"
 
 static const LookupKind kinds[] = {
 	{.kind = "user",
@@ -975,6 +1008,95 @@ static const LookupKind kinds[] = {
 	 .table = "cmdb_rel_ci",
 	 .id = "sys_id",
 	 .attrs = {"parent", "child", "type"}},
+	{.kind = "others_parent",
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_rel_ci",
+	 .keys = {"parent"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "child.name",
+	 .attrs = {"parent", "child"}},
+	{.kind = "others_child",
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_rel_ci",
+	 .keys = {"child"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "parent.name",
+	 .attrs = {"parent", "child"}},
+	{.kind = "others_contract",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "contract_rel_ci",
+	 .keys = {"contract"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "ci_item.name",
+	 .attrs = {"contract", "ci_item"}},
+	{.kind = "others_covered",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "contract_rel_ci",
+	 .keys = {"ci_item"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "contract.short_description",
+	 .attrs = {"contract", "ci_item"}},
+	{.kind = "others_vendor",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_ci",
+	 .keys = {"vendor"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "others_maker",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_ci",
+	 .keys = {"manufacturer"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "others_product",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_model",
+	 .keys = {"manufacturer"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "others_supplier",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "ast_contract",
+	 .keys = {"vendor"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "short_description"},
+	{.kind = "others_model",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_ci",
+	 .keys = {"model_id"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "role",
+	 .optional = true,
+	 .urls = role_urls,
+	 .rows = role_rows,
+	 .table = "sys_user_has_role",
+	 .attrs = {"user.user_name"}},
 	{.kind = "data_source",
 	 .optional = true,
 	 .urls = keyed_urls,

@@ -130,6 +130,8 @@ CREATE TABLE @extschema@.integration_runs (
     partial         boolean NOT NULL DEFAULT false,
     applications    uuid[],
     rolls_back      bigint,
+    rollback_method text CHECK (rollback_method IN ('retire', 'delete')),
+    rollback_classes jsonb,
     in_scope        bigint,
     to_create       bigint NOT NULL DEFAULT 0,
     relations_to_create bigint NOT NULL DEFAULT 0,
@@ -167,6 +169,7 @@ CREATE TABLE @extschema@.integration_runs (
 CREATE INDEX integration_runs_open ON @extschema@.integration_runs (connection_id, id)
     WHERE status IN ('queued', 'planning', 'running');
 CREATE INDEX integration_runs_full ON @extschema@.integration_runs (connection_id, id) WHERE NOT partial;
+CREATE INDEX integration_runs_rollback ON @extschema@.integration_runs (connection_id, rolls_back) WHERE kind = 'rollback';
 CREATE INDEX integration_runs_namespace ON @extschema@.integration_runs (namespace_id, id);
 
 CREATE TABLE @extschema@.integration_run_steps (

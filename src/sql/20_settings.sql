@@ -32,6 +32,7 @@ BEGIN ATOMIC
         ('create_companies', 'true', ARRAY['true', 'false'], 'create vendors and manufacturers that are missing there'),
         ('create_contacts', 'false', ARRAY['true', 'false'], 'create users that are missing there'),
         ('contract_model', 'Maintenance', NULL, 'name of the contract model that contracts get; mandatory there'),
+        ('delete_roles', NULL, NULL, 'roles there that allow deleting in a rollback, besides those of the base system; comma list'),
         ('retire_by', 'life_cycle', ARRAY['life_cycle', 'delete', 'leave'], 'what a deleted record means there'),
         ('shrink_percent', '10', NULL, 'a source that lost more than this share of its mapped rows needs approval'),
         ('max_changes', NULL, NULL, 'a run that would change more records than this number, or share as in 20%, needs approval; empty: off'),

@@ -347,7 +347,8 @@ BEGIN
     -- A partial plan does not see the other one of two that were held: it holds what the last full plan held for its name.
     IF run.partial THEN
         SELECT max(r.id) INTO last_full FROM @extschema@.integration_runs AS r
-         WHERE r.connection_id = run.connection_id AND NOT r.partial AND r.status IN ('planned', 'needs_approval', 'running', 'done');
+         WHERE r.connection_id = run.connection_id AND NOT r.partial AND r.kind IN ('preview', 'publish')
+           AND r.status IN ('planned', 'needs_approval', 'running', 'done');
         UPDATE pgsync_itsm.plan_records AS p SET verdict = 'MISMATCH', reason = h.reason
           FROM @extschema@.integration_run_items AS h
          WHERE p.run_id = run.id AND p.verdict = 'CREATE'
@@ -470,6 +471,11 @@ BEGIN
               FROM evidence AS v
               JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = v.kind AND x.target = v.target AND x.key = v.key
              WHERE x.external_id IS NOT NULL
+               -- the platform keeps the native key of a CI that a rollback of ours has deleted
+               AND NOT (v.kind = 'native_key' AND EXISTS (
+                        SELECT FROM @extschema@.integration_runs AS b
+                          JOIN @extschema@.integration_run_items AS d ON d.run_id = b.id AND d.entity_id = v.entity_id AND d.entity_type = v.entity_type AND d.action = 'DELETE'
+                         WHERE b.connection_id = run.connection_id AND b.kind = 'rollback' AND d.state IN ('done', 'unchanged') AND d.external_id = x.external_id))
                AND (v.second IS NULL OR v.second = coalesce(x.attrs ->> CASE v.kind WHEN 'model' THEN 'version' ELSE 'vendor' END, ''))) AS e
      ORDER BY e.entity_type, e.entity_id, e.sure, e.external_id;
 END

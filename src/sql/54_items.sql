@@ -89,7 +89,7 @@ BEGIN
                     ELSE coalesce(a.name, p.parent_key) || ' > ' || coalesce(c.name, p.child_key) END,
                CASE WHEN p.entity_type IN ('consumes', 'depends_on', 'runs_on') THEN coalesce(a.bundle, c.bundle) END, p.verdict,
                NULL, NULL, NULL, NULL, NULL, p.external_id, CASE WHEN p.verdict = 'DELETE' THEN coalesce(m.external_table, 'cmdb_rel_ci') ELSE p.class END,
-               p.parent_type, p.parent_id, nullif(p.child_type, ''), p.child_id, p.rel_type, CASE WHEN p.verdict <> 'DELETE' THEN r.external_id END,
+               p.parent_type, p.parent_id, nullif(p.child_type, ''), p.child_id, coalesce(p.rel_type, m.rel_type), CASE WHEN p.verdict <> 'DELETE' THEN r.external_id END,
                p.reason, NULL
           FROM pgsync_itsm.plan_links AS p
           JOIN pgsync_itsm.plan_types() AS t ON t.entity_type = p.entity_type
@@ -174,9 +174,9 @@ BEGIN
     END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         payload, payload_hash, external_id, external_table, reason)
+         payload, old_values, payload_hash, external_id, external_table, reason)
     SELECT run.id, run.connection_id, run.namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
-           m.published_name, 'UPDATE', 'planned', v.payload, 'retired', m.external_id, m.external_table, 'deleted here: retired there'
+           m.published_name, 'UPDATE', 'planned', v.payload, m.last_agreed, 'retired', m.external_id, m.external_table, 'deleted here: retired there'
       FROM pgsync_itsm.run_keys AS k
       JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
@@ -455,7 +455,7 @@ BEGIN
     -- A pilot is not the first publish: what it leaves out still has to be shown to a person once.
     UPDATE @extschema@.integration_connections AS c SET first_publish_at = now()
       FROM @extschema@.integration_runs AS r
-     WHERE r.id = begin_run.run_id AND c.id = r.connection_id AND c.first_publish_at IS NULL AND r.applications IS NULL;
+     WHERE r.id = begin_run.run_id AND c.id = r.connection_id AND c.first_publish_at IS NULL AND r.applications IS NULL AND r.kind <> 'rollback';
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.begin_run(bigint) IS 'A run whose plan is made, and may go on, is running';

@@ -96,7 +96,7 @@ BEGIN
     DELETE FROM pgsync_itsm.lookups AS l WHERE l.run_id = run.id AND l.kind = 'page' AND l.state = 'done';
     PERFORM pgsync_itsm.mirror_store(run, 'page');
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'page';
-    FOR p IN SELECT e.*, greatest(least(e.total, most) - e.rows, 0) AS hidden FROM jsonb_to_recordset(pages) AS e(target text, rows bigint, last text, total bigint) LOOP
+    FOR p IN SELECT e.*, CASE WHEN e.total IS NOT NULL THEN greatest(least(e.total, most) - e.rows, 0) END AS hidden FROM jsonb_to_recordset(pages) AS e(target text, rows bigint, last text, total bigint) LOOP
         UPDATE pgsync_itsm.mirror_reads AS r
            SET seen = r.seen + p.rows, hidden = r.hidden + coalesce(p.hidden, 0),
                -- a refusal has no total; behind a page of which nothing is shown nobody can go on
@@ -434,7 +434,8 @@ BEGIN
                                  count(*) FILTER (WHERE m.decision = 'create') AS new
                             FROM @extschema@.integration_matches AS m WHERE m.run_id = run.id GROUP BY m.entity_type) AS g), 'nothing is left to match'),
         (SELECT 'read there: ' || string_agg(format('%s %s%s', r.seen, r.target,
-                                                    CASE WHEN r.whole THEN '' ELSE format(' (not all: at least %s hidden from the user, or not readable)', r.hidden) END), ', ' ORDER BY r.target)
+                                                    CASE WHEN r.whole THEN '' WHEN r.hidden > 0 THEN format(' (not all: at least %s are hidden from the user)', r.hidden)
+                                                         ELSE ' (not readable)' END), ', ' ORDER BY r.target)
            FROM pgsync_itsm.mirror_reads AS r WHERE r.run_id = run.id),
         (SELECT format('%s names are there more than once', count(*))
            FROM (SELECT FROM @extschema@.integration_external_records AS x

@@ -268,6 +268,11 @@ AS $$
 DECLARE
     open bigint;
 BEGIN
+    -- What is undone goes one entity type after another.
+    IF (SELECT r.kind = 'rollback' FROM @extschema@.integration_runs AS r WHERE r.id = run_id) THEN
+        RETURN coalesce((SELECT i.ord + 1 FROM @extschema@.integration_run_items AS i
+                          WHERE i.run_id = run_id AND i.state = 'pending' ORDER BY i.id LIMIT 1), 1000);
+    END IF;
     SELECT sum(s.total - s.done - s.failed - s.skipped) INTO open
       FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord < 70;
     IF coalesce(open, 0) <= 0 THEN
@@ -503,7 +508,7 @@ BEGIN
          source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
            CASE WHEN i.parent_id IS NULL THEN address || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
-           rtrim(i.label), i.parent_id, i.child_id, i.rel_type, 'published',
+           rtrim(CASE WHEN i.payload_hash = 'restored' THEN coalesce(i.payload ->> 'name', i.label) ELSE i.label END), i.parent_id, i.child_id, i.rel_type, 'published',
            -- what a plan did not find there, and an attempt that was not heard of has been sent for, is ours although it is there by now
            coalesce(a.operation = 'create', false) OR i.unheard AND i.action = 'CREATE', CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
            CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
@@ -518,22 +523,33 @@ BEGIN
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
-           last_sync_hash = excluded.last_sync_hash, last_sent_hash = excluded.last_sent_hash,
-           last_agreed = excluded.last_agreed, not_taken = excluded.not_taken,
+           -- what a rollback or a retirement wrote is some of the values only
+           last_sync_hash = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
+                                 ELSE excluded.last_sync_hash END,
+           last_sent_hash = excluded.last_sent_hash,
+           last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
+           not_taken = excluded.not_taken,
            source_hash = excluded.source_hash, source_version = excluded.source_version;
     IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.action NOT IN ('CREATE', 'UPDATE')) THEN
-        UPDATE @extschema@.integration_sync_map AS m SET last_synced_at = now()
+        UPDATE @extschema@.integration_sync_map AS m
+           SET last_synced_at = now(), last_sent_hash = coalesce(i.payload_hash, m.last_sent_hash),
+               source_hash = CASE WHEN i.payload_hash IS NULL THEN m.source_hash END, source_version = CASE WHEN i.payload_hash IS NULL THEN m.source_version END,
+               last_agreed = CASE WHEN i.payload_hash IS NULL THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
          WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
         DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
          WHERE i.id = a.item_id AND a.outcome IN ('done', 'unchanged') AND i.action = 'DELETE'
            AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+        -- what is gone there is no reference any more
+        DELETE FROM @extschema@.integration_references AS r USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
+         WHERE i.id = a.item_id AND a.outcome IN ('done', 'unchanged') AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service')
+           AND r.connection_id = i.connection_id AND r.kind IN ('company', 'user', 'name') AND r.external_id = i.external_id;
     END IF;
-    IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.step = '0a') THEN
+    IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.step = '0a' AND a.action <> 'DELETE') THEN
         INSERT INTO @extschema@.integration_references AS r (connection_id, namespace_id, kind, target, key, external_id, external_table, label, matches)
         SELECT DISTINCT ON (lower(i.label)) i.connection_id, i.namespace_id, 'company', '', lower(i.label), a.external_id, a.external_table, i.label, 1
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-         WHERE i.entity_type = 'company' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
+         WHERE i.entity_type = 'company' AND i.action <> 'DELETE' AND a.outcome IN ('done', 'unchanged') AND a.external_id IS NOT NULL
         ON CONFLICT (connection_id, kind, target, key) DO UPDATE
            SET external_id = excluded.external_id, external_table = excluded.external_table, matches = 1, fetched_at = now();
     END IF;
@@ -553,7 +569,7 @@ BEGIN
            coalesce(nullif(a.operation, 'unchanged'), CASE WHEN a.outcome = 'unchanged' THEN 'read' WHEN i.action = 'CREATE' THEN 'create' WHEN i.action = 'DELETE' THEN 'delete' ELSE 'update' END),
            i.entity_type, i.entity_id, a.external_id,
            CASE WHEN a.outcome IN ('done', 'unchanged') THEN 'success' ELSE 'error' END,
-           CASE WHEN i.parent_id IS NULL THEN i.payload
+           CASE WHEN i.parent_id IS NULL THEN CASE WHEN i.action = 'DELETE' THEN i.old_values ELSE i.payload END
                 ELSE json_build_object('parent', i.parent_id, 'child', i.child_id, 'type', i.rel_type) END,
            a.excerpt::json,
            a.error_class, a.message, a.http_status
@@ -575,8 +591,9 @@ BEGIN ATOMIC
        AND d.run_id = i.run_id AND d.state = 'dead'
        AND ((d.entity_type = i.parent_type AND d.entity_id = i.parent_id) OR (d.entity_type = i.child_type AND d.entity_id = i.child_id))
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+    SELECT pgsync_itsm.rollback_blocked(settle_blocked.run_id);
 END;
-COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead';
+COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays';
 
 CREATE FUNCTION pgsync_itsm.settle_steps(run_id bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION pgsync_itsm.say_if_no_worker() IS 'A WARNING with the settin
 CREATE FUNCTION pgsync_itsm.missing_worker() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
-    WHEN 'pgsync_itsm' <> ALL (SELECT btrim(split_part(x, '/', -1), ' "') FROM regexp_split_to_table(current_setting('shared_preload_libraries'), ',') AS x)
+    WHEN NOT pgsync_itsm.preloaded()
         THEN 'Add pgsync_itsm to shared_preload_libraries and restart the server.'
     WHEN current_database() <> ALL (SELECT btrim(x, ' "') FROM regexp_split_to_table(coalesce(current_setting('pgsync_itsm.databases', true), ''), ',') AS x)
         THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();', current_database())
@@ -125,6 +125,7 @@ BEGIN
         RAISE EXCEPTION 'run % cannot be applied: it is %', r.id, replace(r.status, '_', ' ')
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = CASE WHEN r.status IN ('queued', 'planning') THEN format('CALL itsm_wait(%s);', r.id)
+                              WHEN r.kind = 'rollback' THEN format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method)
                               ELSE format('SELECT itsm_publish(%L);', r.namespace_id) END;
     END IF;
     IF r.planned_at < now() - pgsync_itsm.setting(r.connection_id, 'plan_max_age')::interval THEN
@@ -168,7 +169,8 @@ BEGIN
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
         PERFORM pgsync_itsm.wake();
     END IF;
-    RAISE NOTICE 'what run % has sent stays; to send the rest: SELECT itsm_retry(%);', r.id, r.id;
+    RAISE NOTICE 'what run % has sent stays; to send the rest: %', r.id,
+        CASE r.kind WHEN 'rollback' THEN format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method) ELSE format('SELECT itsm_retry(%s);', r.id) END;
     RETURN r.id;
 END
 $$;
@@ -184,6 +186,10 @@ BEGIN
     IF r.status NOT IN ('done', 'failed', 'cancelled') THEN
         RAISE EXCEPTION 'run % has not ended: it is %', r.id, replace(r.status, '_', ' ')
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
+    END IF;
+    IF r.kind = 'rollback' THEN
+        RAISE EXCEPTION 'run % is a rollback: a new run would publish what it has undone', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method);
     END IF;
     SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, false) AS p;
     RETURN id;
@@ -346,6 +352,8 @@ BEGIN
                   WHERE r.status IN ('done', 'cancelled', 'failed');
     RETURN QUERY SELECT format('run %s waits for approval: %s; next: SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', r.id, r.approval_reason, r.id, r.id)
                   WHERE r.status = 'needs_approval';
+    RETURN QUERY SELECT format('run %s has sent nothing yet; next: SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', r.id, r.id, r.id)
+                  WHERE r.kind = 'rollback' AND r.status = 'planned';
     RETURN QUERY SELECT format('run %s failed: %s%s', r.id, r.error_message, coalesce(' (' || r.error_hint || ')', '')) WHERE r.status = 'failed';
     RETURN QUERY SELECT * FROM (SELECT format('%s %s "%s": %s', i.state, replace(i.entity_type, '_', ' '), left(i.label, 60), coalesce(i.reason, i.error_class))
                    FROM @extschema@.integration_run_items AS i

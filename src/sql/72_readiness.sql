@@ -191,7 +191,7 @@ BEGIN
     ), items AS MATERIALIZED (
         SELECT i.entity_type, i.entity_id, i.action, i.rel_type, i.state IN ('planned', 'pending', 'done', 'unchanged')
                                                                  AND i.action IN ('CREATE', 'UPDATE', 'MATCH', 'CLEAR', 'DELETE') AS happens,
-               coalesce(i.reason, i.error_class) AS reason, i.warnings,
+               coalesce(i.reason, i.error_class) AS reason, i.warnings, i.action = 'DELETE' OR coalesce(i.payload_hash, '') = 'retired' AS ends,
                ARRAY(SELECT e.key FROM json_each_text(i.payload) AS e WHERE e.value <> '' OR i.action = 'CLEAR') AS sent,
                CASE WHEN i.old_values IS NOT NULL THEN ARRAY(SELECT e.key FROM json_each_text(i.old_values) AS e WHERE e.value <> '') END AS there
           FROM @extschema@.integration_run_items AS i
@@ -205,13 +205,15 @@ BEGIN
         SELECT i.entity_type, i.entity_id, min(i.reason) AS reason FROM items AS i WHERE NOT i.happens GROUP BY i.entity_type, i.entity_id
     ), records AS MATERIALIZED (
         SELECT s.entity_type, s.entity_id, s.label, s.has AS here, coalesce(k.has, '{}') AS before,
-               pgsync_itsm.readiness_after(w.action, coalesce(k.has, '{}'), w.there, w.sent, c.fields) AS after,
+               CASE WHEN d.entity_id IS NOT NULL THEN '{}' ELSE pgsync_itsm.readiness_after(w.action, coalesce(k.has, '{}'), w.there, w.sent, c.fields) END AS after,
                k.external_id, k.not_taken, w.warnings, b.reason
           FROM source AS s
           LEFT JOIN known AS k ON k.entity_type = s.entity_type AND k.entity_id = s.entity_id
           LEFT JOIN writes AS w ON w.entity_type = s.entity_type AND w.entity_id = s.entity_id
           LEFT JOIN clears AS c ON c.entity_type = s.entity_type AND c.entity_id = s.entity_id
           LEFT JOIN stuck AS b ON b.entity_type = s.entity_type AND b.entity_id = s.entity_id
+          -- deleted or retired, by a rollback
+          LEFT JOIN (SELECT DISTINCT x.entity_type, x.entity_id FROM items AS x WHERE x.happens AND x.ends) AS d ON d.entity_type = s.entity_type AND d.entity_id = s.entity_id
          WHERE s.entity_type <> 'consumes'
     ), links AS MATERIALIZED (
         SELECT l.*, a.entity_id IS NOT NULL AND v.entity_id IS NOT NULL AND l.in_source AS here,

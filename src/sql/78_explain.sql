@@ -77,7 +77,8 @@ BEGIN
                        FROM jsonb_array_elements(j -> 'writes') AS w;
         RETURN NEXT '  ->  Read back what was written  ' || pgsync_itsm.explain_part(j -> 'read_back');
     ELSE
-        RETURN NEXT '  Not estimated: what is not kept for approval goes out at once';
+        RETURN NEXT CASE r.kind WHEN 'publish' THEN '  Not estimated: what is not kept for approval goes out at once'
+                                ELSE format('  Not estimated: a run of kind %s', r.kind) END;
     END IF;
     RETURN QUERY SELECT format('  Step %s %s  (actual done=%s failed=%s skipped=%s of %s)', a ->> 'step', a ->> 'title', a ->> 'done', a ->> 'failed', a ->> 'skipped', a ->> 'items')
                    FROM jsonb_array_elements(j -> 'actual_steps') AS a;
