@@ -602,12 +602,15 @@ BEGIN
             PERFORM pgsync_itsm.match_holds(run);
             IF pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.plan_ask_dry_run(run);
+                PERFORM pgsync_itsm.plan_ask_old(run);
                 RETURN 'dry run';
             END IF;
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'dry run' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
+            -- What is gone there is that, whatever the engine makes of it.
+            PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_dry_run(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
