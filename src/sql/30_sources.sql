@@ -37,7 +37,7 @@ BEGIN ATOMIC
         ('deployment_profile', 'name', 'text', true, false, 'its own name'),
         ('deployment_profile', 'class', 'text', false, false, 'class on the platform, where scope does not decide it'),
         ('deployment_profile', 'scope', 'text', false, true, 'none, application_service, technical_service or technical_service_offering'),
-        ('deployment_profile', 'dp_type', 'text', false, true, 'application, platform_tenant or infrastructure'),
+        ('deployment_profile', 'dp_type', 'text', false, true, 'application, platform_tenant, infrastructure or cost_bundle, which is never published'),
         ('deployment_profile', 'is_primary', 'boolean', false, true, 'is it the application''s main profile'),
         ('deployment_profile', 'application_name', 'text', false, true, 'name of the application'),
         ('deployment_profile', 'application_status', 'text', false, true, 'operational status of the application'),

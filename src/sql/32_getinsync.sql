@@ -128,8 +128,7 @@ SELECT p.id AS key, p.application_id AS parent_key, p.name, coalesce(p.sn_sync_s
                         AND c.is_active IS NOT FALSE AND pg_catalog.btrim(c.email) <> ''
                       ORDER BY pc.is_primary DESC NULLS LAST, c.email, c.id LIMIT 1) AS ow ON true
   LEFT JOIN LATERAL (SELECT pg_catalog.max(x.criticality) AS criticality
-                       FROM @portfolio_assignments@ AS x WHERE x.application_id = p.application_id) AS pa ON true
- WHERE p.dp_type IS DISTINCT FROM 'cost_bundle'$q$),
+                       FROM @portfolio_assignments@ AS x WHERE x.application_id = p.application_id) AS pa ON true$q$),
 ('it_service', 'it_services', 'uuid', $q$
 SELECT s.id AS key, s.name, s.description,
        coalesce(s.sn_sync_scope, CASE WHEN s.is_internal_only IS FALSE THEN 'technical_service_offering' ELSE 'none' END) AS scope,
@@ -627,11 +626,12 @@ BEGIN
         PERFORM pgsync_itsm.check_query(NULL, 'deployment_profile',
             format(E'SELECT q.key FROM (\n%s\n) AS q WHERE (\n%s\n)', source, filter), source, 'the filter');
     END IF;
-    EXECUTE format(E'UPDATE %I.deployment_profiles AS t SET sn_sync_scope = $2 FROM (SELECT q.key AS key_to_change FROM (\n%s\n) AS q WHERE (\n%s\n)) AS f'
+    EXECUTE format(E'UPDATE %I.deployment_profiles AS t SET sn_sync_scope = $2 FROM (SELECT q.key AS key_to_change FROM (\n%s\n) AS q'
+                   ' WHERE q.dp_type IS DISTINCT FROM ''cost_bundle'' AND (\n%s\n)) AS f'
                    ' WHERE t.id = f.key_to_change AND t.sn_sync_scope IS DISTINCT FROM $2', sch, source, coalesce(filter, 'true'))
       USING namespace_id, scope;
     GET DIAGNOSTICS changed = ROW_COUNT;
-    EXECUTE format(E'SELECT count(*), count(*) FILTER (WHERE q.scope = $2) FROM (\n%s\n) AS q', source)
+    EXECUTE format(E'SELECT count(*), count(*) FILTER (WHERE q.scope = $2) FROM (\n%s\n) AS q WHERE q.dp_type IS DISTINCT FROM ''cost_bundle''', source)
        INTO total, scoped USING namespace_id, scope;
     RAISE NOTICE '% profiles changed, % of % now have the scope %; next: %', changed, scoped, total, scope,
         CASE WHEN EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.namespace_id = itsm_set_scope.namespace_id)

@@ -378,10 +378,13 @@ CREATE FUNCTION pgsync_itsm.new_values(run @extschema@.integration_runs, entity_
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN ARRAY(SELECT CASE field WHEN '' THEN p.entity_id::text ELSE p.payload ->> field END
-                   FROM pgsync_itsm.plan_records AS p
-                  WHERE p.run_id = run.id AND p.entity_type = new_values.entity_type AND p.class IS NOT DISTINCT FROM new_values.class
-                    AND p.verdict = 'CREATE');
+    RETURN ARRAY(SELECT u.value
+                   FROM (SELECT CASE field WHEN '' THEN p.entity_id::text ELSE p.payload ->> field END AS value
+                           FROM pgsync_itsm.plan_records AS p
+                          WHERE p.run_id = run.id AND p.entity_type = new_values.entity_type AND p.class IS NOT DISTINCT FROM new_values.class
+                            AND p.verdict = 'CREATE') AS v
+                  -- blanks at the end do not make another name
+                  CROSS JOIN LATERAL (SELECT v.value UNION ALL SELECT rtrim(v.value) WHERE v.value LIKE '% ') AS u(value));
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.new_values(@extschema@.integration_runs, text, text, text) IS
@@ -455,13 +458,14 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT 'native_key', '', p.native_key, NULL, 1, 'native key'
                UNION ALL SELECT 'correlation', p.class, p.entity_id::text, NULL, 2, 'correlation id'
-               UNION ALL SELECT v.kind, v.target, v.key, v.second, 3, 'name'
+               UNION ALL SELECT v.kind, v.target, u.key, v.second, 3, 'name'
                  FROM (SELECT CASE p.entity_type WHEN 'software_product' THEN 'model' WHEN 'contract' THEN 'contract' WHEN 'company' THEN 'company'
                                                  WHEN 'contact' THEN 'user' ELSE 'name' END,
                               CASE WHEN p.entity_type IN ('contract', 'company', 'contact') THEN '' ELSE p.class END,
                               p.payload ->> CASE p.entity_type WHEN 'contract' THEN 'vendor_contract' WHEN 'contact' THEN 'email' ELSE 'name' END,
                               CASE p.entity_type WHEN 'software_product' THEN coalesce(p.payload ->> 'version', '')
-                                                 WHEN 'contract' THEN coalesce(p.payload ->> 'vendor', '') END) AS v(kind, target, key, second))
+                                                 WHEN 'contract' THEN coalesce(p.payload ->> 'vendor', '') END) AS v(kind, target, key, second)
+                CROSS JOIN LATERAL (SELECT v.key UNION ALL SELECT rtrim(v.key) WHERE v.key LIKE '% ') AS u(key))
                AS k(kind, target, key, second, sure, how)
          WHERE p.run_id = run.id AND p.verdict = 'CREATE'
     )
@@ -537,6 +541,8 @@ BEGIN
                FROM pgsync_itsm.plan_records AS p
               WHERE p.run_id = run.id AND p.external_id IS NOT NULL
                 AND (p.verdict = 'UPDATE' OR run.kind = 'preview' AND p.verdict = 'MISMATCH')
+                AND p.external_id NOT IN (SELECT k.id FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(id)
+                                           WHERE l.run_id = run.id AND l.kind = 'record' AND k.id IS NOT NULL)
               GROUP BY 1, 2
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
@@ -610,9 +616,9 @@ BEGIN
              CROSS JOIN LATERAL (VALUES (1, l.no_parent, l.parent_type, l.parent_id, l.parent_key),
                                         (2, l.no_child, l.child_type, l.child_id, l.child_key)) AS e(n, missing, type, id, key)
               LEFT JOIN pgsync_itsm.plan_records AS o ON o.run_id = run.id AND o.entity_type = e.type AND o.entity_id = e.id
-             -- What was left out by a rule takes its new relationships with it, published before or not.
+             -- What was left out by a rule, or is gone there, takes its new relationships with it, published before or not.
              WHERE e.missing
-               AND (o.verdict = 'SKIP'
+               AND (o.verdict = 'SKIP' OR o.verdict = 'MISMATCH' AND o.reason = 'deleted there'
                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
                                     WHERE m.connection_id = run.connection_id AND m.entity_type = e.type AND m.entity_id = e.id AND m.state <> 'gone'))
              ORDER BY l.entity_type, l.entity_id, e.n) AS b

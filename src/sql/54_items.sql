@@ -428,8 +428,10 @@ DECLARE
     offerings bigint := 0;
 BEGIN
     IF NOT run.partial AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
-                                        WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none') THEN
-        SELECT count(*) INTO profiles FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile';
+                                        WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'scope' <> 'none'
+                                          AND p.attrs ->> 'dp_type' IS DISTINCT FROM 'cost_bundle') THEN
+        SELECT count(*) INTO profiles FROM pgsync_itsm.plan_records AS p
+         WHERE p.run_id = run.id AND p.entity_type = 'deployment_profile' AND p.attrs ->> 'dp_type' IS DISTINCT FROM 'cost_bundle';
     END IF;
     IF EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run.id AND r.to_create > 0) THEN
         SELECT count(*) INTO offerings FROM pgsync_itsm.plan_records AS p
@@ -602,12 +604,15 @@ BEGIN
             PERFORM pgsync_itsm.match_holds(run);
             IF pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.plan_ask_dry_run(run);
+                PERFORM pgsync_itsm.plan_ask_old(run);
                 RETURN 'dry run';
             END IF;
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'dry run' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
+            -- What is gone there is that, whatever the engine makes of it.
+            PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_dry_run(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
