@@ -611,7 +611,7 @@ BEGIN
     )
     UPDATE pgsync_itsm.plan_links AS p SET verdict = 'SKIP', reason = b.reason
       FROM (SELECT DISTINCT ON (l.entity_type, l.entity_id) l.entity_type, l.entity_id,
-                   format('its %s "%s" is not published: %s', replace(e.type, '_', ' '), left(coalesce(o.name, e.key), 80), coalesce(o.reason, 'not in scope')) AS reason
+                   format('its %s "%s" is not published: %s', replace(e.type, '_', ' '), left(coalesce(o.payload ->> 'name', o.name, e.key), 80), coalesce(o.reason, 'not in scope')) AS reason
               FROM loose AS l
              CROSS JOIN LATERAL (VALUES (1, l.no_parent, l.parent_type, l.parent_id, l.parent_key),
                                         (2, l.no_child, l.child_type, l.child_id, l.child_key)) AS e(n, missing, type, id, key)

@@ -60,7 +60,7 @@ BEGIN
          payload, old_values, payload_hash, source_hash, source_version, external_id, external_table, parent_type, parent_id, child_type, child_id,
          rel_type, rel_type_id, reason, warnings)
     WITH records AS MATERIALIZED (
-        SELECT p.entity_type, p.entity_id, p.name,
+        SELECT p.entity_type, p.entity_id, coalesce(p.payload ->> 'name', p.name) AS name,
                CASE p.entity_type WHEN 'application' THEN p.entity_id
                                   WHEN 'deployment_profile' THEN pgsync_itsm.entity_id('application', p.parent_key) END AS application
           FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id
