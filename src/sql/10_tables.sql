@@ -325,6 +325,7 @@ CREATE TABLE @extschema@.integration_matches (
     decision       text NOT NULL DEFAULT 'proposed' CHECK (decision IN ('proposed', 'accepted', 'rejected', 'create')),
     decided_by     name,
     decided_at     timestamptz,
+    closed_by      bigint,
     UNIQUE (connection_id, entity_id, entity_type, external_id)
 );
 CREATE INDEX integration_matches_external ON @extschema@.integration_matches (connection_id, external_id);

@@ -618,6 +618,7 @@ BEGIN
             RETURN 'items';
         WHEN ph = 'items' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
+            PERFORM pgsync_itsm.match_adopted(run);
             PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);

@@ -267,6 +267,7 @@ COMMENT ON COLUMN @extschema@.integration_matches.entity_type IS 'As in integrat
 COMMENT ON COLUMN @extschema@.integration_matches.entity_id IS 'The record here';
 COMMENT ON COLUMN @extschema@.integration_matches.native_key IS 'Key of the record that will travel with it';
 COMMENT ON COLUMN @extschema@.integration_matches.entity_name IS 'Name of the record here';
+COMMENT ON COLUMN @extschema@.integration_matches.closed_by IS 'The match whose acceptance, or whose "create new", closed this one; NULL: somebody decided on it';
 COMMENT ON COLUMN @extschema@.integration_matches.duplicates IS 'How many records there have the name of this one';
 COMMENT ON COLUMN @extschema@.integration_matches.external_id IS 'The record there; null with the decision create';
 COMMENT ON COLUMN @extschema@.integration_matches.external_table IS 'Its class or table';
