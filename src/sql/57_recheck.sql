@@ -134,9 +134,10 @@ BEGIN
            reason = CASE WHEN m.gone THEN 'deleted there since the plan' ELSE 'changed there since the plan: ' || m.fields END
       FROM (SELECT j.id, x.key IS NULL AS gone, string_agg(format('%s (was "%s", is "%s")', v.field, left(v.was, 60), left(v.is, 60)), ', ' ORDER BY v.field)
                               FILTER (WHERE v.field IS NOT NULL) AS fields
-              FROM @extschema@.integration_run_items AS j
-              JOIN pgsync_itsm.lookups AS l ON l.run_id = run.id AND l.kind = 'record' AND l.state = 'done' AND l.target = j.external_table AND j.external_id = ANY (l.keys)
-              LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = l.target AND x.key = j.external_id
+              FROM (SELECT DISTINCT l.target, k.id FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(id)
+                     WHERE l.run_id = run.id AND l.kind = 'record' AND l.state = 'done') AS asked
+              JOIN @extschema@.integration_run_items AS j ON j.external_table = asked.target AND j.external_id = asked.id
+              LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = asked.target AND x.key = asked.id
               LEFT JOIN LATERAL (
                    SELECT f.field, pgsync_itsm.plain_value(j.old_values ->> f.field) AS was, pgsync_itsm.plain_value(x.attrs ->> f.field) AS is,
                           pgsync_itsm.plain_value(f.value) AS wanted

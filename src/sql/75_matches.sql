@@ -59,12 +59,43 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
 
+-- A plan that did not know of the decision would make the record a second time.
+CREATE FUNCTION pgsync_itsm.match_stop(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+    i record;
+BEGIN
+    FOR r IN SELECT x.id, x.status FROM @extschema@.integration_runs AS x
+              WHERE x.connection_id = m.connection_id AND x.status IN ('planning', 'running') AND x.kind = 'publish' ORDER BY x.id LOOP
+        IF r.status = 'planning' THEN
+            RAISE EXCEPTION 'match % cannot be decided on now: run % is being planned', m.id, r.id
+                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
+        END IF;
+        SELECT x.id, x.action INTO i FROM @extschema@.integration_run_items AS x
+         WHERE x.run_id = r.id AND x.entity_type = m.entity_type AND x.entity_id = m.entity_id AND x.state = 'pending' LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        -- as a claim does: either it is on the wire, or it will not be
+        PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR NO KEY UPDATE;
+        IF i.action <> 'CREATE' OR i.id IN (SELECT pgsync_itsm.on_wire(r.id)) THEN
+            RAISE EXCEPTION 'match % cannot be decided on now: run % is sending "%"', m.id, r.id, left(m.entity_name, 80)
+                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
+        END IF;
+        UPDATE @extschema@.integration_run_items AS x SET state = 'refused', reason = 'matched since the plan', updated_at = now()
+         WHERE x.id = i.id AND x.state = 'pending';
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_stop(@extschema@.integration_matches) IS 'Keeps runs under way from sending a record that is being decided on, or says that it is too late';
+
 CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     o @extschema@.integration_matches;
 BEGIN
+    PERFORM pgsync_itsm.match_stop(m);
     INSERT INTO @extschema@.integration_sync_map
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          sync_direction, created_by_us)
@@ -130,6 +161,7 @@ CREATE FUNCTION pgsync_itsm.match_unmap(m @extschema@.integration_matches) RETUR
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM pgsync_itsm.match_stop(m);
     IF EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                 WHERE s.connection_id = m.connection_id AND (s.parent_id = m.entity_id OR s.child_id = m.entity_id))
        OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
