@@ -24,7 +24,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     most CONSTANT integer := greatest(least(pgsync_itsm.setting(run.connection_id, 'batch_items')::integer, 450), 1);
-    bytes CONSTANT integer := least(pgsync_itsm.setting(run.connection_id, 'batch_bytes')::integer / 2, 1500000);
+    bytes CONSTANT integer := greatest(least(pgsync_itsm.setting(run.connection_id, 'batch_bytes')::integer / 2, 1500000), 1);
 BEGIN
     -- A payload holds so many CIs, and so many bytes.
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys)

@@ -49,6 +49,15 @@ BEGIN
      WHERE i.run_id = run_id AND i.state IN ('planned', 'pending') AND status IN ('cancelled', 'failed');
     UPDATE @extschema@.integration_run_steps AS s SET status = 'done', finished_at = coalesce(s.finished_at, now())
      WHERE s.run_id = run_id AND status = 'done';
+    -- A value that was to be cleared, and was not, is agreed as before: the next plan clears it.
+    UPDATE @extschema@.integration_sync_map AS m
+       SET last_agreed = pgsync_itsm.merged(m.last_agreed, v.kept), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
+      FROM @extschema@.integration_run_items AS i
+     CROSS JOIN LATERAL (SELECT json_object_agg(f, i.old_values ->> f) AS kept FROM json_object_keys(i.payload) AS f WHERE i.old_values ->> f <> '') AS v
+     WHERE i.run_id = run_id AND i.action = 'CLEAR' AND i.state IN ('cancelled', 'dead', 'refused') AND v.kept IS NOT NULL
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+       AND EXISTS (SELECT FROM @extschema@.integration_run_items AS u WHERE u.run_id = i.run_id AND u.entity_type = i.entity_type AND u.entity_id = i.entity_id
+                      AND u.action = 'UPDATE' AND u.state IN ('done', 'unchanged') AND u.updated_at >= m.last_synced_at);
     UPDATE @extschema@.integration_runs AS r
        SET status = status, phase = 'finished', finished_at = now(), done = c.done, dead = c.dead, warned = c.warned
       FROM (SELECT count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done,
@@ -751,8 +760,22 @@ BEGIN
     PERFORM pgsync_itsm.compare_taken(r.id, r.connection_id)
        FROM @extschema@.integration_runs AS r
       WHERE r.id IN (SELECT DISTINCT l.run_id FROM pgsync_itsm.lookups AS l WHERE l.id = ANY ($2)) AND r.status = 'running';
+    -- A dry run that was too much is asked again as two, down to one record.
+    INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys, fields)
+    SELECT l.run_id, l.connection_id, l.kind, l.target, l.keys[h.first:h.last], l.fields
+      FROM unnest($2, $3, $4) AS a(id, generation, outcome)
+      JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent'
+     CROSS JOIN LATERAL (VALUES (1, cardinality(l.keys) / 2), (cardinality(l.keys) / 2 + 1, cardinality(l.keys))) AS h(first, last)
+     WHERE a.outcome = 'again' AND l.kind = 'dry_run' AND cardinality(l.keys) > 1;
+    -- One record that the platform refuses to look at is that record's answer.
+    INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, attrs)
+    SELECT l.run_id, l.kind, l.target, l.keys[1], json_build_object('error', a.error_class, 'message', a.message, 'outcome', 'dead')
+      FROM unnest($2, $3, $4, $5, $6) AS a(id, generation, outcome, error_class, message)
+      JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent'
+     WHERE a.outcome = 'dead' AND l.kind = 'dry_run' AND cardinality(l.keys) = 1;
     UPDATE pgsync_itsm.lookups AS l
        SET state = CASE WHEN a.outcome = 'done' THEN 'done'
+                        WHEN l.kind = 'dry_run' AND (a.outcome = 'again' AND cardinality(l.keys) > 1 OR a.outcome = 'dead' AND cardinality(l.keys) = 1) THEN 'done'
                         WHEN a.outcome = 'dead' OR a.outcome = 'retry' AND l.attempts >= ceiling THEN 'failed' ELSE 'pending' END,
            attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(l.attempts - 1, 0) ELSE l.attempts END,
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(l.attempts, $13) END,

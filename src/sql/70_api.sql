@@ -140,7 +140,11 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_runs AS x
        SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
-     WHERE x.id = r.id;
+     WHERE x.id = r.id AND x.status IN ('planned', 'needs_approval');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % cannot be applied: somebody else has just applied or cancelled it', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
+    END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
     PERFORM pgsync_itsm.wake();
     RAISE NOTICE 'run % goes on as planned; next: CALL itsm_wait(%);', r.id, r.id;
@@ -229,7 +233,7 @@ BEGIN
     PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = run.id FOR UPDATE;
     -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
-       SET state = waits, in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
+       SET state = waits, in_doubt = i.action = 'CREATE' AND (i.in_doubt OR i.unheard), attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
        AND (error_class IS NULL OR i.error_class = requeue_run.error_class)
        AND (entity_type IS NULL OR i.entity_type = requeue_run.entity_type)
