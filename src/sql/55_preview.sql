@@ -126,6 +126,8 @@ BEGIN
               FROM pgsync_itsm.plan_records AS q
               JOIN @extschema@.integration_sync_map AS m
                 ON m.connection_id = run.connection_id AND m.entity_type = q.entity_type AND m.entity_id = q.entity_id AND m.last_agreed IS NOT NULL
+               -- seen to be so: what was not read back may have been made something else of by the platform itself
+               AND m.last_sync_hash IS NOT NULL
              CROSS JOIN LATERAL json_each_text(q.payload) AS v(field, value)
              CROSS JOIN LATERAL (SELECT pgsync_itsm.plain_value(q.old_values ->> v.field) AS value, pgsync_itsm.plain_value(m.last_agreed ->> v.field) AS agreed) AS t
              WHERE q.run_id = run.id AND q.verdict = 'UPDATE' AND q.old_values IS NOT NULL AND v.field NOT LIKE '\_%'
