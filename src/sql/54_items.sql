@@ -526,6 +526,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN run.partial
+           AND (run.phase NOT LIKE 'recheck%'
+                OR (SELECT count(*) <= 100 FROM (SELECT FROM @extschema@.integration_run_items AS i
+                                                  WHERE i.run_id = run.id AND i.state = 'planned' LIMIT 101) AS n))
            AND (SELECT count(*) <= 100 AND coalesce(bool_and(k.key <> '*'), true)
                   FROM (SELECT x.key FROM pgsync_itsm.run_keys AS x WHERE x.run_id = run.id LIMIT 1000) AS k);
 END
