@@ -13,7 +13,7 @@ AS $$
 BEGIN
     RETURN pgsync_itsm.setting(run.connection_id, 'dry_run') = 'true'
            AND (run.kind = 'preview'
-                OR run.kind = 'publish' AND NOT run.confirm AND NOT run.partial
+                OR run.kind = 'publish' AND NOT run.confirm AND (NOT run.partial OR run.applications IS NOT NULL)
                    AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id AND c.first_publish_at IS NULL));
 END
 $$;

@@ -91,7 +91,9 @@ CREATE FUNCTION pgsync_itsm.recheck_map(run @extschema@.integration_runs) RETURN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'published since the plan', updated_at = now()
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'refused', updated_at = now(),
+           reason = CASE WHEN i.action = 'CREATE' AND m.sync_direction = 'subscribed' THEN 'matched since the plan' ELSE 'published since the plan' END
       FROM @extschema@.integration_sync_map AS m
      WHERE i.run_id = run.id AND i.state = 'planned' AND m.connection_id = i.connection_id
        AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id

@@ -610,9 +610,17 @@ BEGIN ATOMIC
        AND d.run_id = i.run_id AND d.state = 'dead'
        AND ((d.entity_type = i.parent_type AND d.entity_id = i.parent_id) OR (d.entity_type = i.child_type AND d.entity_id = i.child_id))
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+    -- A contract without its vendor is none.
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = format('its vendor "%s" could not be published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()
+      FROM @extschema@.integration_run_items AS d
+     WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'company' AND d.action = 'CREATE' AND d.state IN ('dead', 'refused')
+       AND i.run_id = d.run_id AND i.entity_type = 'contract' AND i.state = 'pending' AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
+       AND i.payload ->> 'vendor' = '@company/' || d.entity_id
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
     SELECT pgsync_itsm.rollback_blocked(settle_blocked.run_id);
 END;
-COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays';
+COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays; and contracts whose vendor is dead';
 
 CREATE FUNCTION pgsync_itsm.settle_steps(run_id bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
