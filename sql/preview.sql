@@ -275,6 +275,15 @@ SELECT itsm_apply(:run) = :run AS applied;
 CALL plan(:run);
 SELECT action, state, reason FROM integration_run_items WHERE run_id = :run AND entity_id = 'aaaaaaaa-0001-4000-8000-000000000022';
 
+-- a dry run that is too much is asked again as two; a record that is refused by itself is that record's answer
+INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, keys, state, generation) VALUES (0, :riverton, 'dry_run', '{a/1,a/2,a/3}', 'sent', 1) RETURNING id AS much \gset
+SELECT pgsync_itsm.settle_lookups(:riverton, ARRAY[:much], ARRAY[1], ARRAY['again'], ARRAY['HTTP_413'], ARRAY['too much'], '{}', '{}', '{}', '{}', '{}', '{}', 0);
+SELECT keys, state FROM pgsync_itsm.lookups WHERE run_id = 0 ORDER BY id;
+UPDATE pgsync_itsm.lookups SET state = 'sent', generation = 1 WHERE run_id = 0 AND keys = '{a/1}' RETURNING id AS one \gset
+SELECT pgsync_itsm.settle_lookups(:riverton, ARRAY[:one], ARRAY[1], ARRAY['dead'], ARRAY['HTTP_400'], ARRAY['bad'], '{}', '{}', '{}', '{}', '{}', '{}', 0);
+SELECT l.keys, l.state, x.attrs FROM pgsync_itsm.lookups AS l LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = 0 AND x.key = l.keys[1] WHERE l.run_id = 0 ORDER BY l.id;
+SELECT pgsync_itsm.clear_plan(0);
+
 -- a contract does not go without its vendor
 INSERT INTO integration_runs (namespace_id, connection_id, kind, status) SELECT namespace_id, id, 'publish', 'running' FROM integration_connections RETURNING id AS vendors \gset
 INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, reason)
