@@ -291,7 +291,13 @@ SELECT :vendors, c.id, c.namespace_id, x.ord, x.step, x.type, md5(x.key)::uuid, 
   FROM integration_connections AS c, (VALUES (10, '0a', 'company', 'Dead Inc', 'dead', '{"name": "Dead Inc"}', 'refused there'),
        (130, '8a', 'contract', 'of it', 'pending', '{"vendor": "@company/' || md5('Dead Inc')::uuid || '"}', NULL),
        (130, '8a', 'contract', 'of another', 'pending', '{"vendor": "@company/' || md5('Other Inc')::uuid || '"}', NULL)) AS x(ord, step, type, key, state, payload, reason);
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, parent_type, parent_id, child_type, child_id)
+SELECT :vendors, c.id, c.namespace_id, 140, '8b', 'covers', md5('covers ' || x.key)::uuid, x.key, 'covers ' || x.key, 'CREATE', 'pending', 'contract', md5(x.key)::uuid, 'it_service', md5('s')::uuid
+  FROM integration_connections AS c, (VALUES ('of it'), ('of another')) AS x(key);
 SELECT pgsync_itsm.settle_blocked(:vendors);
+SELECT label, state, reason FROM integration_run_items WHERE run_id = :vendors ORDER BY id;
+-- and goes with it when that is queued again
+SELECT itsm_requeue(:vendors, entity_type => 'company') AS requeued;
 SELECT label, state, reason FROM integration_run_items WHERE run_id = :vendors ORDER BY id;
 DELETE FROM integration_run_items WHERE run_id = :vendors;
 DELETE FROM integration_runs WHERE id = :vendors;

@@ -618,6 +618,12 @@ BEGIN ATOMIC
        AND i.run_id = d.run_id AND i.entity_type = 'contract' AND i.state = 'pending' AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
        AND i.payload ->> 'vendor' = '@company/' || d.entity_id
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = format('its contract "%s" is not published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()
+      FROM @extschema@.integration_run_items AS d
+     WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'contract' AND d.action = 'CREATE' AND d.state = 'skipped'
+       AND i.run_id = d.run_id AND i.state = 'pending' AND i.parent_type = d.entity_type AND i.parent_id = d.entity_id AND i.action = 'CREATE'
+       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id));
     SELECT pgsync_itsm.rollback_blocked(settle_blocked.run_id);
 END;
 COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays; and contracts whose vendor is dead';

@@ -246,7 +246,12 @@ BEGIN
                           AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id);
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
-        -- What was skipped for want of these can be sent after them.
+        -- What was skipped for want of these can be sent after them: contracts of a vendor first.
+        UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
+          FROM @extschema@.integration_run_items AS d
+         WHERE d.run_id = run.id AND d.state = waits AND d.entity_type = 'company'
+           AND i.run_id = run.id AND i.state = 'skipped' AND i.entity_type = 'contract' AND i.action IN ('CREATE', 'UPDATE')
+           AND i.payload ->> 'vendor' = '@company/' || d.entity_id;
         UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
           FROM @extschema@.integration_run_items AS d
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
