@@ -75,7 +75,7 @@ CREATE FUNCTION agree(run bigint) RETURNS void LANGUAGE sql
                    coalesce(i.external_id, md5(i.native_key)), i.external_table, NULL, NULL, NULL, NULL, NULL, NULL, NULL, i.step, i.action, false)::pgsync_itsm.answer))
           FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id
          WHERE i.run_id = run AND i.state = 'pending' AND i.action IN ('CREATE', 'UPDATE', 'DELETE') GROUP BY r.connection_id;
-        UPDATE integration_run_items SET state = 'done' WHERE run_id = run AND state = 'pending' AND action IN ('CREATE', 'UPDATE', 'DELETE');
+        UPDATE integration_run_items SET state = 'done', updated_at = now() WHERE run_id = run AND state = 'pending' AND action IN ('CREATE', 'UPDATE', 'DELETE');
         UPDATE integration_runs SET status = 'done' WHERE id = run
     $$;
 CREATE VIEW last_run AS
@@ -161,6 +161,81 @@ SELECT e::jsonb ? 'actual_calls' AS ended FROM itsm_explain(:run, 'json') AS e;
 TRUNCATE engine;
 DELETE FROM there WHERE kind = 'name';
 
+-- Queued again, a creation that was refused by an answer is no less careful than it was before.
+UPDATE integration_run_items SET state = 'dead', error_class = 'REQUIRED_ATTRIBUTE_EMPTY' WHERE run_id = :run AND native_key = 'application/aaaaaaaa-0001-4000-8000-000000000030';
+DELETE FROM integration_sync_map WHERE 'aaaaaaaa-0001-4000-8000-000000000030' IN (entity_id, parent_id, child_id);
+UPDATE integration_run_items SET state = 'skipped' WHERE run_id = :run AND state = 'pending';
+INSERT INTO there SELECT 'name', 'cmdb_ci_business_app', payload ->> 'name', md5('foreign'), '{"correlation_id": ""}' FROM integration_run_items
+ WHERE run_id = :run AND native_key = 'application/aaaaaaaa-0001-4000-8000-000000000030';
+SELECT itsm_requeue(:run, 'REQUIRED_ATTRIBUTE_EMPTY');
+CALL plan(:run);
+SELECT state, reason FROM integration_run_items WHERE run_id = :run AND native_key = 'application/aaaaaaaa-0001-4000-8000-000000000030';
+DELETE FROM there WHERE kind = 'name';
+UPDATE integration_runs SET status = 'done' WHERE id = :run;
+
+-- A match that is taken back, an end that is forgotten, a company that is made there: all of it after the plan.
+INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score, reason)
+SELECT id, namespace_id, 'application', 'aaaaaaaa-0001-4000-8000-000000000030', 'application/aaaaaaaa-0001-4000-8000-000000000030', 'x', md5('theirs'), 'cmdb_ci_business_app', 'y', 0.8, 'similar name'
+  FROM integration_connections RETURNING id AS match \gset
+INSERT INTO there VALUES ('record', '', md5('theirs'), md5('theirs'), '{"name": "y"}');
+SELECT itsm_accept_match(:match);
+SELECT l.entity_id AS link, l.child_id AS child FROM integration_sync_map AS l JOIN integration_sync_map AS a ON a.entity_id = l.parent_id AND a.entity_type = 'application'
+ WHERE l.entity_type = 'consumes' AND l.parent_id <> 'aaaaaaaa-0001-4000-8000-000000000030' ORDER BY l.entity_id LIMIT 1 \gset
+DELETE FROM integration_sync_map WHERE entity_id = :'link' OR entity_type IN ('company', 'contract');
+DELETE FROM integration_references WHERE kind = 'company';
+SELECT itsm_set(:riverton, 'create_companies', 'true');
+CREATE FUNCTION no_companies() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN NEW.kind = 'company' AND NEW.external_id <> md5('made there') THEN NULL ELSE NEW END; END $$;
+CREATE TRIGGER no_companies BEFORE INSERT ON pgsync_itsm.lookup_rows FOR EACH ROW EXECUTE FUNCTION no_companies();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state FROM integration_run_items WHERE run_id = :run AND entity_id IN ('aaaaaaaa-0001-4000-8000-000000000030', :'link') ORDER BY 1;
+SELECT label AS company, entity_id AS company_id FROM integration_run_items WHERE run_id = :run AND entity_type = 'company' AND action = 'CREATE' ORDER BY entity_id LIMIT 1 \gset
+SELECT itsm_reject_match(:match);
+CREATE TEMP TABLE forgotten AS SELECT * FROM integration_sync_map WHERE entity_id = :'child';
+DELETE FROM integration_sync_map WHERE entity_id = :'child';
+INSERT INTO there VALUES ('company', '', :'company', md5('made there'), NULL);
+SELECT itsm_apply(:run) = :run AS applied;
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM integration_run_items
+ WHERE run_id = :run AND entity_id IN ('aaaaaaaa-0001-4000-8000-000000000030', :'link', :'company_id') AND action <> 'CLEAR' ORDER BY 1;
+SELECT count(*) > 0 AS named, bool_and(pgsync_itsm.fill_companies(:riverton, payload) ->> 'vendor' = md5('made there')) AS filled
+  FROM integration_run_items WHERE run_id = :run AND entity_type = 'contract' AND payload ->> 'vendor' = '@company/' || :'company_id';
+INSERT INTO integration_sync_map SELECT * FROM forgotten;
+DROP TRIGGER no_companies ON pgsync_itsm.lookup_rows;
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+SELECT itsm_set(:riverton, 'create_companies', NULL);
+DELETE FROM there WHERE kind = 'company' OR key = md5('theirs');
+
+-- A run that ends between an update and what it was to clear leaves the clearing to the next one.
+SELECT entity_id AS cleared FROM integration_sync_map WHERE entity_type = 'application' AND last_agreed ->> 'short_description' <> '' ORDER BY entity_id LIMIT 1 \gset
+UPDATE applications SET short_description = NULL WHERE id = :'cleared';
+SELECT new_run('publish') AS run \gset
+CALL plan(:run);
+INSERT INTO there SELECT 'record', '', external_id, external_id, last_agreed FROM integration_sync_map WHERE entity_id = :'cleared';
+SELECT agree(:run);
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+SELECT action, state FROM integration_run_items WHERE run_id = :run AND entity_id = :'cleared' ORDER BY 1;
+SELECT new_run('publish') AS run \gset
+CALL plan(:run);
+SELECT action, state, payload FROM integration_run_items WHERE run_id = :run AND entity_id = :'cleared' AND action = 'CLEAR';
+-- what was not read back is not taken for edited
+UPDATE applications SET short_description = 'again' WHERE id = :'cleared';
+UPDATE there SET attrs = (attrs::jsonb || '{"name": "made this by the platform"}')::json WHERE external_id = (SELECT external_id FROM integration_sync_map WHERE entity_id = :'cleared');
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+SELECT new_run('publish') AS run \gset
+CALL plan(:run);
+SELECT action, reason FROM integration_run_items WHERE run_id = :run AND entity_id = :'cleared' AND action <> 'CLEAR';
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+DELETE FROM there;
+UPDATE integration_sync_map SET last_sync_hash = 'seen' WHERE last_sync_hash IS NULL AND last_agreed IS NOT NULL;
+-- as small as a payload may be
+SELECT itsm_set(:riverton, 'batch_bytes', '1');
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT status, error_message FROM integration_runs WHERE id = :run;
+SELECT itsm_set(:riverton, 'batch_bytes', NULL);
+SELECT itsm_cancel(:run) = :run AS cancelled;
+
 -- What somebody edited there is not overwritten unasked, unless an attempt of ours may have left it there.
 SELECT external_id AS edited FROM integration_sync_map WHERE entity_id = 'aaaaaaaa-0001-4000-8000-000000000022' \gset
 INSERT INTO there SELECT 'record', '', external_id, external_id, (last_agreed::jsonb || '{"short_description": "edited there"}')::json FROM integration_sync_map WHERE external_id = :'edited';
@@ -199,6 +274,33 @@ CREATE OR REPLACE FUNCTION answer(run bigint) RETURNS void LANGUAGE sql AS $$ UP
 SELECT itsm_apply(:run) = :run AS applied;
 CALL plan(:run);
 SELECT action, state, reason FROM integration_run_items WHERE run_id = :run AND entity_id = 'aaaaaaaa-0001-4000-8000-000000000022';
+
+-- a dry run that is too much is asked again as two; a record that is refused by itself is that record's answer
+INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, keys, state, generation) VALUES (0, :riverton, 'dry_run', '{a/1,a/2,a/3}', 'sent', 1) RETURNING id AS much \gset
+SELECT pgsync_itsm.settle_lookups(:riverton, ARRAY[:much], ARRAY[1], ARRAY['again'], ARRAY['HTTP_413'], ARRAY['too much'], '{}', '{}', '{}', '{}', '{}', '{}', 0);
+SELECT keys, state FROM pgsync_itsm.lookups WHERE run_id = 0 ORDER BY id;
+UPDATE pgsync_itsm.lookups SET state = 'sent', generation = 1 WHERE run_id = 0 AND keys = '{a/1}' RETURNING id AS one \gset
+SELECT pgsync_itsm.settle_lookups(:riverton, ARRAY[:one], ARRAY[1], ARRAY['dead'], ARRAY['HTTP_400'], ARRAY['bad'], '{}', '{}', '{}', '{}', '{}', '{}', 0);
+SELECT l.keys, l.state, x.attrs FROM pgsync_itsm.lookups AS l LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = 0 AND x.key = l.keys[1] WHERE l.run_id = 0 ORDER BY l.id;
+SELECT pgsync_itsm.clear_plan(0);
+
+-- a contract does not go without its vendor
+INSERT INTO integration_runs (namespace_id, connection_id, kind, status) SELECT namespace_id, id, 'publish', 'running' FROM integration_connections RETURNING id AS vendors \gset
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, reason)
+SELECT :vendors, c.id, c.namespace_id, x.ord, x.step, x.type, md5(x.key)::uuid, x.key, x.key, 'CREATE', x.state, x.payload::json, x.reason
+  FROM integration_connections AS c, (VALUES (10, '0a', 'company', 'Dead Inc', 'dead', '{"name": "Dead Inc"}', 'refused there'),
+       (130, '8a', 'contract', 'of it', 'pending', '{"vendor": "@company/' || md5('Dead Inc')::uuid || '"}', NULL),
+       (130, '8a', 'contract', 'of another', 'pending', '{"vendor": "@company/' || md5('Other Inc')::uuid || '"}', NULL)) AS x(ord, step, type, key, state, payload, reason);
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, parent_type, parent_id, child_type, child_id)
+SELECT :vendors, c.id, c.namespace_id, 140, '8b', 'covers', md5('covers ' || x.key)::uuid, x.key, 'covers ' || x.key, 'CREATE', 'pending', 'contract', md5(x.key)::uuid, 'it_service', md5('s')::uuid
+  FROM integration_connections AS c, (VALUES ('of it'), ('of another')) AS x(key);
+SELECT pgsync_itsm.settle_blocked(:vendors);
+SELECT label, state, reason FROM integration_run_items WHERE run_id = :vendors ORDER BY id;
+-- and goes with it when that is queued again
+SELECT itsm_requeue(:vendors, entity_type => 'company') AS requeued;
+SELECT label, state, reason FROM integration_run_items WHERE run_id = :vendors ORDER BY id;
+DELETE FROM integration_run_items WHERE run_id = :vendors;
+DELETE FROM integration_runs WHERE id = :vendors;
 
 -- A plan can be too old, of somebody else, or of a connection that is not active.
 UPDATE integration_runs SET status = 'planned', planned_at = '2020-01-02 03:04:05+00' WHERE id = :run;

@@ -1326,22 +1326,36 @@ settle_readable(Runner *runner, Transfer *transfer)
 	}
 }
 
+/* A dry run is one question about many records, which settle_lookups() asks again as two. */
+static bool
+can_be_halved(const Transfer *transfer)
+{
+	return transfer->kind == TRANSFER_LOOKUP && strcmp(transfer->lookups[0].kind, "dry_run") == 0 &&
+		   transfer->lookups[0].nkeys > 1;
+}
+
 /* Too much for one request: the same again in halves, which costs an attempt only where nothing is left to halve. */
 static void
 settle_split(Runner *runner, Transfer *transfer)
 {
 	connection_trouble(transfer->conn, transfer->report.error_class, transfer->report.message);
 	halve(transfer, SUCCESSES_TO_GROW);
-	settle_all(runner, transfer, transfer->request.nused > 1 ? OUTCOME_AGAIN : OUTCOME_RETRY, -1);
+	settle_all(runner, transfer, transfer->request.nused > 1 || can_be_halved(transfer) ? OUTCOME_AGAIN : OUTCOME_RETRY,
+			   -1);
 }
 
 /* One bad item spoils them all: halve, until it stands alone. */
 static void
 settle_refused(Runner *runner, Transfer *transfer)
 {
+	OutcomeKind kind = OUTCOME_DEAD;
+
 	halve(transfer, 1);
-	settle_all(runner, transfer,
-			   transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE ? OUTCOME_RELEASE : OUTCOME_DEAD, -1);
+	if (can_be_halved(transfer))
+		kind = OUTCOME_AGAIN;
+	else if (transfer->request.nused > 1 && transfer->kind == TRANSFER_WRITE)
+		kind = OUTCOME_RELEASE;
+	settle_all(runner, transfer, kind, -1);
 }
 
 static void

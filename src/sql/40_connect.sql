@@ -248,9 +248,9 @@ AS $$
 DECLARE
     c @extschema@.integration_connections := pgsync_itsm.own_connection(connection_id);
 BEGIN
-    UPDATE @extschema@.integration_runs AS r
-       SET status = 'cancelled', finished_at = now()
-     WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
+       FROM @extschema@.integration_runs AS r
+      WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
     PERFORM pgsync_itsm.drop_secret(s.id)
        FROM unnest(ARRAY[c.client_id_vault_id, c.client_secret_vault_id, c.username_vault_id, c.password_vault_id,
                          c.api_key_vault_id]) AS s(id) WHERE s.id IS NOT NULL;

@@ -526,6 +526,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN run.partial
+           AND (run.phase NOT LIKE 'recheck%'
+                OR (SELECT count(*) <= 100 FROM (SELECT FROM @extschema@.integration_run_items AS i
+                                                  WHERE i.run_id = run.id AND i.state = 'planned' LIMIT 101) AS n))
            AND (SELECT count(*) <= 100 AND coalesce(bool_and(k.key <> '*'), true)
                   FROM (SELECT x.key FROM pgsync_itsm.run_keys AS x WHERE x.run_id = run.id LIMIT 1000) AS k);
 END
@@ -587,7 +590,8 @@ BEGIN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_compare(run);
             PERFORM pgsync_itsm.plan_ask_records(run);
-            IF pgsync_itsm.wants_dry_run(run) THEN
+            -- A pilot is not worth reading all that is there.
+            IF NOT run.partial AND pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.mirror_ask(run, ARRAY(SELECT DISTINCT p.entity_type FROM pgsync_itsm.plan_records AS p
                                                            WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND p.entity_type <> 'company'));
                 RETURN 'pages';
@@ -598,7 +602,7 @@ BEGIN
         WHEN ph = 'decide' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
             PERFORM pgsync_itsm.plan_decide(run);
-            IF pgsync_itsm.wants_dry_run(run) THEN
+            IF NOT run.partial AND pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.match_propose(run, false);
             END IF;
             PERFORM pgsync_itsm.match_holds(run);

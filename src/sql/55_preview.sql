@@ -13,7 +13,7 @@ AS $$
 BEGIN
     RETURN pgsync_itsm.setting(run.connection_id, 'dry_run') = 'true'
            AND (run.kind = 'preview'
-                OR run.kind = 'publish' AND NOT run.confirm AND NOT run.partial
+                OR run.kind = 'publish' AND NOT run.confirm AND (NOT run.partial OR run.applications IS NOT NULL)
                    AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id AND c.first_publish_at IS NULL));
 END
 $$;
@@ -24,7 +24,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     most CONSTANT integer := greatest(least(pgsync_itsm.setting(run.connection_id, 'batch_items')::integer, 450), 1);
-    bytes CONSTANT integer := least(pgsync_itsm.setting(run.connection_id, 'batch_bytes')::integer / 2, 1500000);
+    bytes CONSTANT integer := greatest(least(pgsync_itsm.setting(run.connection_id, 'batch_bytes')::integer / 2, 1500000), 1);
 BEGIN
     -- A payload holds so many CIs, and so many bytes.
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys)
@@ -126,6 +126,8 @@ BEGIN
               FROM pgsync_itsm.plan_records AS q
               JOIN @extschema@.integration_sync_map AS m
                 ON m.connection_id = run.connection_id AND m.entity_type = q.entity_type AND m.entity_id = q.entity_id AND m.last_agreed IS NOT NULL
+               -- seen to be so: what was not read back may have been made something else of by the platform itself
+               AND m.last_sync_hash IS NOT NULL
              CROSS JOIN LATERAL json_each_text(q.payload) AS v(field, value)
              CROSS JOIN LATERAL (SELECT pgsync_itsm.plain_value(q.old_values ->> v.field) AS value, pgsync_itsm.plain_value(m.last_agreed ->> v.field) AS agreed) AS t
              WHERE q.run_id = run.id AND q.verdict = 'UPDATE' AND q.old_values IS NOT NULL AND v.field NOT LIKE '\_%'

@@ -5,17 +5,20 @@ CREATE FUNCTION pgsync_itsm.recheck_reread(run @extschema@.integration_runs) RET
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    t text;
+    k record;
 BEGIN
     PERFORM pgsync_itsm.clear_plan(run.id);
-    FOR t IN SELECT DISTINCT i.entity_type FROM @extschema@.integration_run_items AS i
+    -- What is left of a partial plan is read by its keys, as the plan itself was.
+    FOR k IN SELECT i.entity_type, CASE WHEN run.partial THEN array_agg(DISTINCT substr(i.native_key, strpos(i.native_key, '/') + 1)) END AS keys
+               FROM @extschema@.integration_run_items AS i
               WHERE i.run_id = run.id AND i.state = 'planned'
                 AND (i.source_hash IS NOT NULL OR i.parent_id IS NOT NULL OR i.payload_hash = 'retired')
+              GROUP BY i.entity_type
     LOOP
-        IF pgsync_itsm.is_relationship(t) THEN
-            PERFORM pgsync_itsm.read_links_by(run, t, NULL, 'key');
+        IF pgsync_itsm.is_relationship(k.entity_type) THEN
+            PERFORM pgsync_itsm.read_links_by(run, k.entity_type, k.keys, 'key');
         ELSE
-            PERFORM pgsync_itsm.read_records(run, t, NULL, 'key');
+            PERFORM pgsync_itsm.read_records(run, k.entity_type, k.keys, 'key');
         END IF;
     END LOOP;
     IF NOT run.partial THEN
@@ -88,12 +91,27 @@ CREATE FUNCTION pgsync_itsm.recheck_map(run @extschema@.integration_runs) RETURN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'published since the plan', updated_at = now()
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'refused', updated_at = now(),
+           reason = CASE WHEN i.action = 'CREATE' AND m.sync_direction = 'subscribed' THEN 'matched since the plan' ELSE 'published since the plan' END
       FROM @extschema@.integration_sync_map AS m
      WHERE i.run_id = run.id AND i.state = 'planned' AND m.connection_id = i.connection_id
        AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
        AND (i.action = 'CREATE' AND (i.parent_id IS NULL OR m.rel_type IS NOT DISTINCT FROM i.rel_type)
-            OR i.action IN ('UPDATE', 'CLEAR') AND m.last_synced_at > run.planned_at);
+            OR i.action IN ('UPDATE', 'CLEAR') AND m.last_synced_at > run.planned_at
+               -- by another run: a CLEAR that is queued again follows the update of its own
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
+                                WHERE o.run_id = run.id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id
+                                  AND o.state = 'done' AND o.updated_at >= m.last_synced_at));
+    -- A decision that was taken back, or taken for another record there.
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'matched otherwise since the plan', updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.parent_id IS NULL AND i.action IN ('UPDATE', 'CLEAR', 'MATCH')
+       AND (EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                     WHERE m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.external_id <> i.external_id)
+            OR EXISTS (SELECT FROM @extschema@.integration_matches AS d
+                        WHERE d.connection_id = i.connection_id AND d.entity_type = i.entity_type AND d.entity_id = i.entity_id
+                          AND d.external_id = i.external_id AND d.decision IN ('rejected', 'create')
+                          AND d.decided_at > run.planned_at));
     UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'already removed', updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
@@ -134,9 +152,10 @@ BEGIN
            reason = CASE WHEN m.gone THEN 'deleted there since the plan' ELSE 'changed there since the plan: ' || m.fields END
       FROM (SELECT j.id, x.key IS NULL AS gone, string_agg(format('%s (was "%s", is "%s")', v.field, left(v.was, 60), left(v.is, 60)), ', ' ORDER BY v.field)
                               FILTER (WHERE v.field IS NOT NULL) AS fields
-              FROM @extschema@.integration_run_items AS j
-              JOIN pgsync_itsm.lookups AS l ON l.run_id = run.id AND l.kind = 'record' AND l.state = 'done' AND l.target = j.external_table AND j.external_id = ANY (l.keys)
-              LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = l.target AND x.key = j.external_id
+              FROM (SELECT DISTINCT l.target, k.id FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(id)
+                     WHERE l.run_id = run.id AND l.kind = 'record' AND l.state = 'done') AS asked
+              JOIN @extschema@.integration_run_items AS j ON j.external_table = asked.target AND j.external_id = asked.id
+              LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = asked.target AND x.key = asked.id
               LEFT JOIN LATERAL (
                    SELECT f.field, pgsync_itsm.plain_value(j.old_values ->> f.field) AS was, pgsync_itsm.plain_value(x.attrs ->> f.field) AS is,
                           pgsync_itsm.plain_value(f.value) AS wanted
@@ -144,6 +163,20 @@ BEGIN
              WHERE j.run_id = run.id AND j.state = 'planned' AND j.action IN ('UPDATE', 'CLEAR') AND j.old_values IS NOT NULL
              GROUP BY j.id, x.key) AS m
      WHERE i.id = m.id AND (m.gone OR m.fields IS NOT NULL);
+    -- A company or user that is there by now is a reference, as it is to a plan: what names it goes with it.
+    WITH there AS (
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = 'done', outcome = 'matched', updated_at = now(), external_id = m.external_id, external_table = coalesce(m.external_table, i.external_table),
+               reason = 'there by now'
+          FROM pgsync_itsm.plan_matches(run) AS m
+         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.entity_type IN ('company', 'contact')
+           AND i.entity_type = m.entity_type AND i.entity_id = m.entity_id AND NOT i.in_doubt AND NOT i.unheard
+        RETURNING i.*)
+    INSERT INTO @extschema@.integration_sync_map
+        (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction, created_by_us, last_synced_at)
+    SELECT t.connection_id, t.namespace_id, t.entity_type, t.entity_id, t.native_key, t.external_id, t.external_table, t.label, 'subscribed', false, now()
+      FROM there AS t
+    ON CONFLICT DO NOTHING;
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(), external_id = m.external_id,
            reason = CASE WHEN m.hits > 1 THEN format('there by now: %s records of this name that are not ours', m.hits)
@@ -160,6 +193,16 @@ BEGIN
                       AND (e.entity_type, e.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id))
                       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
                                          AND m.entity_type = e.entity_type AND m.entity_id = e.entity_id));
+    -- Known when the plan was made, and forgotten since: nothing would ever let the relationship go.
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = 'what it connects is not published any more', updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
+       AND EXISTS (SELECT FROM (VALUES (i.parent_type, i.parent_id), (i.child_type, i.child_id)) AS e(entity_type, entity_id)
+                    WHERE NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = i.connection_id
+                                         AND m.entity_type = e.entity_type AND m.entity_id = e.entity_id)
+                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = run.id
+                                         AND o.entity_type = e.entity_type AND o.entity_id = e.entity_id
+                                         AND o.state IN ('planned', 'pending') AND o.action IN ('CREATE', 'UPDATE', 'MATCH')));
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.recheck_there(@extschema@.integration_runs) IS

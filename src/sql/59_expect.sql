@@ -244,7 +244,7 @@ BEGIN
     FOR g IN SELECT i.entity_type, i.external_table, array_agg(DISTINCT coalesce(i.external_id, md5(i.native_key))) AS ids
                FROM @extschema@.integration_run_items AS i
               WHERE i.run_id = run.id AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
-                AND CASE WHEN planned THEN i.state = 'planned' ELSE i.state = 'done' AND i.outcome = 'done' AND i.external_id IS NOT NULL END
+                AND CASE WHEN planned THEN i.state = 'planned' ELSE i.state IN ('done', 'unchanged') AND i.outcome IN ('done', 'unchanged') AND i.external_id IS NOT NULL END
               GROUP BY i.entity_type, i.external_table
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));

@@ -49,6 +49,20 @@ BEGIN
      WHERE i.run_id = run_id AND i.state IN ('planned', 'pending') AND status IN ('cancelled', 'failed');
     UPDATE @extschema@.integration_run_steps AS s SET status = 'done', finished_at = coalesce(s.finished_at, now())
      WHERE s.run_id = run_id AND status = 'done';
+    -- What a run that ends early wrote is not read back: nobody knows what the platform made of it.
+    UPDATE @extschema@.integration_sync_map AS m SET last_sync_hash = NULL
+      FROM @extschema@.integration_run_items AS i
+     WHERE i.run_id = run_id AND status IN ('cancelled', 'failed') AND i.state IN ('done', 'unchanged') AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.last_sync_hash IS NOT NULL;
+    -- A value that was to be cleared, and was not, is agreed as before: the next plan clears it.
+    UPDATE @extschema@.integration_sync_map AS m
+       SET last_agreed = pgsync_itsm.merged(m.last_agreed, v.kept), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
+      FROM @extschema@.integration_run_items AS i
+     CROSS JOIN LATERAL (SELECT json_object_agg(f, i.old_values ->> f) AS kept FROM json_object_keys(i.payload) AS f WHERE i.old_values ->> f <> '') AS v
+     WHERE i.run_id = run_id AND i.action = 'CLEAR' AND i.state IN ('cancelled', 'dead', 'refused') AND v.kept IS NOT NULL
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+       AND EXISTS (SELECT FROM @extschema@.integration_run_items AS u WHERE u.run_id = i.run_id AND u.entity_type = i.entity_type AND u.entity_id = i.entity_id
+                      AND u.action = 'UPDATE' AND u.state IN ('done', 'unchanged') AND u.updated_at >= m.last_synced_at);
     UPDATE @extschema@.integration_runs AS r
        SET status = status, phase = 'finished', finished_at = now(), done = c.done, dead = c.dead, warned = c.warned
       FROM (SELECT count(*) FILTER (WHERE i.state IN ('done', 'unchanged')) AS done,
@@ -140,6 +154,9 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    UPDATE @extschema@.integration_sync_map AS m SET last_sync_hash = NULL
+      FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(key)
+     WHERE l.run_id = r.id AND l.kind = 'record' AND l.state = 'failed' AND m.connection_id = r.connection_id AND m.external_id = k.key AND m.parent_id IS NULL;
     PERFORM pgsync_itsm.finish_run(r.id, 'done');
 END
 $$;
@@ -158,7 +175,7 @@ BEGIN ATOMIC
                               WHERE n.connection_id IS NOT DISTINCT FROM compare_taken.connection_id AND n.external_id = x.key AND n.parent_id IS NULL OFFSET 0) AS m
          CROSS JOIN LATERAL (SELECT o.id, o.payload FROM @extschema@.integration_run_items AS o
                               WHERE o.run_id = compare_taken.run_id AND o.entity_type = m.entity_type AND o.entity_id = m.entity_id
-                                AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' = 'done' AND o.payload IS NOT NULL OFFSET 0) AS i
+                                AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' IN ('done', 'unchanged') AND o.payload IS NOT NULL OFFSET 0) AS i
          WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
     ), taken AS MATERIALIZED (
         SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number
@@ -501,6 +518,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
+    -- What nobody reads back is not known to be there as it was sent.
+    verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
@@ -511,7 +530,7 @@ BEGIN
            rtrim(CASE WHEN i.payload_hash = 'restored' THEN coalesce(i.payload ->> 'name', i.label) ELSE i.label END), i.parent_id, i.child_id, i.rel_type, 'published',
            -- what a plan did not find there, and an attempt that was not heard of has been sent for, is ours although it is there by now
            coalesce(a.operation = 'create', false) OR i.unheard AND i.action = 'CREATE', CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
-           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
+           CASE WHEN i.parent_id IS NULL AND verify THEN pgsync_itsm.content_hash(g.agreed::text) END, i.payload_hash, g.agreed, a.not_taken,
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
@@ -524,7 +543,7 @@ BEGIN
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
            -- what a rollback or a retirement wrote is some of the values only
-           last_sync_hash = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
+           last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
                                  ELSE excluded.last_sync_hash END,
            last_sent_hash = excluded.last_sent_hash,
            last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
@@ -591,9 +610,23 @@ BEGIN ATOMIC
        AND d.run_id = i.run_id AND d.state = 'dead'
        AND ((d.entity_type = i.parent_type AND d.entity_id = i.parent_id) OR (d.entity_type = i.child_type AND d.entity_id = i.child_id))
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+    -- A contract without its vendor is none.
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = format('its vendor "%s" could not be published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()
+      FROM @extschema@.integration_run_items AS d
+     WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'company' AND d.action = 'CREATE' AND d.state IN ('dead', 'refused')
+       AND i.run_id = d.run_id AND i.entity_type = 'contract' AND i.state = 'pending' AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
+       AND i.payload ->> 'vendor' = '@company/' || d.entity_id
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'skipped', reason = format('its contract "%s" is not published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()
+      FROM @extschema@.integration_run_items AS d
+     WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'contract' AND d.action = 'CREATE' AND d.state = 'skipped'
+       AND i.run_id = d.run_id AND i.state = 'pending' AND i.parent_type = d.entity_type AND i.parent_id = d.entity_id AND i.action = 'CREATE'
+       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id));
     SELECT pgsync_itsm.rollback_blocked(settle_blocked.run_id);
 END;
-COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays';
+COMMENT ON FUNCTION pgsync_itsm.settle_blocked(bigint) IS 'Skips relationships whose end is dead, and in a rollback records of which something stays; and contracts whose vendor is dead';
 
 CREATE FUNCTION pgsync_itsm.settle_steps(run_id bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -751,8 +784,22 @@ BEGIN
     PERFORM pgsync_itsm.compare_taken(r.id, r.connection_id)
        FROM @extschema@.integration_runs AS r
       WHERE r.id IN (SELECT DISTINCT l.run_id FROM pgsync_itsm.lookups AS l WHERE l.id = ANY ($2)) AND r.status = 'running';
+    -- A dry run that was too much is asked again as two, down to one record.
+    INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys, fields)
+    SELECT l.run_id, l.connection_id, l.kind, l.target, l.keys[h.first:h.last], l.fields
+      FROM unnest($2, $3, $4) AS a(id, generation, outcome)
+      JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent'
+     CROSS JOIN LATERAL (VALUES (1, cardinality(l.keys) / 2), (cardinality(l.keys) / 2 + 1, cardinality(l.keys))) AS h(first, last)
+     WHERE a.outcome = 'again' AND l.kind = 'dry_run' AND cardinality(l.keys) > 1;
+    -- One record that the platform refuses to look at is that record's answer.
+    INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, attrs)
+    SELECT l.run_id, l.kind, l.target, l.keys[1], json_build_object('error', a.error_class, 'message', a.message, 'outcome', 'dead')
+      FROM unnest($2, $3, $4, $5, $6) AS a(id, generation, outcome, error_class, message)
+      JOIN pgsync_itsm.lookups AS l ON l.id = a.id AND l.generation = a.generation AND l.state = 'sent'
+     WHERE a.outcome = 'dead' AND l.kind = 'dry_run' AND cardinality(l.keys) = 1;
     UPDATE pgsync_itsm.lookups AS l
        SET state = CASE WHEN a.outcome = 'done' THEN 'done'
+                        WHEN l.kind = 'dry_run' AND (a.outcome = 'again' AND cardinality(l.keys) > 1 OR a.outcome = 'dead' AND cardinality(l.keys) = 1) THEN 'done'
                         WHEN a.outcome = 'dead' OR a.outcome = 'retry' AND l.attempts >= ceiling THEN 'failed' ELSE 'pending' END,
            attempts = CASE WHEN a.outcome IN ('release', 'again') THEN greatest(l.attempts - 1, 0) ELSE l.attempts END,
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(l.attempts, $13) END,

@@ -140,7 +140,11 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_runs AS x
        SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
-     WHERE x.id = r.id;
+     WHERE x.id = r.id AND x.status IN ('planned', 'needs_approval');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % cannot be applied: somebody else has just applied or cancelled it', r.id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
+    END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
     PERFORM pgsync_itsm.wake();
     RAISE NOTICE 'run % goes on as planned; next: CALL itsm_wait(%);', r.id, r.id;
@@ -229,7 +233,7 @@ BEGIN
     PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = run.id FOR UPDATE;
     -- What might have arrived is looked for first; what a later run took over is left to that run.
     UPDATE @extschema@.integration_run_items AS i
-       SET state = waits, in_doubt = i.action = 'CREATE', attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
+       SET state = waits, in_doubt = i.action = 'CREATE' AND (i.in_doubt OR i.unheard), attempts = 0, not_before = NULL, error_class = NULL, reason = NULL, updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'dead' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
        AND (error_class IS NULL OR i.error_class = requeue_run.error_class)
        AND (entity_type IS NULL OR i.entity_type = requeue_run.entity_type)
@@ -242,7 +246,12 @@ BEGIN
                           AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id);
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n > 0 THEN
-        -- What was skipped for want of these can be sent after them.
+        -- What was skipped for want of these can be sent after them: contracts of a vendor first.
+        UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
+          FROM @extschema@.integration_run_items AS d
+         WHERE d.run_id = run.id AND d.state = waits AND d.entity_type = 'company'
+           AND i.run_id = run.id AND i.state = 'skipped' AND i.entity_type = 'contract' AND i.action IN ('CREATE', 'UPDATE')
+           AND i.payload ->> 'vendor' = '@company/' || d.entity_id;
         UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
           FROM @extschema@.integration_run_items AS d
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
@@ -250,6 +259,8 @@ BEGIN
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
         UPDATE @extschema@.integration_runs AS x SET status = 'queued', phase = 'recheck', finished_at = NULL, cancel_requested = false, cancel_by = NULL
          WHERE x.id = run.id AND x.status = 'done';
+        -- what is sent after a run began to read back is read back, too
+        UPDATE @extschema@.integration_runs AS x SET phase = 'apply' WHERE x.id = run.id AND x.status = 'running' AND x.phase = 'verify';
         -- unless their other end is still dead
         PERFORM pgsync_itsm.settle_blocked(run.id);
         PERFORM pgsync_itsm.settle_steps(run.id);
@@ -288,12 +299,12 @@ BEGIN
               ORDER BY x.id DESC
     LOOP
         PERFORM pgsync_itsm.own_run(r.id);
-        busy := r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
+        busy := NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id) OR r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
                     SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.id <> r.id AND o.status IN ('planning', 'running'));
         IF busy AND run_id IS NOT NULL THEN
             RAISE EXCEPTION 'dead items of run % cannot be queued again now', r.id
                 USING ERRCODE = 'object_not_in_prerequisite_state',
-                      DETAIL = format('It is %s, or another run of its connection is at work.', replace(r.status, '_', ' ')),
+                      DETAIL = format('It is %s, its connection is gone, or another run of it is at work.', replace(r.status, '_', ' ')),
                       HINT = format('SELECT itsm_publish(%L);', r.namespace_id);
         END IF;
         IF NOT busy THEN

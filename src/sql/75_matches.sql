@@ -80,16 +80,60 @@ BEGIN
         (SELECT format('"%s" is %s there already', left(m.entity_name, 80), s.external_id) FROM @extschema@.integration_sync_map AS s
           WHERE s.connection_id = m.connection_id AND s.entity_id = m.entity_id AND s.entity_type = m.entity_type),
         (SELECT format('%s there is "%s" here already', m.external_id, left(s.published_name, 80)) FROM @extschema@.integration_sync_map AS s
-          WHERE s.external_id = m.external_id AND s.parent_id IS NULL AND s.connection_id = m.connection_id LIMIT 1),
-        (SELECT format('run %s is about to create "%s"', r.id, left(m.entity_name, 80))
-           FROM @extschema@.integration_runs AS r
-           JOIN @extschema@.integration_run_items AS i
-             ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type AND i.action = 'CREATE' AND i.state IN ('planned', 'pending')
-          WHERE r.connection_id = m.connection_id AND r.status IN ('planning', 'running') LIMIT 1));
+          WHERE s.external_id = m.external_id AND s.parent_id IS NULL AND s.connection_id = m.connection_id LIMIT 1));
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS
-'Why a match cannot be accepted any more: one of its sides is in the map, or being created';
+COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
+
+-- A plan that did not know of the decision would make the record a second time.
+CREATE FUNCTION pgsync_itsm.match_stop(connection_id uuid, ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+    items bigint[];
+    late record;
+BEGIN
+    FOR r IN SELECT x.id, x.status FROM @extschema@.integration_runs AS x
+              WHERE x.connection_id = match_stop.connection_id AND x.status IN ('planning', 'running') AND x.kind = 'publish' ORDER BY x.id LOOP
+        IF r.status = 'planning' THEN
+            RAISE EXCEPTION 'match % cannot be decided on now: run % is being planned', ids[1], r.id
+                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
+        END IF;
+        items := ARRAY(SELECT i.id FROM @extschema@.integration_matches AS m
+                         JOIN @extschema@.integration_run_items AS i
+                           ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type AND i.state = 'pending'
+                        WHERE m.id = ANY (ids));
+        CONTINUE WHEN items = '{}';
+        -- as a claim does: either it is on the wire, or it will not be
+        PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR NO KEY UPDATE;
+        SELECT m.id, m.entity_name INTO late
+          FROM @extschema@.integration_run_items AS i
+          JOIN @extschema@.integration_matches AS m ON m.id = ANY (ids) AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type
+         WHERE i.id = ANY (items) AND i.state = 'pending' AND (i.action <> 'CREATE' OR i.id IN (SELECT pgsync_itsm.on_wire(r.id)))
+         ORDER BY m.id LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'match % cannot be decided on now: run % is sending "%"', late.id, r.id, left(late.entity_name, 80)
+                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
+        END IF;
+        UPDATE @extschema@.integration_run_items AS x SET state = 'refused', reason = 'matched since the plan', updated_at = now()
+         WHERE x.id = ANY (items) AND x.state = 'pending';
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_stop(uuid, bigint[]) IS 'Keeps runs under way from sending records that are being decided on, or says that it is too late';
+
+CREATE FUNCTION pgsync_itsm.match_under_way(m @extschema@.integration_matches) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM @extschema@.integration_runs AS r
+                     JOIN @extschema@.integration_run_items AS i
+                       ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type AND i.state = 'pending'
+                    WHERE r.connection_id = m.connection_id AND r.status = 'running');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_under_way(@extschema@.integration_matches) IS 'Is a run about to send this record: what is accepted in bulk does not stop it';
 
 -- What competes with accepted pairs: other candidates of these records, other records with these candidates.
 CREATE FUNCTION pgsync_itsm.match_close(ids bigint[]) RETURNS void
@@ -125,6 +169,7 @@ AS $$
 DECLARE
     n bigint;
 BEGIN
+    PERFORM pgsync_itsm.match_stop((SELECT m.connection_id FROM @extschema@.integration_matches AS m WHERE m.id = ids[1]), ids);
     INSERT INTO @extschema@.integration_sync_map
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          sync_direction, created_by_us)
@@ -182,6 +227,7 @@ AS $$
 DECLARE
     open bigint;
 BEGIN
+    PERFORM pgsync_itsm.match_stop(m.connection_id, ARRAY[m.id]);
     IF EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                 WHERE s.connection_id = m.connection_id AND (s.parent_id = m.entity_id OR s.child_id = m.entity_id))
        OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
@@ -190,11 +236,10 @@ BEGIN
             USING ERRCODE = 'object_in_use', DETAIL = format('"%s" was written to there, or relationships point at it.', left(m.entity_name, 80)),
                   HINT = format('Roll back what did that first: SELECT id, kind, created_at FROM integration_runs WHERE connection_id = %L ORDER BY id DESC LIMIT 10;', m.connection_id);
     END IF;
-    -- what is on its way will be answered, and then points at it
+    -- relationships that wait to be sent will point at it
     SELECT i.run_id INTO open FROM @extschema@.integration_runs AS r
-      JOIN @extschema@.integration_run_items AS i
-        ON i.run_id = r.id AND i.state IN ('planned', 'pending') AND m.entity_id IN (i.entity_id, i.parent_id, i.child_id)
-     WHERE r.connection_id = m.connection_id AND r.status IN ('planning', 'running') LIMIT 1;
+      JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state = 'pending' AND m.entity_id IN (i.parent_id, i.child_id)
+     WHERE r.connection_id = m.connection_id AND r.status = 'running' LIMIT 1;
     IF open IS NOT NULL THEN
         RAISE EXCEPTION 'match % cannot be taken back now', m.id
             USING ERRCODE = 'object_in_use', DETAIL = format('Run %s is publishing by it.', open), HINT = format('CALL itsm_wait(%s);', open);
@@ -300,7 +345,7 @@ BEGIN
                                row_number() OVER (PARTITION BY x.external_id ORDER BY x.score DESC, x.entity_type, x.entity_id, x.id) AS there
                           FROM @extschema@.integration_matches AS x
                          WHERE x.id = ANY (wanted) AND x.decision = 'proposed' AND x.duplicates = 1 AND x.reason NOT LIKE '%(correlation id)%'
-                           AND pgsync_itsm.match_taken(x) IS NULL) AS b
+                           AND pgsync_itsm.match_taken(x) IS NULL AND NOT pgsync_itsm.match_under_way(x)) AS b
                  WHERE b.here = 1 AND b.there = 1);
             EXIT WHEN chosen = '{}';
             PERFORM pgsync_itsm.match_accept(chosen);

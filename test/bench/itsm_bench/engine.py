@@ -310,7 +310,10 @@ def claiming(engine, table):
     sizes = (1000, 20000 if engine.quick else 500000)
     with FastPlatform() as platform:
         conn = engine.connect(platform.url("plain"), IN_FLIGHT)
-        small, large = (claim_cost(engine, table, platform, conn, size) for size in sizes)
+        # the server may be busy with what was just written: the median of three
+        small, large = (
+            statistics.median(claim_cost(engine, table, platform, conn, size) for _ in range(3)) for size in sizes
+        )
     engine.session.ask(EMPTY)
     table.add(
         "e",

@@ -102,7 +102,7 @@ class Portfolio:
             raise Failed("preview of %d applications: %s: %s" % (self.applications, status, row[4]))
         stats = self.simulator.stats()
         writes = stats["writes"] + stats["batch_subrequests"]["writes"]
-        self.session.ask("SELECT itsm_cancel(%s)" % run)
+        self.forget()
         return Preview(
             float(row[0]),
             int(row[1]),
@@ -112,6 +112,15 @@ class Portfolio:
             watch,
             Process(self.simulator.process.pid).cpu() - before,
         )
+
+    def forget(self):
+        """As before the preview: what comes next is measured by itself."""
+        self.cluster.serve_none()
+        self.session.ask(
+            "TRUNCATE integration_run_items, integration_run_steps, integration_runs, integration_external_records, "
+            "integration_references, integration_matches"
+        )
+        self.session.ask("VACUUM ANALYZE")
 
     def sources_seconds(self):
         """How long the sources themselves take.  That they were read is checked: nothing is read in no time."""
@@ -176,6 +185,7 @@ class Portfolios:
         if "p" in self.rows:
             self.previews[size] = portfolio.preview(worker)
             show_preview(self.table, size, self.previews[size])
+            worker = self.cluster.serve(portfolio.database)
         if not self.rows - {"p"}:
             portfolio.close()
             return
