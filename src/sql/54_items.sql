@@ -446,6 +446,27 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.scope_words(@extschema@.integration_runs) IS 'Says so when no profile is in scope, and which call changes it';
 
+-- A pair may have been accepted since the plan compared with the map: nothing is made a second time.
+CREATE FUNCTION pgsync_itsm.refuse_accepted(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_matches AS d
+                    WHERE d.connection_id = run.connection_id AND d.decision = 'accepted' AND d.decided_at >= run.created_at) THEN
+        RETURN;
+    END IF;
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'matched since the plan', updated_at = now()
+      FROM @extschema@.integration_sync_map AS m
+     WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.action = 'CREATE' AND i.parent_id IS NULL
+       AND m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+    IF FOUND THEN
+        PERFORM pgsync_itsm.settle_steps(run.id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.refuse_accepted(@extschema@.integration_runs) IS 'Refuses items that would make what somebody has said is there';
+
 CREATE FUNCTION pgsync_itsm.begin_run(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -472,6 +493,7 @@ BEGIN
     IF run.partial THEN
         UPDATE @extschema@.integration_run_items AS i SET state = 'pending' WHERE i.run_id = run.id AND i.state = 'planned';
     END IF;
+    PERFORM pgsync_itsm.refuse_accepted(run);
     PERFORM pgsync_itsm.begin_run(run.id);
 END
 $$;
@@ -485,6 +507,7 @@ DECLARE
     r @extschema@.integration_runs;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id;
+    PERFORM pgsync_itsm.refuse_accepted(r);
     PERFORM pgsync_itsm.apply_matches(r);
     UPDATE @extschema@.integration_run_items AS i SET state = 'pending', updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'planned';

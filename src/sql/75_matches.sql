@@ -14,6 +14,7 @@ AS $$
 DECLARE
     m @extschema@.integration_matches;
 BEGIN
+    PERFORM pgsync_itsm.match_lock(x.connection_id) FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
     SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'match % does not exist', coalesce(match_id::text, 'NULL')
@@ -59,6 +60,32 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
 
+-- What is on its way to the platform may be there in a moment.
+CREATE FUNCTION pgsync_itsm.match_sent_by(m @extschema@.integration_matches) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT r.id FROM @extschema@.integration_runs AS r
+              JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type
+             WHERE r.connection_id = m.connection_id AND r.status = 'running' AND i.state = 'pending' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR') LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_sent_by(@extschema@.integration_matches) IS 'The run that is about to write the record here; NULL: none';
+
+CREATE FUNCTION pgsync_itsm.match_not_sent(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    run_id bigint := pgsync_itsm.match_sent_by(m);
+BEGIN
+    IF run_id IS NOT NULL THEN
+        RAISE EXCEPTION 'match % cannot be decided now: run % is sending "%"', m.id, run_id, left(m.entity_name, 80)
+            USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s); or SELECT itsm_cancel(%s);', run_id, run_id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_not_sent(@extschema@.integration_matches) IS 'Refuses a decision about a record that a run is sending';
+
 CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -87,14 +114,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_accept(@extschema@.integration_matches) IS 'Puts a pair into the map as subscribed, and closes what competes with it';
 
--- Two decisions about one record there take turns.
-CREATE FUNCTION pgsync_itsm.match_lock(m @extschema@.integration_matches) RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-    SELECT pg_advisory_xact_lock(hashtextextended(m.connection_id::text || '/' || m.external_id, 7407));
-END;
-COMMENT ON FUNCTION pgsync_itsm.match_lock(@extschema@.integration_matches) IS 'Waits for another decision about the same record there';
-
 CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -110,7 +129,7 @@ BEGIN
         RAISE NOTICE 'match % is accepted already', m.id;
         RETURN;
     END IF;
-    PERFORM pgsync_itsm.match_lock(m);
+    PERFORM pgsync_itsm.match_not_sent(m);
     taken := pgsync_itsm.match_taken(m);
     IF taken IS NOT NULL THEN
         RAISE EXCEPTION 'match % cannot be accepted: one of its sides is taken', m.id
@@ -152,10 +171,8 @@ DECLARE
     m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
     o @extschema@.integration_matches;
 BEGIN
-    IF m.external_id IS NOT NULL THEN
-        PERFORM pgsync_itsm.match_lock(m);
-    END IF;
     IF m.decision = 'accepted' THEN
+        PERFORM pgsync_itsm.match_not_sent(m);
         PERFORM pgsync_itsm.match_unmap(m);
     END IF;
     PERFORM pgsync_itsm.match_decide(m, CASE WHEN coalesce(create_new, false) THEN 'create' ELSE 'rejected' END, NULL);
@@ -189,14 +206,19 @@ BEGIN
     IF min_score IS NULL OR min_score NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION 'min_score must be between 0 and 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT itsm_accept_matches(0.9);';
     END IF;
+    PERFORM pgsync_itsm.match_lock(c.connection_id)
+       FROM (SELECT DISTINCT x.connection_id FROM @extschema@.integration_matches AS x
+              WHERE x.decision = 'proposed'
+                AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
+                AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
+              ORDER BY 1) AS c;
     FOR m IN SELECT x.* FROM @extschema@.integration_matches AS x
               WHERE x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
                 AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
                 AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
                 AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
               ORDER BY x.connection_id, x.score DESC, x.external_id, x.id FOR UPDATE LOOP
-        PERFORM pgsync_itsm.match_lock(m);
-        IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL THEN
+        IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL OR pgsync_itsm.match_sent_by(m) IS NOT NULL THEN
             left_out := left_out + 1;
         ELSIF (SELECT x.decision = 'proposed' FROM @extschema@.integration_matches AS x WHERE x.id = m.id) THEN
             PERFORM pgsync_itsm.match_accept(m);
