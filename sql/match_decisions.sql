@@ -175,6 +175,68 @@ SELECT entity_type, label, action, state, reason FROM items WHERE run_id = :run;
 SELECT here, regexp_replace(accept(m.id), '[0-9]+', 'n', 'g') FROM pairs JOIN integration_matches AS m ON m.entity_name = here WHERE here LIKE 'Permit%';
 DELETE FROM integration_matches; DELETE FROM integration_sync_map; DELETE FROM here; DELETE FROM there; UPDATE integration_runs SET status = 'cancelled' WHERE id = :run;
 
+-- a company that was matched has another name there: what names it is written once
+SELECT itsm_set_source(:acme, 'application', 'SELECT key, name, ''apm'' AS management_classification, more AS vendor_name FROM public.here WHERE type = ''application''', 'text');
+CREATE FUNCTION send(run bigint) RETURNS TABLE (entity_type text, payload text) LANGUAGE plpgsql AS $$ DECLARE c uuid := '00000000-0000-4000-8000-000000000001'; BEGIN
+  UPDATE integration_runs SET status = 'running' WHERE id = run;
+  RETURN QUERY SELECT k.entity_type, k.payload FROM pgsync_itsm.claim(c, run, ARRAY['application CREATE', 'application UPDATE', 'company CREATE'], false, true, true, 100, 100, 60, true, 0) AS k;
+  PERFORM pgsync_itsm.settle_map(c, array_agg(ROW(i.id, 'done', CASE i.action WHEN 'CREATE' THEN 'create' ELSE 'update' END, coalesce(i.external_id, md5(i.native_key)), i.external_table, NULL, NULL, NULL, NULL, NULL, NULL, NULL, i.step, i.action, false)::pgsync_itsm.answer))
+          FROM integration_run_items AS i WHERE i.run_id = run AND i.state = 'pending';
+  DELETE FROM pgsync_itsm.claims;
+  UPDATE integration_run_items SET state = 'done' WHERE run_id = run AND state = 'pending';
+  UPDATE integration_runs SET status = 'done' WHERE id = run;
+END $$;
+CREATE OR REPLACE FUNCTION answer2(run bigint) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, external_id, external_table, label, attrs)
+        SELECT run, l.kind, l.target, k.key, md5(l.kind || '/' || k.key), NULL, NULL, NULL
+          FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(key) WHERE l.run_id = run AND l.kind IN ('user', 'group', 'relation_type') AND l.state = 'pending'
+        UNION ALL
+        SELECT run, l.kind, l.target, m.external_id, m.external_id, l.target, NULL, m.last_agreed
+          FROM pgsync_itsm.lookups AS l, integration_sync_map AS m WHERE l.run_id = run AND l.kind = 'record' AND m.external_id = ANY (l.keys) AND l.state = 'pending' $$;
+INSERT INTO here VALUES ('application', 'a1', 'Munis', 'Tyler Technologies, Inc.'), ('company', 'c1', 'Tyler Technologies, Inc.', NULL);
+INSERT INTO there VALUES ('core_company', md5('c1'), NULL, 'Tyler Technologies', '{}');
+CALL match(NULL) \gset
+SELECT * FROM pairs;
+SELECT itsm_accept_match(id) FROM integration_matches WHERE entity_type = 'company' AND external_id IS NOT NULL;
+CALL plan(NULL, 'publish') \gset
+SELECT entity_type, label, action, state, payload FROM integration_run_items WHERE run_id = :run;
+SELECT * FROM send(:run);
+CALL plan(NULL, 'publish') \gset
+SELECT entity_type, label, action, state, payload FROM integration_run_items WHERE run_id = :run;
+SELECT * FROM send(:run);
+CALL plan(NULL, 'publish') \gset
+SELECT entity_type, label, action, state, payload FROM integration_run_items WHERE run_id = :run;
+UPDATE integration_runs SET status = 'done' WHERE id = :run;
+-- accepted between compare and items
+INSERT INTO here VALUES ('application', 'a2', 'Water Billing', NULL);
+INSERT INTO there VALUES ('cmdb_ci_business_app', md5('wb'), NULL, 'Water-Billing', '{}');
+CALL match(NULL) \gset
+CREATE PROCEDURE race(INOUT run bigint) LANGUAGE plpgsql AS $$
+    DECLARE what text; m bigint := (SELECT id FROM integration_matches WHERE external_id = md5('wb')); 
+    BEGIN
+        DELETE FROM integration_matches WHERE id = m;
+        INSERT INTO integration_runs (namespace_id, connection_id, kind, status, confirm) SELECT namespace_id, id, 'publish', 'planning', true FROM integration_connections LIMIT 1 RETURNING id INTO run;
+        LOOP
+            IF (SELECT phase FROM integration_runs WHERE id = run) = 'items' AND NOT EXISTS (SELECT FROM integration_matches WHERE external_id = md5('wb')) THEN
+               INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score)
+               SELECT connection_id, namespace_id, entity_type, entity_id, native_key, name, md5('wb'), 'cmdb_ci_business_app', 'Water-Billing', 0.9 FROM pgsync_itsm.plan_records, integration_runs r WHERE r.id = run AND run_id = run AND name = 'Water Billing';
+               PERFORM itsm_accept_match(id) FROM integration_matches WHERE external_id = md5('wb');
+            END IF;
+            what := pgsync_itsm.plan_step(run);
+            COMMIT;
+            EXIT WHEN what = 'done';
+            IF what = 'wait' THEN PERFORM answer2(run); PERFORM answer(run); END IF;
+        END LOOP;
+    END $$;
+CALL race(NULL) \gset
+SELECT entity_type, label, action, state, reason FROM integration_run_items WHERE run_id = :run ORDER BY label;
+SELECT step, total, done, skipped FROM integration_run_steps WHERE run_id = :run;
+-- taken back
+UPDATE integration_runs SET status = 'done';
+SELECT itsm_reject_match(id) FROM integration_matches WHERE entity_type = 'company' AND decision = 'accepted';
+CALL plan(NULL, 'publish') \gset
+SELECT entity_type, label, action, state, payload ->> 'vendor' AS vendor FROM integration_run_items WHERE run_id = :run ORDER BY label;
+
 \c :main
 SET client_min_messages = warning;
 DROP DATABASE regress_itsm_decisions;

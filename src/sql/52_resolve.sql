@@ -112,7 +112,12 @@ BEGIN
           FROM (SELECT d.class, d.field, d.value, d.f, r.matches,
                        CASE WHEN d.kind = 'choice' THEN pgsync_itsm.choice_value(run.connection_id, d.class, d.field, d.value)
                             WHEN d.kind = 'company' THEN coalesce(r.external_id,
-                                 (SELECT '@company/' || p.entity_id FROM pgsync_itsm.plan_records AS p
+                                 -- one that was matched has another name there: it is known by the map
+                                 (SELECT coalesce(m.external_id, '@company/' || p.entity_id)
+                                    FROM pgsync_itsm.plan_records AS p
+                                    LEFT JOIN @extschema@.integration_sync_map AS m
+                                      ON m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id
+                                     AND m.sync_direction = 'subscribed' AND m.state <> 'gone'
                                    WHERE p.run_id = run.id AND p.entity_type = 'company' AND lower(p.name) = lower(d.value)
                                      AND coalesce(p.verdict, 'CREATE') IN ('CREATE', 'UPDATE', 'UNCHANGED') AND create_companies
                                    ORDER BY p.entity_id LIMIT 1))

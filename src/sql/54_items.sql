@@ -451,11 +451,13 @@ CREATE FUNCTION pgsync_itsm.refuse_accepted(run @extschema@.integration_runs) RE
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    -- whoever has a decision open is waited for only where it may be about one of these
     IF NOT EXISTS (SELECT FROM @extschema@.integration_matches AS d
-                    WHERE d.connection_id = run.connection_id AND d.decision = 'accepted' AND d.decided_at >= run.created_at) THEN
+                     JOIN @extschema@.integration_run_items AS i ON i.run_id = run.id AND i.entity_id = d.entity_id AND i.entity_type = d.entity_type AND i.action = 'CREATE'
+                    WHERE d.connection_id = run.connection_id AND d.external_id IS NOT NULL AND i.state IN ('planned', 'pending')) THEN
         RETURN;
     END IF;
+    PERFORM pgsync_itsm.match_lock(run.connection_id);
     UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'matched since the plan', updated_at = now()
       FROM @extschema@.integration_sync_map AS m
      WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.action = 'CREATE' AND i.parent_id IS NULL
