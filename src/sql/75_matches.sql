@@ -14,6 +14,7 @@ AS $$
 DECLARE
     m @extschema@.integration_matches;
 BEGIN
+    PERFORM pgsync_itsm.match_lock(x.connection_id) FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
     SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'match % does not exist', coalesce(match_id::text, 'NULL')
@@ -59,35 +60,31 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
 
--- A plan that did not know of the decision would make the record a second time.
-CREATE FUNCTION pgsync_itsm.match_stop(m @extschema@.integration_matches) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+-- What is on its way to the platform may be there in a moment.
+CREATE FUNCTION pgsync_itsm.match_sent_by(m @extschema@.integration_matches) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    r record;
-    i record;
 BEGIN
-    FOR r IN SELECT x.id, x.status FROM @extschema@.integration_runs AS x
-              WHERE x.connection_id = m.connection_id AND x.status IN ('planning', 'running') AND x.kind = 'publish' ORDER BY x.id LOOP
-        IF r.status = 'planning' THEN
-            RAISE EXCEPTION 'match % cannot be decided on now: run % is being planned', m.id, r.id
-                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
-        END IF;
-        SELECT x.id, x.action INTO i FROM @extschema@.integration_run_items AS x
-         WHERE x.run_id = r.id AND x.entity_type = m.entity_type AND x.entity_id = m.entity_id AND x.state = 'pending' LIMIT 1;
-        CONTINUE WHEN NOT FOUND;
-        -- as a claim does: either it is on the wire, or it will not be
-        PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR NO KEY UPDATE;
-        IF i.action <> 'CREATE' OR i.id IN (SELECT pgsync_itsm.on_wire(r.id)) THEN
-            RAISE EXCEPTION 'match % cannot be decided on now: run % is sending "%"', m.id, r.id, left(m.entity_name, 80)
-                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
-        END IF;
-        UPDATE @extschema@.integration_run_items AS x SET state = 'refused', reason = 'matched since the plan', updated_at = now()
-         WHERE x.id = i.id AND x.state = 'pending';
-    END LOOP;
+    RETURN (SELECT r.id FROM @extschema@.integration_runs AS r
+              JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type
+             WHERE r.connection_id = m.connection_id AND r.status = 'running' AND i.state = 'pending' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR') LIMIT 1);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_stop(@extschema@.integration_matches) IS 'Keeps runs under way from sending a record that is being decided on, or says that it is too late';
+COMMENT ON FUNCTION pgsync_itsm.match_sent_by(@extschema@.integration_matches) IS 'The run that is about to write the record here; NULL: none';
+
+CREATE FUNCTION pgsync_itsm.match_not_sent(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    run_id bigint := pgsync_itsm.match_sent_by(m);
+BEGIN
+    IF run_id IS NOT NULL THEN
+        RAISE EXCEPTION 'match % cannot be decided now: run % is sending "%"', m.id, run_id, left(m.entity_name, 80)
+            USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s); or SELECT itsm_cancel(%s);', run_id, run_id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_not_sent(@extschema@.integration_matches) IS 'Refuses a decision about a record that a run is sending';
 
 CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -95,7 +92,6 @@ AS $$
 DECLARE
     o @extschema@.integration_matches;
 BEGIN
-    PERFORM pgsync_itsm.match_stop(m);
     INSERT INTO @extschema@.integration_sync_map
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          sync_direction, created_by_us)
@@ -118,14 +114,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_accept(@extschema@.integration_matches) IS 'Puts a pair into the map as subscribed, and closes what competes with it';
 
--- Two decisions about one record there take turns.
-CREATE FUNCTION pgsync_itsm.match_lock(m @extschema@.integration_matches) RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-    SELECT pg_advisory_xact_lock(hashtextextended(m.connection_id::text || '/' || m.external_id, 7407));
-END;
-COMMENT ON FUNCTION pgsync_itsm.match_lock(@extschema@.integration_matches) IS 'Waits for another decision about the same record there';
-
 CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -141,7 +129,7 @@ BEGIN
         RAISE NOTICE 'match % is accepted already', m.id;
         RETURN;
     END IF;
-    PERFORM pgsync_itsm.match_lock(m);
+    PERFORM pgsync_itsm.match_not_sent(m);
     taken := pgsync_itsm.match_taken(m);
     IF taken IS NOT NULL THEN
         RAISE EXCEPTION 'match % cannot be accepted: one of its sides is taken', m.id
@@ -161,7 +149,6 @@ CREATE FUNCTION pgsync_itsm.match_unmap(m @extschema@.integration_matches) RETUR
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pgsync_itsm.match_stop(m);
     IF EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                 WHERE s.connection_id = m.connection_id AND (s.parent_id = m.entity_id OR s.child_id = m.entity_id))
        OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
@@ -184,10 +171,8 @@ DECLARE
     m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
     o @extschema@.integration_matches;
 BEGIN
-    IF m.external_id IS NOT NULL THEN
-        PERFORM pgsync_itsm.match_lock(m);
-    END IF;
     IF m.decision = 'accepted' THEN
+        PERFORM pgsync_itsm.match_not_sent(m);
         PERFORM pgsync_itsm.match_unmap(m);
     END IF;
     PERFORM pgsync_itsm.match_decide(m, CASE WHEN coalesce(create_new, false) THEN 'create' ELSE 'rejected' END, NULL);
@@ -221,14 +206,19 @@ BEGIN
     IF min_score IS NULL OR min_score NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION 'min_score must be between 0 and 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT itsm_accept_matches(0.9);';
     END IF;
+    PERFORM pgsync_itsm.match_lock(c.connection_id)
+       FROM (SELECT DISTINCT x.connection_id FROM @extschema@.integration_matches AS x
+              WHERE x.decision = 'proposed'
+                AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
+                AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
+              ORDER BY 1) AS c;
     FOR m IN SELECT x.* FROM @extschema@.integration_matches AS x
               WHERE x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
                 AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
                 AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
                 AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
               ORDER BY x.connection_id, x.score DESC, x.external_id, x.id FOR UPDATE LOOP
-        PERFORM pgsync_itsm.match_lock(m);
-        IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL THEN
+        IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL OR pgsync_itsm.match_sent_by(m) IS NOT NULL THEN
             left_out := left_out + 1;
         ELSIF (SELECT x.decision = 'proposed' FROM @extschema@.integration_matches AS x WHERE x.id = m.id) THEN
             PERFORM pgsync_itsm.match_accept(m);
