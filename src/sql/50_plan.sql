@@ -392,8 +392,10 @@ DECLARE
         (SELECT pgsync_itsm.content_hash(string_agg(concat_ws('|', r.kind, r.target, r.key, r.external_id, r.label, r.attrs::text, r.matches::text),
                                                     E'\n' ORDER BY r.kind, r.target, r.key))
            FROM @extschema@.integration_references AS r WHERE r.connection_id = run.connection_id AND r.kind <> 'relation_type'),
-        (SELECT pgsync_itsm.content_hash(string_agg(lower(p.name) || '=' || p.entity_id, E'\n' ORDER BY p.entity_id))
+        (SELECT pgsync_itsm.content_hash(string_agg(concat_ws('=', lower(p.name), p.entity_id, m.external_id), E'\n' ORDER BY p.entity_id))
            FROM pgsync_itsm.plan_records AS p
+           LEFT JOIN @extschema@.integration_sync_map AS m
+             ON m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id AND m.sync_direction = 'subscribed'
           WHERE p.run_id = run.id AND p.entity_type = 'company' AND coalesce(p.attrs ->> 'is_internal', 'false') = 'false'));
 BEGIN
     RETURN QUERY

@@ -112,7 +112,12 @@ BEGIN
           FROM (SELECT d.class, d.field, d.value, d.f, r.matches,
                        CASE WHEN d.kind = 'choice' THEN pgsync_itsm.choice_value(run.connection_id, d.class, d.field, d.value)
                             WHEN d.kind = 'company' THEN coalesce(r.external_id,
-                                 (SELECT '@company/' || p.entity_id FROM pgsync_itsm.plan_records AS p
+                                 -- one that was matched has another name there: it is known by the map
+                                 (SELECT coalesce(m.external_id, '@company/' || p.entity_id)
+                                    FROM pgsync_itsm.plan_records AS p
+                                    LEFT JOIN @extschema@.integration_sync_map AS m
+                                      ON m.connection_id = run.connection_id AND m.entity_type = p.entity_type AND m.entity_id = p.entity_id
+                                     AND m.sync_direction = 'subscribed' AND m.state <> 'gone'
                                    WHERE p.run_id = run.id AND p.entity_type = 'company' AND lower(p.name) = lower(d.value)
                                      AND coalesce(p.verdict, 'CREATE') IN ('CREATE', 'UPDATE', 'UNCHANGED') AND create_companies
                                    ORDER BY p.entity_id LIMIT 1))
@@ -441,6 +446,17 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_ask_links(@extschema@.integration_runs) IS 'Are relationships there already that would be written one by one';
 
+CREATE FUNCTION pgsync_itsm.match_rejected(connection_id uuid, entity_type text, entity_id uuid, external_id text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM @extschema@.integration_matches AS d
+                    WHERE d.connection_id = match_rejected.connection_id AND d.entity_id = match_rejected.entity_id AND d.entity_type = match_rejected.entity_type
+                      AND d.decided_by IS NOT NULL AND (d.decision = 'create' OR d.decision = 'rejected' AND d.external_id = match_rejected.external_id));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_rejected(uuid, text, uuid, text) IS 'Has somebody said that this record there is another one';
+
 -- What was found of the unmapped records: one row each, the surest evidence first.
 CREATE FUNCTION pgsync_itsm.plan_matches(run @extschema@.integration_runs)
 RETURNS TABLE (entity_type text, entity_id uuid, external_id text, external_table text, how text, hits bigint, correlation text)
@@ -475,6 +491,11 @@ BEGIN
               FROM evidence AS v
               JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = v.kind AND x.target = v.target AND x.key = v.key
              WHERE x.external_id IS NOT NULL
+               -- of one name, and not the same: somebody said so, and nothing but a CI is identified by its name
+               AND NOT (v.kind = 'model' AND EXISTS (
+                        SELECT FROM @extschema@.integration_matches AS c
+                         WHERE c.connection_id = run.connection_id AND c.entity_id = v.entity_id AND c.entity_type = v.entity_type
+                           AND c.decision = 'create' AND c.decided_by IS NOT NULL))
                -- the platform keeps the native key of a CI that a rollback of ours has deleted
                AND NOT (v.kind = 'native_key' AND EXISTS (
                         SELECT FROM @extschema@.integration_runs AS b
@@ -511,7 +532,7 @@ BEGIN
                           WHEN m.ours THEN 'UPDATE'
                           WHEN p.entity_type IN ('company', 'contact') THEN 'MATCH'
                           WHEN m.hits > 1 THEN 'MISMATCH'
-                          WHEN m.foreign_id THEN 'MISMATCH'
+                          WHEN m.foreign_id OR m.rejected THEN 'MISMATCH'
                           WHEN NOT adopt THEN 'MISMATCH'
                           WHEN p.entity_type IN ('it_service', 'software_product', 'software_package') AND NOT update_matched THEN 'MATCH'
                           ELSE 'UPDATE' END,
@@ -519,9 +540,12 @@ BEGIN
                          WHEN m.how = 'name' AND m.hits > 1 THEN format('%s records there have this name', m.hits)
                          WHEN m.how = 'name' AND m.foreign_id
                               THEN 'a record there has this name and belongs to something else (correlation id)'
+                         WHEN m.rejected THEN 'a record there has this name, and itsm_reject_match() said that it is another one'
                          WHEN m.how = 'name' AND NOT adopt THEN 'a record there has this name and is not ours (on_existing = hold)'
                          ELSE format('found there by %s', m.how) END
       FROM (SELECT x.*, f.foreign_id,
+                   x.how = 'name' AND x.entity_type NOT IN ('company', 'contact')
+                   AND pgsync_itsm.match_rejected(run.connection_id, x.entity_type, x.entity_id, x.external_id) AS rejected,
                    CASE WHEN x.how = 'name' AND x.hits = 1 AND NOT f.foreign_id
                         THEN pgsync_itsm.is_in_doubt(run.connection_id, x.entity_type, x.entity_id) ELSE false END AS ours
               FROM pgsync_itsm.plan_matches(run) AS x

@@ -448,6 +448,34 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.scope_words(@extschema@.integration_runs) IS 'Says so when no profile is in scope, and which call changes it';
 
+-- A pair may have been accepted, or taken back, since the plan compared with the map: nothing is made a second time, nor written to what is another.
+CREATE FUNCTION pgsync_itsm.refuse_accepted(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- whoever has a decision open is waited for only where it may be about one of these
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_matches AS d
+                     JOIN @extschema@.integration_run_items AS i ON i.run_id = run.id AND i.entity_id = d.entity_id AND i.entity_type = d.entity_type
+                    WHERE d.connection_id = run.connection_id AND d.external_id IS NOT NULL AND i.state IN ('planned', 'pending')) THEN
+        RETURN;
+    END IF;
+    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'refused', reason = CASE i.action WHEN 'CREATE' THEN 'matched since the plan' ELSE 'no match any more since the plan' END, updated_at = now()
+     WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.parent_id IS NULL
+       AND CASE i.action
+           WHEN 'CREATE' THEN EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                                       WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id)
+           ELSE pgsync_itsm.match_rejected(run.connection_id, i.entity_type, i.entity_id, i.external_id)
+                AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                                 WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id) END;
+    IF FOUND THEN
+        PERFORM pgsync_itsm.settle_steps(run.id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.refuse_accepted(@extschema@.integration_runs) IS 'Refuses items that would make what somebody has said is there, or write to what somebody has said is another';
+
 CREATE FUNCTION pgsync_itsm.begin_run(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -474,6 +502,7 @@ BEGIN
     IF run.partial THEN
         UPDATE @extschema@.integration_run_items AS i SET state = 'pending' WHERE i.run_id = run.id AND i.state = 'planned';
     END IF;
+    PERFORM pgsync_itsm.refuse_accepted(run);
     PERFORM pgsync_itsm.begin_run(run.id);
 END
 $$;
@@ -487,6 +516,7 @@ DECLARE
     r @extschema@.integration_runs;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run_id;
+    PERFORM pgsync_itsm.refuse_accepted(r);
     PERFORM pgsync_itsm.apply_matches(r);
     UPDATE @extschema@.integration_run_items AS i SET state = 'pending', updated_at = now()
      WHERE i.run_id = r.id AND i.state = 'planned';
@@ -622,7 +652,6 @@ BEGIN
             RETURN 'items';
         WHEN ph = 'items' THEN
             PERFORM pgsync_itsm.plan_analyze(run);
-            PERFORM pgsync_itsm.match_adopted(run);
             PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_relations(run);
             PERFORM pgsync_itsm.plan_finish(run);

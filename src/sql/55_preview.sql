@@ -102,7 +102,9 @@ BEGIN
            external_id = coalesce(p.external_id, d.found_id),
            external_table = CASE WHEN p.external_id IS NULL AND d.found_id IS NOT NULL THEN d.found_table ELSE p.external_table END
       FROM (SELECT q.entity_type, q.entity_id, x.external_id AS found_id, x.external_table AS found_table, x.label AS operation, x.attrs,
-                   pgsync_itsm.dry_run_verdict(q.verdict, q.entity_type, q.external_id, x.external_id, x.label, x.attrs, adopt, update_matched) AS verdict
+                   pgsync_itsm.dry_run_verdict(q.verdict, q.entity_type, q.external_id, x.external_id, x.label, x.attrs,
+                                               adopt AND NOT pgsync_itsm.match_rejected(run.connection_id, q.entity_type, q.entity_id, x.external_id),
+                                               update_matched) AS verdict
               FROM pgsync_itsm.plan_records AS q
               JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'dry_run' AND x.target = '' AND x.key = q.native_key
              WHERE q.run_id = run.id AND q.verdict IN ('CREATE', 'UPDATE')) AS d

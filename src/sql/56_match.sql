@@ -169,6 +169,8 @@ CREATE UNLOGGED TABLE pgsync_itsm.match_names (
     words       text,
     marks       text,
     correlation text,
+    key_rank    bigint,
+    plain_rank  bigint,
     twins       bigint NOT NULL DEFAULT 1
 );
 CREATE INDEX match_names_run ON pgsync_itsm.match_names (run_id, entity_type, ours);
@@ -182,6 +184,8 @@ CREATE UNLOGGED TABLE pgsync_itsm.match_pairs (
     score       real NOT NULL,
     same_class  boolean NOT NULL,
     reason      text NOT NULL,
+    rivals      bigint NOT NULL DEFAULT 1,
+    tie         bigint GENERATED ALWAYS AS (hashtextextended(entity_type || entity_id || external_id, 0)) STORED,
     chosen      boolean NOT NULL DEFAULT false
 );
 CREATE INDEX match_pairs_run ON pgsync_itsm.match_pairs (run_id, entity_type);
@@ -225,6 +229,12 @@ BEGIN
     DELETE FROM pgsync_itsm.match_names AS n
      WHERE n.run_id = run.id AND NOT n.ours AND n.entity_type = 'deployment_profile' AND n.target <> 'cmdb_ci_service_auto'
        AND NOT EXISTS (SELECT FROM pgsync_itsm.match_names AS o WHERE o.run_id = run.id AND o.ours AND o.entity_type = 'deployment_profile' AND o.class = n.target);
+    -- of many with one name, here and there, each is compared with a few: all of them would be the product of both
+    UPDATE pgsync_itsm.match_names AS n SET key_rank = r.key_rank, plain_rank = r.plain_rank
+      FROM (SELECT m.ctid AS at, row_number() OVER (PARTITION BY m.entity_type, m.ours, m.key ORDER BY m.id COLLATE "C", m.target) AS key_rank,
+                   row_number() OVER (PARTITION BY m.entity_type, m.ours, m.plain ORDER BY m.id COLLATE "C", m.target) AS plain_rank
+              FROM pgsync_itsm.match_names AS m WHERE m.run_id = run.id) AS r
+     WHERE n.ctid = r.at;
     UPDATE pgsync_itsm.match_names AS n
        SET words = pgsync_itsm.telling_words(n.plain, n.entity_type), marks = pgsync_itsm.name_marks(n.plain, n.entity_type)
      WHERE n.run_id = run.id;
@@ -233,7 +243,8 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_read(@extschema@.integration_runs) IS 'Gathers the names that are to be paired';
 
--- Mutual best first, round by round, until nobody is left who could be paired.
+-- Mutual best first, round by round, until nobody is left who could be paired.  Among equals the order is that of the pair,
+-- not of its ends: by their ends all would want the same one, and a round would choose one pair.
 CREATE FUNCTION pgsync_itsm.match_choose(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -241,12 +252,22 @@ BEGIN
     DELETE FROM pgsync_itsm.match_pairs AS p USING @extschema@.integration_matches AS d
      WHERE p.run_id = run.id AND NOT p.chosen AND d.connection_id = run.connection_id AND d.entity_type = p.entity_type AND d.entity_id = p.entity_id
        AND d.external_id = p.external_id AND d.decision = 'rejected';
+    -- a profile is of one class, and that is not the one of the other tables that profiles may be in
+    DELETE FROM pgsync_itsm.match_pairs AS p USING pgsync_itsm.match_names AS o, pgsync_itsm.match_names AS t
+     WHERE p.run_id = run.id AND NOT p.chosen AND p.entity_type = 'deployment_profile' AND p.score < 1
+       AND o.run_id = run.id AND o.ours AND o.entity_type = p.entity_type AND o.id = p.entity_id::text
+       AND t.run_id = run.id AND NOT t.ours AND t.entity_type = p.entity_type AND t.id = p.external_id AND t.target <> o.class;
     ANALYZE pgsync_itsm.match_pairs;
+    -- which of equals is chosen says nothing: that there were some is for a person to see
+    UPDATE pgsync_itsm.match_pairs AS p SET rivals = r.n
+      FROM (SELECT q.ctid AS at, greatest(count(*) OVER (PARTITION BY q.entity_type, q.entity_id, q.score), count(*) OVER (PARTITION BY q.external_id, q.score)) AS n
+              FROM pgsync_itsm.match_pairs AS q WHERE q.run_id = run.id AND NOT q.chosen) AS r
+     WHERE p.ctid = r.at AND r.n > 1;
     LOOP
         WITH best AS MATERIALIZED (
             SELECT p.ctid AS at,
-                   row_number() OVER (PARTITION BY p.entity_type, p.entity_id ORDER BY p.score DESC, p.same_class DESC, p.external_id) AS here,
-                   row_number() OVER (PARTITION BY p.entity_type, p.external_id ORDER BY p.score DESC, p.same_class DESC, p.entity_id) AS there
+                   row_number() OVER (PARTITION BY p.entity_type, p.entity_id ORDER BY p.score DESC, p.same_class DESC, p.tie, p.external_id) AS here,
+                   row_number() OVER (PARTITION BY p.external_id ORDER BY p.score DESC, p.same_class DESC, p.tie, p.entity_id, p.entity_type) AS there
               FROM pgsync_itsm.match_pairs AS p WHERE p.run_id = run.id AND NOT p.chosen
         )
         UPDATE pgsync_itsm.match_pairs AS p SET chosen = true FROM best AS b WHERE p.ctid = b.at AND b.here = 1 AND b.there = 1;
@@ -284,11 +305,11 @@ BEGIN
          WHERE o.run_id = run.id AND o.ours
         UNION ALL
         SELECT o.entity_type, o.id::uuid, t.id, 0.95, t.class IS NOT DISTINCT FROM o.class, 'exact name'
-          FROM pgsync_itsm.match_names AS o JOIN pgsync_itsm.match_names AS t ON t.run_id = run.id AND NOT t.ours AND t.entity_type = o.entity_type AND t.key = o.key
+          FROM pgsync_itsm.match_names AS o JOIN pgsync_itsm.match_names AS t ON t.run_id = run.id AND NOT t.ours AND t.entity_type = o.entity_type AND t.key = o.key AND abs(t.key_rank - o.key_rank) < 10
          WHERE o.run_id = run.id AND o.ours
         UNION ALL
         SELECT o.entity_type, o.id::uuid, t.id, 0.9, t.class IS NOT DISTINCT FROM o.class, 'normalised name'
-          FROM pgsync_itsm.match_names AS o JOIN pgsync_itsm.match_names AS t ON t.run_id = run.id AND NOT t.ours AND t.entity_type = o.entity_type AND t.plain = o.plain
+          FROM pgsync_itsm.match_names AS o JOIN pgsync_itsm.match_names AS t ON t.run_id = run.id AND NOT t.ours AND t.entity_type = o.entity_type AND t.plain = o.plain AND abs(t.plain_rank - o.plain_rank) < 10
          WHERE o.run_id = run.id AND o.ours AND o.plain <> ''
       ) AS e
      ORDER BY e.entity_type, e.entity_id, e.external_id, e.score DESC;
@@ -329,9 +350,10 @@ BEGIN
     ANALYZE pg_temp.pgsync_itsm_names;
     PERFORM set_config('pg_trgm.similarity_threshold', threshold::text, true), set_config('enable_seqscan', 'off', true);
     -- Where only one of two names has numbers in it, they may mean the same.  A few candidates are enough: a record gets one.
+    -- What is alike is never as good as what is the same.
     EXECUTE format($sql$
         INSERT INTO pgsync_itsm.match_pairs (run_id, entity_type, entity_id, external_id, score, same_class, reason)
-        SELECT $1, $2, o.id::uuid, c.id, c.similar * 0.9, c.same_class, pg_catalog.format('similar name (%%s)', round(c.similar::numeric, 2))
+        SELECT $1, $2, o.id::uuid, c.id, least(c.similar * 0.9, 0.84), c.same_class, pg_catalog.format('similar name (%%s)', round(c.similar::numeric, 2))
           FROM pgsync_itsm.match_names AS o
          CROSS JOIN LATERAL (
                SELECT t.id, t.similar, t.class IS NOT DISTINCT FROM o.class AS same_class
@@ -344,7 +366,7 @@ BEGIN
                        SELECT n.id, n.class, %1$I.similarity(o.words, n.words)
                          FROM pg_temp.pgsync_itsm_names AS n WHERE o.marks <> '' AND n.rare AND n.marks = o.marks) AS t
                 WHERE t.similar >= $3
-                ORDER BY t.similar DESC, 3 DESC, t.id LIMIT 20) AS c
+                ORDER BY t.similar DESC, 3 DESC, hashtextextended(o.id || t.id, 0), t.id LIMIT 20) AS c
          WHERE o.run_id = $1 AND o.entity_type = $2 AND o.ours AND o.words <> ''$sql$, trigrams)
       USING run.id, only_type, threshold;
     PERFORM set_config('enable_seqscan', 'on', true);
@@ -353,13 +375,20 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_similar(@extschema@.integration_runs, text, real) IS 'Pairs of one entity type whose names are alike, by trigrams of their telling words';
 
--- Decisions about one connection take turns: with each other, with the run that writes proposals, and with the end of a plan.
+CREATE FUNCTION pgsync_itsm.match_settled(connection_id uuid, entity_type text, entity_id uuid) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM @extschema@.integration_matches AS d
+                WHERE d.connection_id = match_settled.connection_id AND d.entity_type = match_settled.entity_type AND d.entity_id = match_settled.entity_id
+                  AND (d.decision = 'accepted' OR d.decision = 'create' AND d.decided_by IS NOT NULL));
+COMMENT ON FUNCTION pgsync_itsm.match_settled(uuid, text, uuid) IS 'Has somebody said which record there is this one, or that none is';
+
+-- Decisions, proposals and the start of a run take turns: in another order they wait for each other's rows.
 CREATE FUNCTION pgsync_itsm.match_lock(connection_id uuid) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
     SELECT pg_advisory_xact_lock(hashtextextended(match_lock.connection_id::text, 7407));
 END;
-COMMENT ON FUNCTION pgsync_itsm.match_lock(uuid) IS 'Waits until nobody else decides on matches of this connection; held until the transaction ends';
+COMMENT ON FUNCTION pgsync_itsm.match_lock(uuid) IS 'Waits for other decisions about records of a connection';
 
 -- The proposals of a run take the place of earlier ones that nobody has decided on.
 CREATE FUNCTION pgsync_itsm.match_write(run @extschema@.integration_runs, with_new boolean) RETURNS void
@@ -367,31 +396,42 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pgsync_itsm.match_lock(run.connection_id);
-    -- One that was accepted and is not in the map any more, after a rollback, is to be decided again.
     DELETE FROM @extschema@.integration_matches AS m
      WHERE m.connection_id = run.connection_id
+       -- one that was accepted and is not in the map any more, after a rollback, is to be decided again
        AND (m.decided_by IS NULL
             OR m.decision = 'accepted' AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                                                         WHERE s.connection_id = m.connection_id AND s.entity_id = m.entity_id AND s.entity_type = m.entity_type))
-       AND (with_new OR EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id));
-    -- Of several records there with one name all are shown: which of them is meant is for a person to say.
+       AND (with_new
+            -- a plan does not look for companies, nor does it say what has no counterpart
+            OR m.entity_type <> 'company'
+               AND CASE WHEN m.decision IN ('proposed', 'accepted') THEN EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                                                                 WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
+                   ELSE EXISTS (SELECT FROM pgsync_itsm.match_pairs AS c
+                                 WHERE c.run_id = run.id AND c.chosen AND c.entity_type = m.entity_type AND c.entity_id = m.entity_id) END);
+    -- Of several records there with one name all are shown, up to a number that somebody may look at: which of them is meant is for a person to say.
     INSERT INTO @extschema@.integration_matches
         (connection_id, namespace_id, run_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score, reason, duplicates)
     SELECT run.connection_id, run.namespace_id, run.id, a.entity_type, a.entity_id, p.native_key, left(coalesce(p.payload ->> 'name', p.name), 300), a.found_id,
            a.external_table, a.name, a.score,
-           concat_ws('; ', a.reason, CASE WHEN a.n > 1 THEN format('one of %s records there with this name', a.n) END,
+           concat_ws('; ', a.reason, CASE WHEN a.n > 1 THEN format('one of %s records there with this name', a.n)
+                                   WHEN a.rivals > 1 THEN format('one of %s pairs that are as good', a.rivals) END,
                      CASE WHEN coalesce(a.attrs ->> 'correlation_id', '') NOT IN ('', a.entity_id::text) THEN 'it belongs to something else there (correlation id)' END),
-           a.n
-      FROM (SELECT w.*, y.external_id AS found_id, y.external_table, y.name, y.attrs, count(*) OVER (PARTITION BY w.entity_type, w.entity_id) AS n
+           greatest(a.n, a.rivals)
+      FROM (SELECT w.*, y.external_id AS found_id, y.external_table, y.name, y.attrs, count(*) OVER (PARTITION BY w.entity_type, w.entity_id) AS n,
+                   row_number() OVER (PARTITION BY w.entity_type, w.entity_id ORDER BY y.external_id <> w.external_id, y.external_id) AS place
               FROM pgsync_itsm.match_pairs AS w
               JOIN @extschema@.integration_external_records AS x ON x.connection_id = run.connection_id AND x.external_id = w.external_id
               JOIN @extschema@.integration_external_records AS y
                 ON y.connection_id = run.connection_id AND y.target = x.target AND pgsync_itsm.name_key(y.name) = pgsync_itsm.name_key(x.name)
                AND (w.entity_type <> 'software_product' OR coalesce(y.attrs ->> 'version', '') = coalesce(x.attrs ->> 'version', ''))
              WHERE w.run_id = run.id AND w.chosen AND coalesce(y.attrs ->> 'duplicate_of', '') = ''
+               -- a key says which of them it is
+               AND (y.external_id = x.external_id OR w.score < 1 AND (y.target <> 'service_offering' OR coalesce(y.attrs ->> 'service_classification', '') IN ('', 'Technical Service')))
                AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                                 WHERE s.connection_id = run.connection_id AND s.external_id = y.external_id AND s.parent_id IS NULL)) AS a
       JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = a.entity_type AND p.entity_id = a.entity_id
+     WHERE a.place <= 20 AND NOT pgsync_itsm.match_settled(run.connection_id, a.entity_type, a.entity_id)
     ON CONFLICT DO NOTHING;
     IF with_new THEN
         INSERT INTO @extschema@.integration_matches (connection_id, namespace_id, run_id, entity_type, entity_id, native_key, entity_name, reason, decision)
@@ -402,7 +442,7 @@ BEGIN
                     THEN 'no counterpart among what the user may read there, which is not all' ELSE 'no counterpart there' END, 'create'
           FROM pgsync_itsm.match_names AS n
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = n.entity_type AND p.entity_id::text = n.id
-         WHERE n.run_id = run.id AND n.ours;
+         WHERE n.run_id = run.id AND n.ours AND NOT pgsync_itsm.match_settled(run.connection_id, p.entity_type, p.entity_id);
     END IF;
     DELETE FROM pgsync_itsm.match_names AS n WHERE n.run_id = run.id;
     DELETE FROM pgsync_itsm.match_pairs AS n WHERE n.run_id = run.id;
@@ -443,27 +483,15 @@ BEGIN
               JOIN @extschema@.integration_matches AS m
                 ON m.connection_id = run.connection_id AND m.entity_id = q.entity_id AND m.entity_type = q.entity_type AND m.decision = 'proposed'
              WHERE q.run_id = run.id AND q.verdict = 'CREATE' AND q.entity_type <> 'company' AND m.external_id IS NOT NULL
+               AND NOT pgsync_itsm.match_settled(run.connection_id, m.entity_type, m.entity_id)
+               -- what is another record here by now is not this one
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
+                                WHERE s.connection_id = run.connection_id AND s.external_id = m.external_id AND s.parent_id IS NULL)
              ORDER BY m.entity_type, m.entity_id, m.score DESC, m.external_id) AS d
      WHERE p.run_id = run.id AND p.entity_type = d.entity_type AND p.entity_id = d.entity_id AND p.verdict = 'CREATE';
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_holds(@extschema@.integration_runs) IS 'Holds new records for which there is a proposal that nobody has decided on';
-
--- A decision that was taken while a plan was being made: what is in the map by now is not created.  From here on, whoever
--- decides waits for the plan's items, and sees them.
-CREATE FUNCTION pgsync_itsm.match_adopted(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pgsync_itsm.match_lock(run.connection_id);
-    UPDATE pgsync_itsm.plan_records AS p
-       SET verdict = 'MISMATCH', external_id = m.external_id, external_table = m.external_table, reason = 'matched while this was planned: the next plan goes by it'
-      FROM @extschema@.integration_sync_map AS m
-     WHERE p.run_id = run.id AND p.verdict = 'CREATE'
-       AND m.connection_id = run.connection_id AND m.entity_id = p.entity_id AND m.entity_type = p.entity_type;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.match_adopted(@extschema@.integration_runs) IS 'Holds new records that were matched since the plan looked at the map';
 
 -- The run -------------------------------------------------------------------------------------------
 

@@ -85,55 +85,31 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_taken(@extschema@.integration_matches) IS 'Why a match cannot be accepted any more: one of its sides is in the map';
 
--- A plan that did not know of the decision would make the record a second time.
-CREATE FUNCTION pgsync_itsm.match_stop(connection_id uuid, ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    r record;
-    items bigint[];
-    late record;
-BEGIN
-    FOR r IN SELECT x.id, x.status FROM @extschema@.integration_runs AS x
-              WHERE x.connection_id = match_stop.connection_id AND x.status IN ('planning', 'running') AND x.kind = 'publish' ORDER BY x.id LOOP
-        IF r.status = 'planning' THEN
-            RAISE EXCEPTION 'match % cannot be decided on now: run % is being planned', ids[1], r.id
-                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
-        END IF;
-        items := ARRAY(SELECT i.id FROM @extschema@.integration_matches AS m
-                         JOIN @extschema@.integration_run_items AS i
-                           ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type AND i.state = 'pending'
-                        WHERE m.id = ANY (ids));
-        CONTINUE WHEN items = '{}';
-        -- as a claim does: either it is on the wire, or it will not be
-        PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR NO KEY UPDATE;
-        SELECT m.id, m.entity_name INTO late
-          FROM @extschema@.integration_run_items AS i
-          JOIN @extschema@.integration_matches AS m ON m.id = ANY (ids) AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type
-         WHERE i.id = ANY (items) AND i.state = 'pending' AND (i.action <> 'CREATE' OR i.id IN (SELECT pgsync_itsm.on_wire(r.id)))
-         ORDER BY m.id LIMIT 1;
-        IF FOUND THEN
-            RAISE EXCEPTION 'match % cannot be decided on now: run % is sending "%"', late.id, r.id, left(late.entity_name, 80)
-                USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s);', r.id);
-        END IF;
-        UPDATE @extschema@.integration_run_items AS x SET state = 'refused', reason = 'matched since the plan', updated_at = now()
-         WHERE x.id = ANY (items) AND x.state = 'pending';
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.match_stop(uuid, bigint[]) IS 'Keeps runs under way from sending records that are being decided on, or says that it is too late';
-
-CREATE FUNCTION pgsync_itsm.match_under_way(m @extschema@.integration_matches) RETURNS boolean
+-- What is on its way to the platform may be there in a moment.
+CREATE FUNCTION pgsync_itsm.match_sent_by(m @extschema@.integration_matches) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM @extschema@.integration_runs AS r
-                     JOIN @extschema@.integration_run_items AS i
-                       ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type AND i.state = 'pending'
-                    WHERE r.connection_id = m.connection_id AND r.status = 'running');
+    RETURN (SELECT r.id FROM @extschema@.integration_runs AS r
+              JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.entity_id = m.entity_id AND i.entity_type = m.entity_type
+             WHERE r.connection_id = m.connection_id AND r.status = 'running' AND i.state = 'pending' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR') LIMIT 1);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_under_way(@extschema@.integration_matches) IS 'Is a run about to send this record: what is accepted in bulk does not stop it';
+COMMENT ON FUNCTION pgsync_itsm.match_sent_by(@extschema@.integration_matches) IS 'The run that is about to write the record here; NULL: none';
+
+CREATE FUNCTION pgsync_itsm.match_not_sent(m @extschema@.integration_matches) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    run_id bigint := pgsync_itsm.match_sent_by(m);
+BEGIN
+    IF run_id IS NOT NULL THEN
+        RAISE EXCEPTION 'match % cannot be decided now: run % is sending "%"', m.id, run_id, left(m.entity_name, 80)
+            USING ERRCODE = 'object_in_use', HINT = format('CALL itsm_wait(%s); or SELECT itsm_cancel(%s);', run_id, run_id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_not_sent(@extschema@.integration_matches) IS 'Refuses a decision about a record that a run is sending';
 
 -- What competes with accepted pairs: other candidates of these records, other records with these candidates.
 CREATE FUNCTION pgsync_itsm.match_close(ids bigint[]) RETURNS void
@@ -169,7 +145,6 @@ AS $$
 DECLARE
     n bigint;
 BEGIN
-    PERFORM pgsync_itsm.match_stop((SELECT m.connection_id FROM @extschema@.integration_matches AS m WHERE m.id = ids[1]), ids);
     INSERT INTO @extschema@.integration_sync_map
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          sync_direction, created_by_us)
@@ -206,6 +181,7 @@ BEGIN
         RAISE NOTICE 'match % is accepted already', m.id;
         RETURN;
     END IF;
+    PERFORM pgsync_itsm.match_not_sent(m);
     taken := pgsync_itsm.match_taken(m);
     IF taken IS NOT NULL THEN
         RAISE EXCEPTION 'match % cannot be accepted: one of its sides is taken', m.id
@@ -227,7 +203,6 @@ AS $$
 DECLARE
     open bigint;
 BEGIN
-    PERFORM pgsync_itsm.match_stop(m.connection_id, ARRAY[m.id]);
     IF EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
                 WHERE s.connection_id = m.connection_id AND (s.parent_id = m.entity_id OR s.child_id = m.entity_id))
        OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
@@ -286,6 +261,7 @@ BEGIN
                   HINT = format('To have it created whatever is found later: SELECT itsm_reject_match(%s, create_new => true);', m.id);
     END IF;
     IF m.decision = 'accepted' THEN
+        PERFORM pgsync_itsm.match_not_sent(m);
         PERFORM pgsync_itsm.match_unmap(m);
     END IF;
     PERFORM pgsync_itsm.match_decide(ARRAY[m.id], CASE WHEN create_new THEN 'create' ELSE 'rejected' END);
@@ -345,7 +321,7 @@ BEGIN
                                row_number() OVER (PARTITION BY x.external_id ORDER BY x.score DESC, x.entity_type, x.entity_id, x.id) AS there
                           FROM @extschema@.integration_matches AS x
                          WHERE x.id = ANY (wanted) AND x.decision = 'proposed' AND x.duplicates = 1 AND x.reason NOT LIKE '%(correlation id)%'
-                           AND pgsync_itsm.match_taken(x) IS NULL AND NOT pgsync_itsm.match_under_way(x)) AS b
+                           AND pgsync_itsm.match_taken(x) IS NULL AND pgsync_itsm.match_sent_by(x) IS NULL) AS b
                  WHERE b.here = 1 AND b.there = 1);
             EXIT WHEN chosen = '{}';
             PERFORM pgsync_itsm.match_accept(chosen);
