@@ -127,7 +127,7 @@ BEGIN
       FROM (SELECT DISTINCT ON (q.connection_id) q.id
               FROM @extschema@.integration_runs AS q
               JOIN @extschema@.integration_connections AS c ON c.id = q.connection_id AND c.is_active AND c.paused_at IS NULL
-             WHERE q.status = 'queued'
+             WHERE q.status = 'queued' AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, q.origin)
                AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = q.connection_id AND o.status IN ('planning', 'running'))
              ORDER BY q.connection_id, q.origin <> 'call', q.id) AS n
      WHERE r.id = n.id;
@@ -234,6 +234,7 @@ DECLARE
     r record;
 BEGIN
     PERFORM pgsync_itsm.collect();
+    PERFORM pgsync_itsm.run_schedules();
     RETURN QUERY SELECT 'cancel', NULL::uuid, c.run_id, c.due FROM pgsync_itsm.cancel_runs() AS c;
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
     -- by the next one, and while something is on the wire, its owner is this process.
@@ -251,16 +252,18 @@ BEGIN
     PERFORM pgsync_itsm.start_runs();
     RETURN QUERY
         SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
-          FROM @extschema@.integration_runs AS x
-         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
+          FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
+         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id) AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
         UNION ALL
         SELECT DISTINCT 'lookup', l.connection_id, NULL::bigint, NULL::timestamptz
           FROM pgsync_itsm.lookups AS l JOIN @extschema@.integration_connections AS c ON c.id = l.connection_id AND c.is_active AND c.paused_at IS NULL
          WHERE l.state = 'pending' AND coalesce(l.not_before, '-infinity') <= now()
+           AND (c.blackout_until IS NULL
+                OR NOT EXISTS (SELECT FROM @extschema@.integration_runs AS q WHERE q.id = l.run_id AND pgsync_itsm.is_quiet(c.blackout_until, c.settings, q.origin)))
         UNION ALL
         SELECT 'write', x.connection_id, x.id, NULL
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
-         WHERE x.status = 'running' AND NOT x.cancel_requested AND pgsync_itsm.has_unclaimed(x.id)
+         WHERE x.status = 'running' AND NOT x.cancel_requested AND pgsync_itsm.has_unclaimed(x.id) AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
         UNION ALL
         SELECT 'sleep', NULL, NULL, min(d.due)
           FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i WHERE i.state = 'pending' AND i.not_before > now()
@@ -268,6 +271,7 @@ BEGIN
                 UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
                            WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
+                UNION ALL SELECT min(c.look_at) FROM @extschema@.integration_connections AS c WHERE c.is_active AND c.paused_at IS NULL
                 UNION ALL SELECT pgsync_itsm.queue_due()) AS d(due)
         HAVING min(d.due) IS NOT NULL;
 END
@@ -326,6 +330,7 @@ BEGIN
               CROSS JOIN LATERAL (SELECT coalesce(max(c.last_item), 0) AS last_item FROM pgsync_itsm.claims AS c WHERE c.run_id = x.id) AS w
               CROSS JOIN LATERAL (VALUES (1, greatest(w.last_item, $3)), (2, $3)) AS b(ord, behind)
               WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested
+                AND NOT (SELECT pgsync_itsm.is_quiet(k.blackout_until, k.settings, x.origin) FROM @extschema@.integration_connections AS k WHERE k.id = x.connection_id)
                 AND CASE b.ord WHEN 1 THEN NOT front ELSE front OR b.behind < w.last_item END
               ORDER BY x.id, b.ord LOOP
         barrier := pgsync_itsm.barrier(r.id, bundled);
@@ -542,11 +547,11 @@ BEGIN
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
-           -- what a rollback or a retirement wrote is some of the values only
-           last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
+           -- what a rollback, a retirement or a confirmation wrote is some of the values only
+           last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND (excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash) THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
                                  ELSE excluded.last_sync_hash END,
            last_sent_hash = excluded.last_sent_hash,
-           last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
+           last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
            not_taken = excluded.not_taken,
            source_hash = excluded.source_hash, source_version = excluded.source_version;
     IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.action NOT IN ('CREATE', 'UPDATE')) THEN
