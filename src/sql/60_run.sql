@@ -96,14 +96,25 @@ COMMENT ON FUNCTION pgsync_itsm.next_plan() IS 'A run whose plan can go on now';
 
 -- Turn ----------------------------------------------------------------------------------------------
 
-CREATE FUNCTION pgsync_itsm.start_runs() RETURNS void
+CREATE FUNCTION pgsync_itsm.start_runs() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    wanted uuid[] := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c
+                            WHERE c.full_plan_after IS NOT NULL
+                               OR EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status = 'queued'));
+    free uuid[];
+    free_runs bigint[];
 BEGIN
+    IF wanted = '{}' THEN
+        RETURN true;
+    END IF;
+    free := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.id = ANY (wanted) ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED);
+    free_runs := ARRAY(SELECT r.id FROM @extschema@.integration_runs AS r WHERE r.connection_id = ANY (free) AND r.status = 'queued' ORDER BY r.id FOR UPDATE SKIP LOCKED);
     -- Before a connection's first publish nothing is sent by itself; that publish reads everything anyway.
     WITH gone AS (
         DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
-         WHERE c.id = r.connection_id AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
+         WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
         RETURNING r.id, r.connection_id
     ), forgotten AS (
@@ -113,10 +124,10 @@ BEGIN
     -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
     -- transactions that the worker finds running when it first sees the change: they may not have seen it.
     UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
-     WHERE c.full_plan_after IS NOT NULL AND c.full_plan_for::text IS DISTINCT FROM c.full_plan_after::text;
+     WHERE c.id = ANY (free) AND c.full_plan_after IS NOT NULL AND c.full_plan_for::text IS DISTINCT FROM c.full_plan_after::text;
     WITH due AS (
         UPDATE @extschema@.integration_connections AS c SET full_plan_after = NULL, full_plan_for = NULL, full_plan_from = NULL
-         WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
+         WHERE c.id = ANY (free) AND c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
            AND c.first_publish_at IS NOT NULL
            AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_from)
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
@@ -130,10 +141,14 @@ BEGIN
              WHERE q.status = 'queued' AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, q.origin)
                AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = q.connection_id AND o.status IN ('planning', 'running'))
              ORDER BY q.connection_id, q.origin <> 'call', q.id) AS n
-     WHERE r.id = n.id;
+     -- one that somebody holds keeps its turn
+     WHERE r.id = n.id AND r.id = ANY (free_runs);
+    RETURN cardinality(free) = cardinality(wanted)
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
+                            WHERE r.connection_id = ANY (free) AND r.status = 'queued' AND r.id <> ALL (free_runs) AND r.created_at < now());
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.start_runs() IS 'One run at a time per connection; a hand-started one goes first';
+COMMENT ON FUNCTION pgsync_itsm.start_runs() IS 'One run at a time per connection; a hand-started one goes first. False: somebody holds the row of one that could begin';
 
 CREATE FUNCTION pgsync_itsm.advance_run(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -212,8 +227,12 @@ AS $$
 DECLARE
     r record;
 BEGIN
-    FOR r IN SELECT x.id, x.cancel_by FROM @extschema@.integration_runs AS x
+    FOR r IN SELECT x.id, x.connection_id, x.cancel_by FROM @extschema@.integration_runs AS x
               WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
+        IF NOT pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            RETURN QUERY SELECT r.id, clock_timestamp() + interval '1 second';
+            CONTINUE;
+        END IF;
         UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
          WHERE i.run_id = r.id AND i.state IN ('planned', 'pending') AND i.id NOT IN (SELECT pgsync_itsm.on_wire(r.id));
         IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp() OR NOT EXISTS (SELECT FROM pgsync_itsm.claims AS c WHERE c.run_id = r.id) THEN
@@ -232,6 +251,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     r record;
+    all_free boolean := true;
 BEGIN
     PERFORM pgsync_itsm.collect();
     PERFORM pgsync_itsm.run_schedules();
@@ -239,17 +259,22 @@ BEGIN
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
     -- by the next one, and while something is on the wire, its owner is this process.
     IF leases THEN
-        PERFORM pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c WHERE c.lease_until < now()));
+        PERFORM pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c
+                                                             WHERE c.lease_until < now() AND pgsync_itsm.is_free(c.connection_id, c.run_id)));
     END IF;
-    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
+    FOR r IN SELECT x.id, x.connection_id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
               WHERE x.status = 'running' AND NOT x.cancel_requested AND NOT pgsync_itsm.plan_open_lookups(x.id)
                 -- with LIMIT, a look at one item of each run, however the planner thinks of joins
                 AND NOT EXISTS (SELECT FROM pgsync_itsm.claims AS o WHERE o.run_id = x.id)
                 AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' LIMIT 1) IS NULL LOOP
-        PERFORM pgsync_itsm.advance_run(r.id);
+        IF pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            PERFORM pgsync_itsm.advance_run(r.id);
+        ELSE
+            all_free := false;
+        END IF;
     END LOOP;
-    PERFORM pgsync_itsm.start_runs();
+    all_free := pgsync_itsm.start_runs() AND all_free;
     RETURN QUERY
         SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
@@ -271,6 +296,7 @@ BEGIN
                 UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
                            WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
+                UNION ALL SELECT clock_timestamp() + interval '1 second' WHERE NOT all_free
                 UNION ALL SELECT min(c.look_at) FROM @extschema@.integration_connections AS c WHERE c.is_active AND c.paused_at IS NULL
                 UNION ALL SELECT pgsync_itsm.queue_due()) AS d(due)
         HAVING min(d.due) IS NOT NULL;
@@ -378,7 +404,7 @@ DECLARE
     barrier integer;
 BEGIN
     -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
-    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE;
+    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;

@@ -245,12 +245,16 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.schedule_waits(uuid) IS 'Is a scheduled plan of this connection still open, or waiting for approval';
 
+CREATE FUNCTION pgsync_itsm.is_busy(connection_id uuid) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = is_busy.connection_id AND r.status IN ('queued', 'planning', 'running'));
+COMMENT ON FUNCTION pgsync_itsm.is_busy(uuid) IS 'Has a connection a run that goes on, or will';
+
 -- Refreshing is for spare budget: only when nothing else is to be done, and less than half of every known limit is used.
 CREATE FUNCTION pgsync_itsm.has_spare_budget(connection_id uuid, at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
-                        WHERE r.connection_id = has_spare_budget.connection_id AND r.status IN ('queued', 'planning', 'running'))
+    SELECT NOT pgsync_itsm.is_busy(has_spare_budget.connection_id)
        AND NOT EXISTS (SELECT FROM pgsync_itsm.connection_pace AS p, unnest(p.used, p.limits, p.resets) AS u(used, most, resets_at)
                         WHERE p.connection_id = has_spare_budget.connection_id
                           AND (p.state IN ('open', 'half_open') OR p.until > has_spare_budget.at
@@ -336,7 +340,10 @@ BEGIN
        SET scheduled_at = c.scheduled_at, reconciled_at = c.reconciled_at, blackout_until = quiet,
            next_run_at = pgsync_itsm.next_scheduled(c, at),
            look_at = least(pgsync_itsm.slot_after(s.daily_at, s.zone, at), pgsync_itsm.slot_after(s.reconcile_at, s.zone, at), quiet,
-                           pgsync_itsm.blackout_next(s.blackout, s.zone, at), at + interval '1 hour')
+                           pgsync_itsm.blackout_next(s.blackout, s.zone, at),
+                           -- what only waits for other runs to end is not left for an hour
+                           CASE WHEN s.refresh_after IS NOT NULL AND run IS NULL AND pgsync_itsm.is_busy(c.id) THEN at + interval '10 seconds' END,
+                           at + interval '1 hour')
      WHERE x.id = c.id;
     RETURN run;
 END
