@@ -8,14 +8,13 @@ END;
 COMMENT ON FUNCTION @extschema@.itsm_match(uuid, uuid) IS
 'Reads what the platform has, in the background, and proposes which of it is which record here: integration_matches. Writes nothing there';
 
-CREATE FUNCTION pgsync_itsm.own_match(match_id bigint) RETURNS @extschema@.integration_matches
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION pgsync_itsm.seen_match(match_id bigint) RETURNS @extschema@.integration_matches
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     m @extschema@.integration_matches;
 BEGIN
-    PERFORM pgsync_itsm.match_lock(x.connection_id) FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
-    SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
+    SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'match % does not exist', coalesce(match_id::text, 'NULL')
             USING ERRCODE = 'undefined_object',
@@ -24,25 +23,36 @@ BEGIN
     RETURN m;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.own_match(bigint) IS 'A match''s row, locked, or the same error whether it is not there or not visible';
+COMMENT ON FUNCTION pgsync_itsm.seen_match(bigint) IS 'A match''s row, or the same error whether it is not there or not visible';
+
+CREATE FUNCTION pgsync_itsm.locked_match(match_id bigint) RETURNS @extschema@.integration_matches
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.match_lock(x.connection_id) FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
+    PERFORM FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
+    RETURN pgsync_itsm.seen_match(match_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.locked_match(bigint) IS 'A match''s row, locked';
 
 -- Who decides is written down where everything else is.
-CREATE FUNCTION pgsync_itsm.match_decide(m @extschema@.integration_matches, decision text, reason text) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_decide(m @extschema@.integration_matches, decision text, reason text, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE @extschema@.integration_matches AS x
-       SET decision = match_decide.decision, decided_by = current_user, decided_at = now(),
+       SET decision = match_decide.decision, decided_by = caller, decided_at = now(),
            reason = coalesce(match_decide.reason, x.reason)
      WHERE x.id = m.id;
     INSERT INTO @extschema@.integration_sync_log (connection_id, namespace_id, run_id, operation, entity_type, entity_id, external_id, status, request_payload)
     VALUES (m.connection_id, m.namespace_id, m.run_id, 'read', m.entity_type, m.entity_id, m.external_id, 'success',
-            json_build_object('match', m.id, 'decision', match_decide.decision, 'before', m.decision, 'by', current_user, 'score', m.score, 'reason', m.reason,
+            json_build_object('match', m.id, 'decision', match_decide.decision, 'before', m.decision, 'by', caller, 'score', m.score, 'reason', m.reason,
                               'name', m.entity_name, 'external_name', m.external_name));
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot() WHERE c.id = m.connection_id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_decide(@extschema@.integration_matches, text, text) IS 'Writes down a decision, and in the log who took it';
+COMMENT ON FUNCTION pgsync_itsm.match_decide(@extschema@.integration_matches, text, text, name) IS 'Writes down a decision, and in the log who took it';
 
 -- What is taken already, in words; NULL: nothing.
 CREATE FUNCTION pgsync_itsm.match_taken(m @extschema@.integration_matches) RETURNS text
@@ -86,7 +96,7 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_not_sent(@extschema@.integration_matches) IS 'Refuses a decision about a record that a run is sending';
 
-CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_accept(m @extschema@.integration_matches, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -103,22 +113,27 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the connection of match % is gone', m.id USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    PERFORM pgsync_itsm.match_decide(m, 'accepted', NULL);
+    PERFORM pgsync_itsm.match_decide(m, 'accepted', NULL, caller);
     FOR o IN SELECT * FROM @extschema@.integration_matches AS x
               WHERE x.connection_id = m.connection_id AND x.id <> m.id AND x.decided_by IS NULL
                 AND (x.entity_id = m.entity_id AND x.entity_type = m.entity_type OR x.external_id = m.external_id)
               ORDER BY x.id FOR UPDATE LOOP
-        PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id));
+        PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id), caller);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_accept(@extschema@.integration_matches) IS 'Puts a pair into the map as subscribed, and closes what competes with it';
+COMMENT ON FUNCTION pgsync_itsm.match_accept(@extschema@.integration_matches, name) IS 'Puts a pair into the map as subscribed, and closes what competes with it';
 
-CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
+CREATE FUNCTION pgsync_itsm.accept_match(match_id bigint) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_match';
+COMMENT ON FUNCTION pgsync_itsm.accept_match(bigint) IS 'Gate: accepts a match that the caller sees';
+
+CREATE FUNCTION pgsync_itsm.accept_match_granted(match_id bigint, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    m @extschema@.integration_matches := pgsync_itsm.locked_match(match_id);
     taken text;
 BEGIN
     IF m.external_id IS NULL THEN
@@ -137,9 +152,18 @@ BEGIN
                   HINT = format('SELECT id, entity_name, external_name FROM integration_matches WHERE decision = ''accepted'' AND (entity_id = %L OR external_id = %L);',
                                 m.entity_id, m.external_id);
     END IF;
-    PERFORM pgsync_itsm.match_accept(m);
+    PERFORM pgsync_itsm.match_accept(m, caller);
     PERFORM pgsync_itsm.wake();
     RAISE NOTICE '"%" is "%" there from now on; next: SELECT itsm_preview(%);', left(m.entity_name, 80), left(m.external_name, 80), quote_literal(m.namespace_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.accept_match_granted(bigint, name) IS 'Behind accept_match()';
+
+CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.accept_match(match_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_accept_match(bigint) IS
@@ -164,23 +188,28 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_unmap(@extschema@.integration_matches) IS 'Takes an accepted pair out of the map, unless something was published by it';
 
-CREATE FUNCTION @extschema@.itsm_reject_match(match_id bigint, create_new boolean DEFAULT false) RETURNS void
+CREATE FUNCTION pgsync_itsm.reject_match(match_id bigint, create_new boolean) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_match';
+COMMENT ON FUNCTION pgsync_itsm.reject_match(bigint, boolean) IS 'Gate: rejects a match that the caller sees';
+
+CREATE FUNCTION pgsync_itsm.reject_match_granted(match_id bigint, create_new boolean, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    m @extschema@.integration_matches := pgsync_itsm.locked_match(match_id);
     o @extschema@.integration_matches;
 BEGIN
     IF m.decision = 'accepted' THEN
         PERFORM pgsync_itsm.match_not_sent(m);
         PERFORM pgsync_itsm.match_unmap(m);
     END IF;
-    PERFORM pgsync_itsm.match_decide(m, CASE WHEN coalesce(create_new, false) THEN 'create' ELSE 'rejected' END, NULL);
+    PERFORM pgsync_itsm.match_decide(m, CASE WHEN coalesce(create_new, false) THEN 'create' ELSE 'rejected' END, NULL, caller);
     IF create_new THEN
         FOR o IN SELECT * FROM @extschema@.integration_matches AS x
                   WHERE x.connection_id = m.connection_id AND x.id <> m.id AND x.decision = 'proposed'
                     AND x.entity_id = m.entity_id AND x.entity_type = m.entity_type ORDER BY x.id FOR UPDATE LOOP
-            PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id));
+            PERFORM pgsync_itsm.match_decide(o, 'rejected', format('closed by match %s', m.id), caller);
         END LOOP;
         IF pgsync_itsm.is_identified(m.entity_type) AND pgsync_itsm.name_key(m.entity_name) = pgsync_itsm.name_key(m.external_name) THEN
             RAISE NOTICE '"%" is there under the very same name, by which the platform identifies it: it stays held until one of them is renamed', left(m.entity_name, 80);
@@ -189,45 +218,73 @@ BEGIN
     PERFORM pgsync_itsm.wake();
 END
 $$;
+COMMENT ON FUNCTION pgsync_itsm.reject_match_granted(bigint, boolean, name) IS 'Behind reject_match()';
+
+CREATE FUNCTION @extschema@.itsm_reject_match(match_id bigint, create_new boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.reject_match(match_id, create_new);
+END
+$$;
 COMMENT ON FUNCTION @extschema@.itsm_reject_match(bigint, boolean) IS
 'These two are not the same, and are not proposed again; an accepted match is taken back. create_new: none of what is there is it, the record is created';
 
 -- What needs a look, such as one of several of a name, or what belongs to something else there, is left to one.
-CREATE FUNCTION @extschema@.itsm_accept_matches(min_score real DEFAULT 0.9, namespace_id uuid DEFAULT NULL, connection_id uuid DEFAULT NULL, entity_type text DEFAULT NULL)
-RETURNS bigint
+CREATE FUNCTION pgsync_itsm.accept_matches(match_ids bigint[]) RETURNS bigint
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_matches';
+COMMENT ON FUNCTION pgsync_itsm.accept_matches(bigint[]) IS 'Gate: accepts those of these matches, all of which the caller sees, that need no look; returns how many';
+
+CREATE FUNCTION pgsync_itsm.accept_matches_granted(match_ids bigint[], caller name) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
 DECLARE
     m @extschema@.integration_matches;
     n bigint := 0;
-    left_out bigint := 0;
 BEGIN
-    IF min_score IS NULL OR min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score must be between 0 and 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT itsm_accept_matches(0.9);';
-    END IF;
     PERFORM pgsync_itsm.match_lock(c.connection_id)
-       FROM (SELECT DISTINCT x.connection_id FROM @extschema@.integration_matches AS x
-              WHERE x.decision = 'proposed'
-                AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
-                AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
-              ORDER BY 1) AS c;
+       FROM (SELECT DISTINCT x.connection_id FROM @extschema@.integration_matches AS x WHERE x.id = ANY (match_ids) ORDER BY 1) AS c;
     FOR m IN SELECT x.* FROM @extschema@.integration_matches AS x
-              WHERE x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
-                AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
-                AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
-                AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
+              WHERE x.id = ANY (match_ids) AND x.decision = 'proposed' AND x.external_id IS NOT NULL
               ORDER BY x.connection_id, x.score DESC, x.external_id, x.id FOR UPDATE LOOP
         IF m.duplicates > 1 OR m.reason LIKE '%(correlation id)%' OR pgsync_itsm.match_taken(m) IS NOT NULL OR pgsync_itsm.match_sent_by(m) IS NOT NULL THEN
-            left_out := left_out + 1;
+            CONTINUE;
         ELSIF (SELECT x.decision = 'proposed' FROM @extschema@.integration_matches AS x WHERE x.id = m.id) THEN
-            PERFORM pgsync_itsm.match_accept(m);
+            PERFORM pgsync_itsm.match_accept(m, caller);
             n := n + 1;
         END IF;
     END LOOP;
     IF n > 0 THEN
         PERFORM pgsync_itsm.wake();
     END IF;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.accept_matches_granted(bigint[], name) IS 'Behind accept_matches()';
+
+CREATE FUNCTION @extschema@.itsm_accept_matches(min_score real DEFAULT 0.9, namespace_id uuid DEFAULT NULL, connection_id uuid DEFAULT NULL, entity_type text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    ids bigint[];
+    n bigint := 0;
+    left_out bigint;
+BEGIN
+    IF min_score IS NULL OR min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score must be between 0 and 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT itsm_accept_matches(0.9);';
+    END IF;
+    ids := ARRAY(SELECT x.id FROM @extschema@.integration_matches AS x
+                  WHERE x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
+                    AND (namespace_id IS NULL OR x.namespace_id = itsm_accept_matches.namespace_id)
+                    AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
+                    AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type));
+    IF ids <> '{}' THEN
+        n := pgsync_itsm.accept_matches(ids);
+    END IF;
+    left_out := (SELECT count(*) FROM @extschema@.integration_matches AS x WHERE x.id = ANY (ids) AND x.decision = 'proposed');
     RAISE NOTICE '% accepted%', n, CASE WHEN left_out > 0 THEN format(', %s left for a look: SELECT id, entity_name, external_name, reason FROM integration_matches WHERE decision = ''proposed'';', left_out) ELSE '' END;
     RETURN n;
 END
