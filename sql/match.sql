@@ -233,9 +233,7 @@ SELECT :rounds AS rounds, (SELECT count(*) FROM integration_external_records WHE
 -- Another namespace's.
 SELECT itsm_secure('namespace_id = current_setting(''regress.namespace'', true)::uuid');
 CREATE ROLE regress_itsm_matcher;
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_matcher;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO regress_itsm_matcher;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA itsm TO regress_itsm_matcher;
+SELECT itsm_grant('regress_itsm_matcher', 'operator');
 SET ROLE regress_itsm_matcher;
 SET regress.namespace = '22222222-2222-4222-8222-222222222222';
 SELECT itsm_accept_match(:one);

@@ -39,6 +39,24 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.doubt_open_runs() IS 'Has everything that open runs would make be looked for first';
 
+CREATE FUNCTION pgsync_itsm.adopt_database() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- What the dump says is on the wire is on another server's: nobody here will hear of it.
+    IF NOT pgsync_itsm.is_adopted() THEN
+        PERFORM pgsync_itsm.doubt_open_runs();
+        PERFORM pgsync_itsm.recover();
+    END IF;
+    INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
+    VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
+    ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline;
+    PERFORM pgsync_itsm.wake();
+    RETURN pgsync_itsm.cluster_fingerprint();
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.adopt_database() IS 'Ties the data to this cluster, whatever one they came from';
+
 CREATE FUNCTION @extschema@.itsm_adopt(connection_id uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -47,17 +65,8 @@ DECLARE
 BEGIN
     IF connection_id IS NULL THEN
         PERFORM pgsync_itsm.check_may_secure();
-        -- What the dump says is on the wire is on another server's: nobody here will hear of it.
-        IF NOT pgsync_itsm.is_adopted() THEN
-            PERFORM pgsync_itsm.doubt_open_runs();
-            PERFORM pgsync_itsm.recover();
-        END IF;
-        INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
-        VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
-        ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline;
-        PERFORM pgsync_itsm.wake();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
-        RETURN pgsync_itsm.cluster_fingerprint();
+        RETURN pgsync_itsm.adopt_database();
     END IF;
     c := pgsync_itsm.own_connection(connection_id);
     PERFORM pgsync_itsm.adopt_instance(connection_id);
@@ -76,7 +85,7 @@ BEGIN
     PERFORM pgsync_itsm.check_sees_namespace(namespace_id);
     IF NOT pgsync_itsm.namespace_exists(namespace_id) THEN
         RAISE EXCEPTION 'namespace % does not exist', namespace_id
-            USING ERRCODE = 'undefined_object', HINT = format('SELECT id, name FROM %I.namespaces;', pgsync_itsm.attached_schema());
+            USING ERRCODE = 'undefined_object', HINT = format('SELECT id, name FROM %I.namespaces;', coalesce(pgsync_itsm.attached_schema(), 'public'));
     END IF;
 END
 $$;

@@ -373,10 +373,9 @@ CREATE FUNCTION pgsync_itsm.namespaces_table(with_tier boolean) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    sch name := (SELECT s.getinsync_schema FROM pgsync_itsm.site AS s);
-    relation text := format('%I.namespaces', sch);
+    relation text := (SELECT format('%I.namespaces', s.getinsync_schema) FROM pgsync_itsm.site AS s WHERE s.getinsync_schema IS NOT NULL);
 BEGIN
-    IF sch IS NULL OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass(relation) AND c.relkind IN ('r', 'p')) THEN
+    IF relation IS NULL OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass(relation) AND c.relkind IN ('r', 'p')) THEN
         RETURN NULL;
     END IF;
     EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', relation);
