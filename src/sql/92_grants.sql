@@ -74,7 +74,7 @@ BEGIN ATOMIC
       FROM members AS m JOIN pg_class AS c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE pgsync_itsm.level_rank(level) > 0 AND c.relname LIKE 'integration\_%' AND c.relkind IN ('r', 'v') AND n.nspname <> 'pgsync_itsm'
      UNION ALL
-    SELECT 'ROUTINE', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), 'EXECUTE'
+    SELECT 'ROUTINE', p.oid::regprocedure::text, 'EXECUTE'
       FROM members AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid JOIN pg_namespace AS n ON n.oid = p.pronamespace
       JOIN (SELECT a.name, a.level, false AS internal FROM pgsync_itsm.api_levels() AS a
             UNION ALL SELECT i.name, i.level, true FROM pgsync_itsm.internal_levels() AS i) AS l
