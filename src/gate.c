@@ -35,7 +35,6 @@
 PG_FUNCTION_INFO_V1(visible_namespaces);
 PG_FUNCTION_INFO_V1(gate_run);
 PG_FUNCTION_INFO_V1(gate_match);
-PG_FUNCTION_INFO_V1(gate_matches);
 PG_FUNCTION_INFO_V1(gate_namespace);
 PG_FUNCTION_INFO_V1(gate_seen_connection);
 PG_FUNCTION_INFO_V1(gate_own_connection);
@@ -244,12 +243,6 @@ Datum
 gate_match(PG_FUNCTION_ARGS)
 {
 	return pass(fcinfo, "SELECT FROM pgsync_itsm.seen_match($1)");
-}
-
-Datum
-gate_matches(PG_FUNCTION_ARGS)
-{
-	return pass(fcinfo, "SELECT pgsync_itsm.seen_match(m) FROM pg_catalog.unnest($1) AS u(m)");
 }
 
 Datum

@@ -228,12 +228,40 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_connections AS i
        SET is_active = active, paused_at = NULL, pause_class = NULL, pause_reason = NULL, updated_at = now(),
-           full_plan_after = CASE WHEN active THEN pg_current_snapshot() ELSE i.full_plan_after END
+           full_plan_after = CASE WHEN active THEN pg_current_snapshot() ELSE i.full_plan_after END,
+           look_at = NULL, next_run_at = CASE WHEN active THEN i.next_run_at END
      WHERE i.id = c.id;
     PERFORM pgsync_itsm.wake();
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.set_active_granted(uuid, boolean, name) IS 'Behind set_active()';
+
+CREATE FUNCTION pgsync_itsm.change_schedule(connection_id uuid, sync_schedule text) RETURNS timestamptz
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_own_connection';
+COMMENT ON FUNCTION pgsync_itsm.change_schedule(uuid, text) IS
+'Gate: when the caller''s connection publishes by itself (NULL: as before, its times may be others); returns when the next run is';
+
+CREATE FUNCTION pgsync_itsm.change_schedule_granted(connection_id uuid, sync_schedule text, caller name) RETURNS timestamptz
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    c @extschema@.integration_connections;
+    upcoming timestamptz;
+BEGIN
+    UPDATE @extschema@.integration_connections AS x
+       SET sync_schedule = coalesce(sync_schedule, x.sync_schedule), scheduled_at = now(), look_at = NULL,
+           full_plan_after = pg_current_snapshot(), updated_at = now()
+     WHERE x.id = connection_id
+    RETURNING * INTO c;
+    upcoming := pgsync_itsm.next_scheduled(c, now());
+    UPDATE @extschema@.integration_connections AS x SET next_run_at = upcoming WHERE x.id = c.id;
+    PERFORM pgsync_itsm.wake();
+    RETURN upcoming;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.change_schedule_granted(uuid, text, name) IS 'Behind change_schedule()';
 
 CREATE FUNCTION pgsync_itsm.adopt_instance(connection_id uuid) RETURNS void
 LANGUAGE c SET search_path = pg_catalog, pg_temp
@@ -275,7 +303,7 @@ BEGIN
     PERFORM pgsync_itsm.check_setting(name, value);
     UPDATE @extschema@.integration_connections AS c
        SET settings = CASE WHEN value IS NULL THEN c.settings - name ELSE c.settings || jsonb_build_object(name, value) END,
-           full_plan_after = pg_current_snapshot(), updated_at = now()
+           full_plan_after = pg_current_snapshot(), look_at = NULL, updated_at = now()
      WHERE c.id = connection_id;
     PERFORM pgsync_itsm.wake();
 END

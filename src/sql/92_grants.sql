@@ -12,7 +12,7 @@ BEGIN ATOMIC
         ('operator', '{itsm_publish,itsm_preview,itsm_apply,itsm_cancel,itsm_retry,itsm_requeue,itsm_rollback,
                        itsm_match,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
         ('admin', '{itsm_connect_servicenow,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
-                    itsm_set,itsm_set_source,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
+                    itsm_set,itsm_schedule,itsm_set_source,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
         ('owner', '{itsm_attach_getinsync,itsm_detach_getinsync,itsm_watch,itsm_unwatch,itsm_secure,itsm_secure_getinsync,itsm_grant,
                     itsm_forget_namespace}')
       ) AS v(level, names), unnest(v.names) AS u(name);
@@ -26,14 +26,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT u.name, v.level
       FROM (VALUES
-        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_sees_namespace,check_setting,class_expression,
-                      class_for,compose_source,content_hash,entity_id,error_hints,explain_json,explain_part,explain_seconds,
+        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_schedule_setting,check_sees_namespace,check_setting,class_expression,
+                      class_for,compose_source,content_hash,day_list,entity_id,error_hints,explain_json,explain_part,explain_seconds,
                       explain_steps,explain_text,getinsync_columns,getinsync_query,getinsync_table,getinsync_templates,
                       graph_connections,graph_counts,graph_dot,graph_dot_text,graph_ends,graph_id,graph_keys,graph_kinds,graph_label,
                       graph_left_out,graph_merge,graph_mermaid,graph_mermaid_text,graph_model,graph_parts,graph_relation,graph_short,
                       graph_sources,graph_states,graph_svg,graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,
-                      has_columns,is_adopted,is_interval,is_relationship,key_array,key_conditions,known_settings,link_ends,
-                      mapped_value,mapping_classes,mapping_for,missing_worker,namespace_exists,own_run,payload_expression,payload_for,
+                      has_columns,is_adopted,is_interval,is_relationship,is_time_list,key_array,key_conditions,known_settings,link_ends,
+                      mapped_value,mapping_classes,mapping_for,missing_worker,namespace_exists,own_run,parse_blackout,payload_expression,payload_for,
                       plan_types,portfolio_read,preloaded,read_source,readiness_after,readiness_checks,readiness_connections,
                       readiness_facts,readiness_has,readiness_mirrored,readiness_notes,readiness_percent,readiness_reads_as_owner,
                       readiness_run,readiness_service_classes,readiness_sources,readiness_there,relation_type,sees_namespace,setting,
@@ -42,7 +42,7 @@ BEGIN ATOMIC
         ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,new_runs,queue_rollback,queue_run,reject_match,
                       release_run,requeue_items,rollback_changed,rollback_created,rollback_effects,rollback_method,rollback_ord,
                       rollback_removed,rollback_retired,rollback_rows,same_value,say_if_no_worker,seen_connection,seen_match,stop_run}'),
-        ('admin', '{add_connection,adopt_instance,change_setting,check_composed,check_entity_type,check_expression,check_file_right,
+        ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,check_file_right,
                       check_mapping,check_may_change,check_may_secure,check_package,check_query,check_source_sql,check_source_text,
                       check_url,check_value_map,checklist_items,checklist_known,clean_address,clean_key_type,connection_info,
                       effective_settings,keep_instance_name,look_up,own_connection,package_attributes,package_choice,

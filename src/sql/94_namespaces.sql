@@ -14,7 +14,7 @@ BEGIN
        FROM @extschema@.integration_runs AS r WHERE r.namespace_id = namespace_id AND r.status = 'planning';
     UPDATE @extschema@.integration_connections AS c
        SET is_active = false, paused_at = coalesce(c.paused_at, now()), pause_class = 'NAMESPACE_DELETED', pause_reason = 'its namespace was deleted',
-           sync_schedule = 'manual', full_plan_after = NULL, full_plan_for = NULL, full_plan_from = NULL, updated_at = now()
+           sync_schedule = 'manual', next_run_at = NULL, full_plan_after = NULL, full_plan_for = NULL, full_plan_from = NULL, updated_at = now()
      WHERE c.namespace_id = namespace_id;
     GET DIAGNOSTICS n = ROW_COUNT;
     PERFORM pgsync_itsm.drop_secrets(c.id) FROM @extschema@.integration_connections AS c WHERE c.namespace_id = namespace_id;

@@ -96,8 +96,8 @@ INSERT INTO integration_watches (namespace_id, relation, entity_type, key_column
 INSERT INTO integration_field_mappings (namespace_id, connection_id, platform, entity_type, target_field, expression, ord)
 VALUES ('$t->{ns}', '$t->{conn}', 'servicenow', 'application', 'u_note', 'name', 1000);
 INSERT INTO integration_references (connection_id, namespace_id, kind, key) VALUES ('$t->{conn}', '$t->{ns}', 'user', 'x');
-INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score)
-VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'application/z', 'z', md5('z'), 'cmdb_ci_business_app', 'z', 0.95);
+INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score, reason)
+VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'application/z', 'z', md5('z'), 'cmdb_ci_business_app', 'z', 0.95, 'exact name');
 INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id) VALUES ('$t->{conn}', '$t->{ns}', 'cmdb_ci_business_app', md5('z'));
 INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field) VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'name');
 INSERT INTO integration_inbox (connection_id, namespace_id, origin) VALUES ('$t->{conn}', '$t->{ns}', 'poll');
@@ -188,6 +188,7 @@ my %calls = (
 	itsm_test_connection  => [ "SELECT itsm_test_connection('{conn}')" ],
 	itsm_prepare_instance => [ "SELECT itsm_prepare_instance('{conn}')", '08006' ],
 	itsm_set              => [ "SELECT itsm_set('{conn}', 'batch_items', '10')" ],
+	itsm_schedule         => [ "SELECT itsm_schedule('{conn}', 'daily', '06:00, 18:00', 'UTC', '07:00', 'Sat,Sun 22:00-06:00')" ],
 	itsm_set_source       => [ "SELECT itsm_set_source('{conn}', 'contact', NULL)" ],
 	itsm_set_filter       => [ "SELECT itsm_set_filter('{conn}', 'application', 'name IS NOT NULL')" ],
 	itsm_set_mapping      => [ "SELECT itsm_set_mapping('{conn}', 'application', 'u_x', 'name')" ],
