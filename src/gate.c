@@ -66,7 +66,8 @@ read_condition(Oid owner, bool known, Datum *candidates)
 	if ((condition = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)) != NULL)
 		condition = MemoryContextStrdup(caller, condition);
 	if (known)
-		*candidates = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull), false, -1);
+		*candidates =
+			SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull), false, -1);
 	SPI_finish();
 	SetUserIdAndSecContext(user, context);
 	return condition;
@@ -105,9 +106,9 @@ visible_namespaces(PG_FUNCTION_ARGS)
 	if (condition == NULL)
 		return (Datum) 0;
 	SPI_connect();
-	if (SPI_execute_with_args(psprintf("SELECT k.namespace_id FROM pg_catalog.unnest($1) AS k(namespace_id) WHERE (%s\n)",
-									   condition),
-							  1, types, &candidates, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(
+			psprintf("SELECT k.namespace_id FROM pg_catalog.unnest($1) AS k(namespace_id) WHERE (%s\n)", condition), 1,
+			types, &candidates, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the visibility condition cannot be evaluated");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -750,7 +750,8 @@ secrets_store(PG_FUNCTION_ARGS)
 	purpose = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	PreventCommandIfReadOnly("store_secret()");
 	if (!may_change(namespace_id))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("namespace %s does not exist", uuid_text(namespace_id))));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("namespace %s does not exist", uuid_text(namespace_id))));
 	start_sodium();
 	clear = take_secret(PG_GETARG_TEXT_PP(2), purpose);
 	if (vault_arguments() > 0)
