@@ -350,8 +350,39 @@ CREATE TABLE @extschema@.integration_external_records (
     first_seen     timestamptz NOT NULL DEFAULT now(),
     last_seen      timestamptz NOT NULL DEFAULT now(),
     last_changed   timestamptz,
+    updated_there_at timestamptz,
+    updated_there_by text,
     PRIMARY KEY (connection_id, external_id)
 );
+
+-- How far the tables there have been read: a cache, as the mirror is.
+CREATE TABLE @extschema@.integration_watermarks (
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    external_table text NOT NULL,
+    run_id         bigint NOT NULL,
+    state          text NOT NULL DEFAULT 'reading' CHECK (state IN ('reading', 'done', 'refused')),
+    reached_at     timestamptz,
+    read_at        timestamptz,
+    complete       boolean NOT NULL DEFAULT false,
+    rows           bigint NOT NULL DEFAULT 0,
+    changed        bigint NOT NULL DEFAULT 0,
+    hidden         boolean NOT NULL DEFAULT false,
+    note           text,
+    cursor_at      timestamptz,
+    cursor_id      text NOT NULL DEFAULT '',
+    cursor_offset  bigint NOT NULL DEFAULT 0,
+    mode           text NOT NULL DEFAULT 'both' CHECK (mode IN ('both', 'second', 'after')),
+    page_rows      integer NOT NULL DEFAULT 500,
+    asked_at       timestamptz,
+    swept_at       timestamptz,
+    swept_whole    boolean,
+    sweep_run_id   bigint,
+    sweep_from     timestamptz,
+    sweep_id       text,
+    sweep_hidden   boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (connection_id, external_table)
+) WITH (fillfactor = 70);
 
 CREATE TABLE @extschema@.integration_conflicts (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -374,14 +405,18 @@ CREATE TABLE @extschema@.integration_inbox (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     connection_id uuid NOT NULL,
     namespace_id  uuid NOT NULL,
+    run_id        bigint,
     origin        text NOT NULL,
     external_table text,
     external_id   text,
+    entity_type   text,
+    entity_id     uuid,
     body          json,
     state         text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'applied', 'ignored', 'error')),
     reason        text,
     received_at   timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX integration_inbox_new ON @extschema@.integration_inbox (connection_id, external_id) WHERE state = 'new';
 
 CREATE TABLE @extschema@.integration_entitlements (
     tier         text NOT NULL,

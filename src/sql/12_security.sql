@@ -55,7 +55,7 @@ BEGIN
     FOREACH t IN ARRAY ARRAY['integration_connections', 'integration_sync_map', 'integration_sync_log',
         'integration_queue', 'integration_runs', 'integration_run_steps', 'integration_run_items',
         'integration_sources', 'integration_watches', 'integration_field_mappings', 'integration_references',
-        'integration_matches', 'integration_external_records', 'integration_conflicts', 'integration_inbox',
+        'integration_matches', 'integration_external_records', 'integration_watermarks', 'integration_conflicts', 'integration_inbox',
         'integration_entitlements']
     LOOP
         EXECUTE format('ALTER TABLE @extschema@.%I ENABLE ROW LEVEL SECURITY', t);

@@ -58,6 +58,13 @@ BEGIN ATOMIC
         ('blackout_stops', 'automatic', ARRAY['automatic', 'all'], 'what a black-out holds back: runs that started by themselves, or those started by hand as well'),
         ('reference_ttl', '1 day', NULL, 'how long a resolved reference is believed'),
         ('verify', 'true', ARRAY['true', 'false'], 'read back what was written and compare'),
+        ('sync_direction', NULL, ARRAY['publish', 'subscribe', 'both'], 'what the connection does: write there, read back, or both'),
+        ('read_tables', 'cmdb_ci_business_app,cmdb_ci_service_auto,service_offering,cmdb_ci_service_technical,cmdb_software_product_model,ast_contract,core_company,sys_user,sys_user_group,cmdb_ci_server,cmdb_ci_computer',
+         NULL, 'tables that itsm_subscribe() reads there, classes below included; relationships and deletions come along'),
+        ('read_overlap', '10 minutes', NULL, 'how far before the last change a reading begins: for what was committed late, and clocks that differ'),
+        ('read_time_zone', 'UTC', NULL, 'time zone of the platform''s user, in which it reads conditions on times'),
+        ('read_query', 'one', ARRAY['one', 'two_steps'], 'how a page goes on where the last one ended: in one query with ^NQ, or in two'),
+        ('sweep_every', '1 day', NULL, 'how often the ids of whole tables are read, to find what was deleted or changed without a trace'),
         ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
       ) AS v(name, default_value, allowed, description);
 END;
@@ -116,6 +123,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pgsync_itsm.check_schedule_setting(name, value);
+    PERFORM pgsync_itsm.check_read_setting(name, value);
     IF k.allowed IS NOT NULL AND value <> ALL (k.allowed) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value',

@@ -727,6 +727,8 @@ BEGIN
             RETURN pgsync_itsm.match_phase(run, wanted);
         ELSIF run.kind = 'rollback' THEN
             RETURN pgsync_itsm.rollback_phase(run);
+        ELSIF run.kind = 'subscribe' THEN
+            RETURN pgsync_itsm.read_phase(run);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
     END IF;

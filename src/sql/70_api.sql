@@ -49,9 +49,10 @@ DECLARE
     c @extschema@.integration_connections;
     id bigint;
     n integer := 0;
+    left_out uuid;
 BEGIN
     PERFORM pgsync_itsm.check_namespace(namespace_id);
-    IF pgsync_itsm.attached_schema() IS NULL AND NOT EXISTS (SELECT FROM @extschema@.integration_sources) THEN
+    IF kind <> 'subscribe' AND pgsync_itsm.attached_schema() IS NULL AND NOT EXISTS (SELECT FROM @extschema@.integration_sources) THEN
         RAISE EXCEPTION 'there is no source to publish from'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT itsm_attach_getinsync();';
     END IF;
@@ -65,7 +66,8 @@ BEGIN
             RAISE EXCEPTION 'connection % is not active', c.id
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
         END IF;
-        IF c.sync_direction = 'subscribe' AND kind <> 'match' THEN
+        IF c.sync_direction = 'subscribe' AND kind NOT IN ('match', 'subscribe') OR c.sync_direction = 'publish' AND kind = 'subscribe' THEN
+            left_out := c.id;
             CONTINUE;
         END IF;
         id := pgsync_itsm.queue_run(c.id, kind, confirm, applications);
@@ -80,6 +82,10 @@ BEGIN
                   HINT = coalesce((SELECT format('SELECT itsm_activate(%L);', i.id) FROM @extschema@.integration_connections AS i
                                     WHERE i.namespace_id = namespace_id AND NOT i.is_active ORDER BY i.name LIMIT 1),
                                   format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', ...);', namespace_id));
+    END IF;
+    IF id IS NULL AND left_out IS NOT NULL AND kind = 'subscribe' THEN
+        RAISE EXCEPTION 'connection % does not read: its direction is "publish"', left_out
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_set(%L, ''sync_direction'', ''both'');', left_out);
     END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
 END

@@ -40,7 +40,7 @@ BEGIN
         RAISE EXCEPTION 'connection % is not active', c.id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
     END IF;
-    PERFORM pgsync_itsm.check_one_of('kind', kind, ARRAY['publish', 'preview', 'match']);
+    PERFORM pgsync_itsm.check_one_of('kind', kind, ARRAY['publish', 'preview', 'match', 'subscribe']);
     PERFORM pgsync_itsm.check_entitled_granted(c.namespace_id, c.platform, caller);
     INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, confirm, applications, partial, requested_by)
     VALUES (c.namespace_id, c.id, kind, coalesce(confirm, false), applications, applications IS NOT NULL, caller)
@@ -301,8 +301,10 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM pgsync_itsm.check_setting(name, value);
+    -- the one setting that is a column
     UPDATE @extschema@.integration_connections AS c
-       SET settings = CASE WHEN value IS NULL THEN c.settings - name ELSE c.settings || jsonb_build_object(name, value) END,
+       SET settings = CASE WHEN name = 'sync_direction' THEN c.settings WHEN value IS NULL THEN c.settings - name ELSE c.settings || jsonb_build_object(name, value) END,
+           sync_direction = CASE WHEN name = 'sync_direction' THEN coalesce(value, 'publish') ELSE c.sync_direction END,
            full_plan_after = pg_current_snapshot(), look_at = NULL, updated_at = now()
      WHERE c.id = connection_id;
     PERFORM pgsync_itsm.wake();

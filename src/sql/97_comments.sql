@@ -298,6 +298,35 @@ COMMENT ON COLUMN @extschema@.integration_external_records.attrs IS 'Values that
 COMMENT ON COLUMN @extschema@.integration_external_records.first_seen IS 'When it was read first';
 COMMENT ON COLUMN @extschema@.integration_external_records.last_seen IS 'When it was read last';
 COMMENT ON COLUMN @extschema@.integration_external_records.last_changed IS 'When a reading last differed from the one before';
+COMMENT ON COLUMN @extschema@.integration_external_records.updated_there_at IS 'When it was changed last, by the platform''s clock';
+COMMENT ON COLUMN @extschema@.integration_external_records.updated_there_by IS 'Who changed it last there';
+
+COMMENT ON TABLE @extschema@.integration_watermarks IS
+'How far each table of the platform has been read, and whether that is proven to be all. Deletions are followed in sys_audit_delete where that may be read (its row is done), else found by sweeps of ids';
+COMMENT ON COLUMN @extschema@.integration_watermarks.connection_id IS 'Connection that reads';
+COMMENT ON COLUMN @extschema@.integration_watermarks.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_watermarks.external_table IS 'Table there, classes below included';
+COMMENT ON COLUMN @extschema@.integration_watermarks.run_id IS 'Run that reads it, or read it last';
+COMMENT ON COLUMN @extschema@.integration_watermarks.state IS 'reading, done, or refused: the user may not read it';
+COMMENT ON COLUMN @extschema@.integration_watermarks.reached_at IS 'Changes up to here were read, by the platform''s clock';
+COMMENT ON COLUMN @extschema@.integration_watermarks.read_at IS 'When it was read last';
+COMMENT ON COLUMN @extschema@.integration_watermarks.complete IS 'Was every row shown that the platform counted; if not, nothing is concluded from what is missing';
+COMMENT ON COLUMN @extschema@.integration_watermarks.rows IS 'Rows that the last reading brought, overlap included';
+COMMENT ON COLUMN @extschema@.integration_watermarks.changed IS 'How many of these were new or different';
+COMMENT ON COLUMN @extschema@.integration_watermarks.hidden IS 'Were rows of this reading counted and not shown';
+COMMENT ON COLUMN @extschema@.integration_watermarks.note IS 'What stood in the way';
+COMMENT ON COLUMN @extschema@.integration_watermarks.cursor_at IS 'Where the reading is: time of the last row';
+COMMENT ON COLUMN @extschema@.integration_watermarks.cursor_id IS 'Where the reading is: id of the last row';
+COMMENT ON COLUMN @extschema@.integration_watermarks.cursor_offset IS 'Rows to leap over behind that, which are not shown';
+COMMENT ON COLUMN @extschema@.integration_watermarks.mode IS 'How the next page is asked for';
+COMMENT ON COLUMN @extschema@.integration_watermarks.page_rows IS 'Rows asked for in one page: fewer where that takes long';
+COMMENT ON COLUMN @extschema@.integration_watermarks.asked_at IS 'When the page under way was asked for';
+COMMENT ON COLUMN @extschema@.integration_watermarks.swept_at IS 'When the ids of the whole table were read last';
+COMMENT ON COLUMN @extschema@.integration_watermarks.swept_whole IS 'Was every id shown that the platform counted';
+COMMENT ON COLUMN @extschema@.integration_watermarks.sweep_run_id IS 'Run that sweeps it now';
+COMMENT ON COLUMN @extschema@.integration_watermarks.sweep_from IS 'What was not seen since, and is not met by this sweep, is missing';
+COMMENT ON COLUMN @extschema@.integration_watermarks.sweep_id IS 'Where the sweep is: the last id; null: at the end';
+COMMENT ON COLUMN @extschema@.integration_watermarks.sweep_hidden IS 'Were ids of this sweep counted and not shown';
 
 COMMENT ON TABLE @extschema@.integration_conflicts IS
 'Fields that both sides changed since they last agreed, waiting for a decision';
@@ -321,7 +350,10 @@ COMMENT ON TABLE @extschema@.integration_inbox IS
 COMMENT ON COLUMN @extschema@.integration_inbox.id IS 'Order of arrival';
 COMMENT ON COLUMN @extschema@.integration_inbox.connection_id IS 'Connection that it came through';
 COMMENT ON COLUMN @extschema@.integration_inbox.namespace_id IS 'Namespace of that connection; row-level security looks at it';
-COMMENT ON COLUMN @extschema@.integration_inbox.origin IS 'How it came: poll or webhook';
+COMMENT ON COLUMN @extschema@.integration_inbox.run_id IS 'Run that read it';
+COMMENT ON COLUMN @extschema@.integration_inbox.origin IS 'How it came: poll, audit (the platform says that it was deleted), sweep (it is not there any more) or webhook';
+COMMENT ON COLUMN @extschema@.integration_inbox.entity_type IS 'As in integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_inbox.entity_id IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_inbox.external_table IS 'Class or table of the changed record there';
 COMMENT ON COLUMN @extschema@.integration_inbox.external_id IS 'Its key there';
 COMMENT ON COLUMN @extschema@.integration_inbox.body IS 'What was received, bounded in size; a stranger''s text, never run';
