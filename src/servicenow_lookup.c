@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "nodes/pg_list.h"
 
 #include <json-c/json.h>
@@ -817,124 +815,41 @@ page_rows(Reading *reading, struct json_object *answer)
 /* ------------------------------------------------------------------- changes */
 
 /*
- * What changed since, in the order of (sys_updated_on, sys_id).  The keys of
- * such a look-up say where the last page ended and how to go on from there;
- * stamps are UTC as in "2026-01-31 10:00:00", the empty one is before all.
+ * What was changed since, page by page in the order of ids.  A time is said as
+ * how long ago it is: neither clocks nor time zones have to agree for that, and
+ * a literal would be read in the time zone of the user (servicenow-api 2.5).
  */
 enum
 {
-	CHANGES_STAMP,
-	CHANGES_ID,
-	CHANGES_LITERAL, /* the stamp in the time zone of the user: so are conditions read (servicenow-api 2.5) */
-	CHANGES_LIMIT,
+	CHANGES_ID,		/* of the last row of the page before */
+	CHANGES_SINCE,	/* as in "@minute@ago@15"; empty: from the beginning */
+	CHANGES_LIMIT,	/* rows of a page */
 	CHANGES_OFFSET, /* behind rows that are counted and not shown */
-	CHANGES_MODE,	/* both; second: what is left of the stamp's; after: what is later */
 	CHANGES_FILTER, /* a condition that all rows meet, empty: none */
 	CHANGES_KEYS
 };
 
-static bool
-is_stamp(const char *text)
-{
-	static const char form[] = "dddd-dd-dd dd:dd:dd";
-
-	if (strlen(text) != strlen(form))
-		return false;
-	for (int i = 0; form[i] != '\0'; i++)
-		if (form[i] == 'd' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
-			return false;
-	return true;
-}
-
-/* Is a row behind where the last page ended, as it was asked for? */
-static bool
-is_behind(const AdapterLookup *lookup, const char *stamp, const char *sys_id)
-{
-	int	 order = strcmp(stamp, lookup->keys[CHANGES_STAMP]);
-	bool second = strcmp(lookup->keys[CHANGES_MODE], "second") == 0;
-	bool after = strcmp(lookup->keys[CHANGES_MODE], "after") == 0;
-
-	if (order != 0)
-		return order > 0 && !second;
-	return !after && pg_strcasecmp(sys_id, lookup->keys[CHANGES_ID]) > 0;
-}
-
-/* One alternative of the condition; servicenow-api 2.6 has the method. */
-static void
-append_alternative(StringInfo query, const AdapterLookup *lookup, const char *operator, bool with_id)
-{
-	const char *filter = lookup->keys[CHANGES_FILTER];
-
-	if (query->len > 0)
-		appendStringInfoString(query, "^NQ");
-	if (filter[0] != '\0')
-		appendStringInfo(query, "%s^", filter);
-	appendStringInfo(query, "sys_updated_on%s%s", operator, lookup->keys[CHANGES_LITERAL]);
-	if (with_id)
-		appendStringInfo(query, "^sys_id>%s", lookup->keys[CHANGES_ID]);
-}
-
-static char *
-changes_query(const AdapterLookup *lookup)
-{
-	const char	  *mode = lookup->keys[CHANGES_MODE];
-	bool		   has_id = lookup->keys[CHANGES_ID][0] != '\0';
-	StringInfoData query;
-
-	initStringInfo(&query);
-	if (lookup->keys[CHANGES_STAMP][0] == '\0')
-		appendStringInfoString(&query, lookup->keys[CHANGES_FILTER]);
-	else if (strcmp(mode, "second") == 0)
-		append_alternative(&query, lookup, "=", has_id);
-	else if (strcmp(mode, "after") == 0)
-		append_alternative(&query, lookup, ">", false);
-	else if (!has_id)
-		append_alternative(&query, lookup, ">=", false);
-	else
-	{
-		append_alternative(&query, lookup, "=", true);
-		append_alternative(&query, lookup, ">", false);
-	}
-	if (query.len > 0)
-		appendStringInfoChar(&query, '^');
-	appendStringInfoString(&query, "ORDERBYsys_updated_on^ORDERBYsys_id");
-	return query.data;
-}
-
 static List *
 changes_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const LookupKind *kind)
 {
-	int limit;
+	const char	 **keys = lookup->keys;
+	int			   limit;
+	StringInfoData query;
 
-	if (lookup->nkeys != CHANGES_KEYS)
+	if (lookup->nkeys != CHANGES_KEYS || (keys[CHANGES_ID][0] != '\0' && !servicenow_query_is_sys_id(keys[CHANGES_ID])))
 		return NIL;
-	if (lookup->keys[CHANGES_STAMP][0] != '\0' &&
-		(!is_stamp(lookup->keys[CHANGES_STAMP]) || !is_stamp(lookup->keys[CHANGES_LITERAL])))
-		return NIL;
-	if (lookup->keys[CHANGES_ID][0] != '\0' && !servicenow_query_is_sys_id(lookup->keys[CHANGES_ID]))
-		return NIL;
-	limit = Min(Max(atoi(lookup->keys[CHANGES_LIMIT]), 1), PAGE_ROWS);
+	initStringInfo(&query);
+	if (keys[CHANGES_FILTER][0] != '\0')
+		appendStringInfo(&query, "%s^", keys[CHANGES_FILTER]);
+	if (keys[CHANGES_SINCE][0] != '\0')
+		appendStringInfo(&query, "sys_updated_onRELATIVEGE%s^", keys[CHANGES_SINCE]);
+	if (keys[CHANGES_ID][0] != '\0')
+		appendStringInfo(&query, "sys_id>%s^", keys[CHANGES_ID]);
+	appendStringInfoString(&query, "ORDERBYsys_id");
+	limit = Min(Max(atoi(keys[CHANGES_LIMIT]), 1), PAGE_ROWS);
 	return list_make1(psprintf("%s&sysparm_offset=%d",
-							   servicenow_query_list_url(lookup->target, changes_query(lookup), fields_of(lookup, kind), limit),
-							   Max(atoi(lookup->keys[CHANGES_OFFSET]), 0)));
-}
-
-/* Rows that are not behind are no answer: the condition was not understood, or in another time zone. */
-static void
-changes_rows(Reading *reading, struct json_object *answer)
-{
-	struct json_object *records = json_member(answer, "result");
-
-	for (int i = 0; i < json_count(records); i++)
-	{
-		const char *sys_id = servicenow_answer_value(json_item(records, i), "sys_id");
-		const char *stamp = servicenow_answer_value(json_item(records, i), "sys_updated_on");
-
-		if (sys_id == NULL || stamp == NULL || !is_stamp(stamp) || !is_behind(reading->lookup, stamp, sys_id))
-			reading->unusable = true;
-		else
-			keyed_row(reading, json_item(records, i), reading->lookup->keys[CHANGES_STAMP]);
-	}
+							   servicenow_query_list_url(lookup->target, query.data, fields_of(lookup, kind), limit),
+							   Max(atoi(keys[CHANGES_OFFSET]), 0)));
 }
 
 /* ----------------------------------------------------------------- instance */
@@ -1130,7 +1045,7 @@ static const LookupKind kinds[] = {
 	{.kind = "changes",
 	 .optional = true,
 	 .urls = changes_urls,
-	 .rows = changes_rows,
+	 .rows = page_rows,
 	 .id = "sys_id",
 	 .class_column = "sys_class_name",
 	 .label = "name",
@@ -1424,7 +1339,7 @@ read_part(Reading *reading, const ServicenowSub *sub)
 		reading->kind->rows(reading, answer.root);
 		if (reading->unusable)
 			set_rule(reading, "platform", "BAD_RESPONSE", "a row of the answer has no usable id");
-		else if (reading->kind->urls == page_urls || reading->kind->urls == changes_urls)
+		else if (reading->kind->rows == page_rows)
 			page_total(reading, sub);
 		else if (json_is_array(rows))
 			check_count(reading, sub, json_count(rows));

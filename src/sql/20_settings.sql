@@ -62,8 +62,7 @@ BEGIN ATOMIC
         ('read_tables', 'cmdb_ci_business_app,cmdb_ci_service_auto,service_offering,cmdb_ci_service_technical,cmdb_software_product_model,ast_contract,core_company,sys_user,sys_user_group,cmdb_ci_server,cmdb_ci_computer',
          NULL, 'tables that itsm_subscribe() reads there, classes below included; relationships and deletions come along'),
         ('read_overlap', '10 minutes', NULL, 'how far before the last change a reading begins: for what was committed late, and clocks that differ'),
-        ('read_time_zone', 'UTC', NULL, 'time zone of the platform''s user, in which it reads conditions on times'),
-        ('read_query', 'one', ARRAY['one', 'two_steps'], 'how a page goes on where the last one ended: in one query with ^NQ, or in two'),
+        ('read_unit', 'minute', ARRAY['minute', 'hour'], 'unit in which the platform is told how long ago a change may be'),
         ('sweep_every', '1 day', NULL, 'how often the ids of whole tables are read, to find what was deleted or changed without a trace'),
         ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
       ) AS v(name, default_value, allowed, description);

@@ -814,7 +814,7 @@ BEGIN
            not_before = CASE WHEN a.outcome = 'retry' THEN now() + pgsync_itsm.backoff(l.attempts, $13) END,
            -- a page that was too much, or took too long, is asked for again as a smaller one
            keys = CASE WHEN l.kind = 'changes' AND a.outcome IN ('retry', 'again')
-                       THEN l.keys[:3] || greatest(l.keys[4]::integer / 2, 50)::text || l.keys[5:] ELSE l.keys END,
+                       THEN l.keys[:2] || greatest(l.keys[3]::integer / 2, 50)::text || l.keys[4:] ELSE l.keys END,
            error_class = a.error_class, error_message = left(a.message, 2000), lease_until = NULL
       FROM unnest($2, $3, $4, $5, $6) AS a(id, generation, outcome, error_class, message)
      WHERE l.id = a.id AND l.generation = a.generation AND l.state = 'sent';

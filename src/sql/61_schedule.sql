@@ -151,7 +151,7 @@ BEGIN
     ELSIF name IN ('daily_at', 'reconcile_at') AND NOT pgsync_itsm.is_time_list(value) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give one or several times of day, such as 02:00 or 06:00, 18:00.';
-    ELSIF name IN ('time_zone', 'read_time_zone') AND NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE lower(z.name) = lower(value)) THEN
+    ELSIF name = 'time_zone' AND NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE lower(z.name) = lower(value)) THEN
         RAISE EXCEPTION 'time zone "%" does not exist', value
             USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT name FROM pg_timezone_names ORDER BY name; such as America/Toronto.';
     ELSIF name IN ('reconcile_every', 'refresh_after') AND (NOT pgsync_itsm.is_interval(value) OR value::interval < interval '1 day') THEN

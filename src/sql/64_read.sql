@@ -65,11 +65,6 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.read_targets(uuid) IS
 'Tables that a connection reads: the condition on rows, whether only what comes from now on, whether ids are swept';
 
-CREATE FUNCTION pgsync_itsm.stamp(at timestamptz) RETURNS text
-LANGUAGE sql STABLE
-RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS');
-COMMENT ON FUNCTION pgsync_itsm.stamp(timestamptz) IS 'A time as the platform shows it: UTC, in seconds';
-
 CREATE FUNCTION pgsync_itsm.stamp_at(stamp text) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN stamp ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$' THEN make_timestamptz(substr(stamp, 1, 4)::integer, substr(stamp, 6, 2)::integer, substr(stamp, 9, 2)::integer,
@@ -78,43 +73,51 @@ COMMENT ON FUNCTION pgsync_itsm.stamp_at(text) IS 'The time that a stamp of the 
 
 -- Beginning -----------------------------------------------------------------------------------------
 
--- A reading that was interrupted goes on where it stopped.  Where that is so recent that rows before it may have been
--- committed since, the overlap is read once more; clocks of a platform's nodes may differ by as much.
+-- A pass goes through what was changed in a window of time, in the order of ids; what changes meanwhile is in the window of
+-- the next one, which reaches back to where this one began, and an overlap further: for what is committed late.  A pass
+-- that was interrupted goes on where it stopped, however long ago that was.
 CREATE FUNCTION pgsync_itsm.read_begin(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    overlap CONSTANT interval := coalesce(pgsync_itsm.setting(run.connection_id, 'read_overlap')::interval, '10 minutes');
 BEGIN
     DELETE FROM @extschema@.integration_watermarks AS w
      WHERE w.connection_id = run.connection_id AND NOT EXISTS (SELECT FROM pgsync_itsm.read_targets(run.connection_id) AS t WHERE t.target = w.external_table);
-    INSERT INTO @extschema@.integration_watermarks AS w (connection_id, namespace_id, external_table, run_id, cursor_at)
-    SELECT run.connection_id, run.namespace_id, t.target, run.id, CASE WHEN t.from_now THEN run.created_at - overlap END
+    INSERT INTO @extschema@.integration_watermarks AS w (connection_id, namespace_id, external_table, run_id, started_at, window_from)
+    SELECT run.connection_id, run.namespace_id, t.target, run.id, clock_timestamp(), CASE WHEN t.from_now THEN clock_timestamp() END
       FROM pgsync_itsm.read_targets(run.connection_id) AS t
-    ON CONFLICT (connection_id, external_table) DO UPDATE
-       SET run_id = excluded.run_id, state = 'reading', mode = 'both', rows = 0, changed = 0, hidden = false, note = NULL, cursor_offset = 0,
-           cursor_id = CASE WHEN w.state = 'reading' AND w.cursor_at < now() - 2 * overlap THEN w.cursor_id ELSE '' END,
-           cursor_at = CASE WHEN w.state <> 'reading' THEN coalesce(w.reached_at, w.cursor_at) - overlap
-                            WHEN w.cursor_at < now() - 2 * overlap THEN w.cursor_at
-                            ELSE w.cursor_at - overlap END;
+    ON CONFLICT (connection_id, external_table) DO UPDATE SET run_id = excluded.run_id;
+    UPDATE @extschema@.integration_watermarks AS w
+       SET state = 'reading', started_at = clock_timestamp(), window_from = coalesce(w.reached_at, w.window_from), cursor_id = '', cursor_offset = 0, rows = 0, changed = 0,
+           hidden = false, expected = NULL, note = NULL,
+           -- a clock that was set back does not tell how long ago something was
+           broken = coalesce(w.reached_at > clock_timestamp(), false)
+     WHERE w.connection_id = run.connection_id AND w.state <> 'reading';
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.read_begin(@extschema@.integration_runs) IS 'Sets where the reading of each table begins';
+COMMENT ON FUNCTION pgsync_itsm.read_begin(@extschema@.integration_runs) IS 'Begins a pass through every table that is read, or goes on with the one that was interrupted';
 
--- Conditions on times are read in the time zone of the user.
+CREATE FUNCTION pgsync_itsm.read_since(run @extschema@.integration_runs, window_from timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    overlap CONSTANT interval := coalesce(pgsync_itsm.setting(run.connection_id, 'read_overlap')::interval, '10 minutes');
+    unit CONSTANT text := pgsync_itsm.setting(run.connection_id, 'read_unit');
+    ago CONSTANT double precision := extract(epoch FROM greatest(clock_timestamp() - window_from, interval '0') + overlap) / CASE unit WHEN 'hour' THEN 3600 ELSE 60 END;
+BEGIN
+    -- whole units of a clock there: one more, for the part that has begun
+    RETURN coalesce(format('@%s@ago@%s', unit, ceil(ago)::bigint + 1), '');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.read_since(@extschema@.integration_runs, timestamptz) IS
+'A time as the platform is asked for what changed since: how long ago it is; empty for null';
+
 CREATE FUNCTION pgsync_itsm.read_ask(run @extschema@.integration_runs) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    zone CONSTANT text := coalesce(pgsync_itsm.setting(run.connection_id, 'read_time_zone'), 'UTC');
-    two_steps CONSTANT boolean := pgsync_itsm.setting(run.connection_id, 'read_query') = 'two_steps';
 BEGIN
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys, fields)
     SELECT run.id, run.connection_id, 'changes', w.external_table,
-           ARRAY[coalesce(pgsync_itsm.stamp(w.cursor_at), ''), w.cursor_id, coalesce(to_char(w.cursor_at AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI:SS'), ''),
-                 w.page_rows::text, w.cursor_offset::text,
-                 CASE WHEN NOT two_steps THEN 'both' WHEN w.cursor_at IS NULL THEN 'after' WHEN w.mode = 'both' THEN 'second' ELSE w.mode END,
-                 t.filter],
+           ARRAY[w.cursor_id, CASE WHEN w.window_from IS NULL THEN '' ELSE pgsync_itsm.read_since(run, w.window_from) END, w.page_rows::text, w.cursor_offset::text, t.filter],
            pgsync_itsm.read_fields(run.connection_id, w.external_table)
       FROM @extschema@.integration_watermarks AS w JOIN pgsync_itsm.read_targets(run.connection_id) AS t ON t.target = w.external_table
      WHERE w.connection_id = run.connection_id AND w.run_id = run.id AND w.state = 'reading'
@@ -239,17 +242,15 @@ COMMENT ON FUNCTION pgsync_itsm.read_gone(@extschema@.integration_runs, text, te
 -- The place that a page ends at, and whether it was the last.  The platform applies the limit before it hides rows: one may
 -- show fewer than it holds, or none, while more follow.  A full page is never taken for the last, whatever the count says.
 CREATE FUNCTION pgsync_itsm.read_pages(run @extschema@.integration_runs)
-RETURNS TABLE (target text, rows bigint, total bigint, size bigint, skipped bigint, stamp text, id text, mode text, refusal text, attempts integer)
+RETURNS TABLE (target text, rows bigint, total bigint, size bigint, skipped bigint, last_id text, oldest text, refusal text, attempts integer)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT l.target, n.rows, n.total, l.keys[4]::bigint, l.keys[5]::bigint, e.stamp, e.id, l.keys[6],
+    SELECT l.target, n.rows, n.total, l.keys[3]::bigint, l.keys[4]::bigint, n.last_id, n.oldest,
            CASE WHEN n.total IS NULL THEN coalesce(l.error_message, l.error_class, 'no answer') END, l.attempts
       FROM pgsync_itsm.lookups AS l
-     CROSS JOIN LATERAL (SELECT count(x.external_id) AS rows, max(x.label::bigint) FILTER (WHERE x.external_id IS NULL) AS total
+     CROSS JOIN LATERAL (SELECT count(x.external_id) AS rows, max(x.label::bigint) FILTER (WHERE x.external_id IS NULL) AS total,
+                                max(x.external_id COLLATE "C") AS last_id, min(x.attrs ->> 'sys_updated_on') AS oldest
                            FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = l.run_id AND x.kind = 'changes' AND x.target = l.target) AS n
-      LEFT JOIN LATERAL (SELECT x.attrs ->> 'sys_updated_on' AS stamp, x.external_id AS id
-                           FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = l.run_id AND x.kind = 'changes' AND x.target = l.target AND x.external_id IS NOT NULL
-                          ORDER BY x.attrs ->> 'sys_updated_on' COLLATE "C" DESC, x.external_id COLLATE "C" DESC LIMIT 1) AS e ON true
      WHERE l.run_id = read_pages.run.id AND l.kind = 'changes' AND l.state = 'done';
 END;
 COMMENT ON FUNCTION pgsync_itsm.read_pages(@extschema@.integration_runs) IS
@@ -260,29 +261,32 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE @extschema@.integration_watermarks AS w
-       SET rows = w.rows + p.rows,
-           hidden = w.hidden OR p.rows <> least(p.total - p.skipped, p.size),
-           cursor_at = coalesce(pgsync_itsm.stamp_at(p.stamp), w.cursor_at), cursor_id = coalesce(p.id, w.cursor_id),
+       SET rows = w.rows + p.rows, hidden = w.hidden OR p.rows <> least(p.total - p.skipped, p.size),
+           -- what followed the last page is still there, unless it was deleted
+           broken = w.broken OR coalesce(p.total - p.skipped < w.expected, false),
+           expected = greatest(p.total - p.skipped - p.size, 0),
+           cursor_id = coalesce(p.last_id, w.cursor_id),
            -- behind a page of which nothing is shown there is no id to go on from
-           cursor_offset = CASE WHEN p.rows = 0 AND p.total - p.skipped > p.size THEN w.cursor_offset + p.size ELSE 0 END,
-           mode = CASE WHEN p.mode = 'both' THEN 'both' WHEN p.mode = 'second' AND p.is_last THEN 'after' ELSE 'second' END,
-           state = CASE WHEN p.is_last AND p.mode <> 'second' THEN 'done' ELSE 'reading' END,
+           cursor_offset = CASE WHEN p.rows = 0 AND NOT p.is_last THEN w.cursor_offset + p.size ELSE 0 END,
+           state = CASE WHEN p.is_last THEN 'done' ELSE 'reading' END,
+           note = CASE WHEN w.window_from IS NOT NULL AND pgsync_itsm.stamp_at(p.oldest) < w.window_from - interval '2 days'
+                       THEN 'what is asked for is not only what changed: the platform does not understand the condition, see read_unit' ELSE w.note END,
            -- what takes long, or had to be asked twice, is asked in smaller pages
            page_rows = CASE WHEN p.attempts > 1 OR clock_timestamp() - w.asked_at > interval '10 s' THEN greatest(p.size / 2, 50)
                             WHEN p.rows = p.size AND clock_timestamp() - w.asked_at < interval '3 s' THEN least(p.size * 2, 1000) ELSE w.page_rows END
       FROM (SELECT x.*, x.total - x.skipped <= x.size AND x.rows < x.size AS is_last FROM pgsync_itsm.read_pages(run) AS x WHERE x.refusal IS NULL) AS p
      WHERE w.connection_id = run.connection_id AND w.external_table = p.target;
-    UPDATE @extschema@.integration_watermarks AS w SET state = 'refused', complete = false, note = left(p.refusal, 500), page_rows = greatest(w.page_rows / 2, 50)
+    UPDATE @extschema@.integration_watermarks AS w SET state = 'refused', complete = false, note = left(p.refusal, 500), asked_at = NULL
       FROM pgsync_itsm.read_pages(run) AS p
      WHERE w.connection_id = run.connection_id AND w.external_table = p.target AND p.refusal IS NOT NULL;
     UPDATE @extschema@.integration_watermarks AS w
-       SET complete = NOT w.hidden, reached_at = greatest(w.reached_at, w.cursor_at), read_at = now(),
-           note = CASE WHEN w.hidden THEN 'rows are counted that are not shown: nothing is concluded from what is missing' END,
+       SET complete = NOT (w.hidden OR w.broken), reached_at = w.started_at, read_at = now(), asked_at = NULL,
+           note = CASE WHEN w.hidden THEN 'rows are counted that are not shown: nothing is concluded from what is missing'
+                       WHEN w.broken THEN 'rows that were counted before are not there any more: the table is swept' ELSE w.note END,
            -- a table that was read from its beginning was met id by id
-           swept_at = CASE WHEN w.reached_at IS NULL THEN now() ELSE w.swept_at END, swept_whole = CASE WHEN w.reached_at IS NULL THEN NOT w.hidden ELSE w.swept_whole END
+           swept_at = CASE WHEN w.broken THEN NULL WHEN w.window_from IS NULL THEN now() ELSE w.swept_at END,
+           swept_whole = CASE WHEN w.window_from IS NULL THEN NOT (w.hidden OR w.broken) ELSE w.swept_whole END
      WHERE w.connection_id = run.connection_id AND w.run_id = run.id AND w.state = 'done' AND w.asked_at IS NOT NULL;
-    UPDATE @extschema@.integration_watermarks AS w SET asked_at = NULL
-     WHERE w.connection_id = run.connection_id AND w.run_id = run.id AND w.state IN ('done', 'refused');
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.read_advance(@extschema@.integration_runs) IS 'Moves the cursors behind the pages that were answered; a table whose last page was among them is done';
