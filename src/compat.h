@@ -39,6 +39,13 @@
 #define compat_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* All settings of the server; their number into *count. */
+#if PG_VERSION_NUM >= 160000
+#define compat_all_settings(count) get_guc_variables(count)
+#else
+#define compat_all_settings(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* base64 works on bytes from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define compat_b64_encode(src, len, dst, size) pg_b64_encode((const uint8 *) (src), (len), (dst), (size))

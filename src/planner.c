@@ -63,6 +63,7 @@ planner_pin_settings(void)
 	pin("default_transaction_isolation", "read committed");
 	pin("session_replication_role", "origin");
 	pin("row_security", "on");
+	pin("exit_on_error", "off");
 	pin("statement_timeout", "0");
 	pin("jit", "off");
 	pin("idle_in_transaction_session_timeout", "0");

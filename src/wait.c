@@ -97,7 +97,7 @@ fail_unless_through(WaitState *state)
 {
 	char *through;
 
-	run_query("SELECT pgsync_itsm.went_through($1)::text", state->run_id);
+	run_query("SELECT pgsync_itsm.went_through($1)::pg_catalog.text", state->run_id);
 	through = first_text(1);
 	if (through == NULL || strcmp(through, "true") != 0)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),

@@ -396,7 +396,8 @@ COMMENT ON FUNCTION pgsync_itsm.remove_mapping_granted(uuid, text, text, text, t
 -- Namespaces ----------------------------------------------------------------------------------------
 
 -- The table is the application's, and what is there under its name may be anybody's by now: only a plain table with a plain
--- column is read, as it is then, with no function of anybody's in between.  The lock holds it as it was looked at.
+-- column is read, as it is then, with no function of anybody's in between; without row_security, a policy is an error.
+-- The lock holds it as it was looked at.
 CREATE FUNCTION pgsync_itsm.namespaces_table(with_tier boolean) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -427,7 +428,7 @@ COMMENT ON FUNCTION pgsync_itsm.namespace_exists(uuid) IS
 'Gate: is there a namespace that the caller would see; a database without attached GetInSync tables has no list of them: then every uuid is one';
 
 CREATE FUNCTION pgsync_itsm.namespace_exists_granted(namespace_id uuid, caller name) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
     relation text := pgsync_itsm.namespaces_table(false);
@@ -447,7 +448,7 @@ AS 'MODULE_PATHNAME', 'gate_namespace';
 COMMENT ON FUNCTION pgsync_itsm.check_entitled(uuid, text) IS 'Gate: refuses a platform that the namespace''s tier lacks';
 
 CREATE FUNCTION pgsync_itsm.check_entitled_granted(namespace_id uuid, platform text, caller name) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
     relation text;
@@ -460,7 +461,8 @@ BEGIN
     IF relation IS NULL THEN
         RETURN;
     END IF;
-    EXECUTE format('SELECT n.tier::text FROM %s AS n WHERE n.id = $1', relation) INTO tier USING namespace_id;
+    -- by its output function: a cast may be somebody's
+    EXECUTE format('SELECT format(''%%s'', n.tier) FROM %s AS n WHERE n.id = $1', relation) INTO tier USING namespace_id;
     IF EXISTS (SELECT FROM @extschema@.integration_entitlements AS e
                 WHERE e.tier = check_entitled_granted.tier AND e.platform = check_entitled_granted.platform AND NOT e.allowed) THEN
         RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', tier, namespace_id, platform
