@@ -452,7 +452,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
     relation text;
-    tier text;
+    its_tier text;
 BEGIN
     IF NOT EXISTS (SELECT FROM @extschema@.integration_entitlements AS e WHERE NOT e.allowed AND e.platform = check_entitled_granted.platform) THEN
         RETURN;
@@ -462,12 +462,12 @@ BEGIN
         RETURN;
     END IF;
     -- by its output function: a cast may be somebody's
-    EXECUTE format('SELECT format(''%%s'', n.tier) FROM %s AS n WHERE n.id = $1', relation) INTO tier USING namespace_id;
+    EXECUTE format('SELECT format(''%%s'', n.tier) FROM %s AS n WHERE n.id = $1', relation) INTO its_tier USING namespace_id;
     IF EXISTS (SELECT FROM @extschema@.integration_entitlements AS e
-                WHERE e.tier = check_entitled_granted.tier AND e.platform = check_entitled_granted.platform AND NOT e.allowed) THEN
-        RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', tier, namespace_id, platform
+                WHERE e.tier = its_tier AND e.platform = check_entitled_granted.platform AND NOT e.allowed) THEN
+        RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', its_tier, namespace_id, platform
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('To include it, as the owner of the extension: UPDATE integration_entitlements SET allowed = true WHERE tier = %L AND platform = %L;', tier, platform);
+                  HINT = format('To include it, as the owner of the extension: UPDATE integration_entitlements SET allowed = true WHERE tier = %L AND platform = %L;', its_tier, platform);
     END IF;
 END
 $$;
