@@ -206,6 +206,13 @@ SELECT count(itsm_activate(id, false)::text) FROM made WHERE ns = '11111111-1111
 SELECT count(itsm_activate(id)::text) FROM made WHERE ns = '22222222-2222-4222-8222-222222222222';
 SELECT count(*) FROM itsm_preview('22222222-2222-4222-8222-222222222222');
 RESET ROLE;
+-- what starts by itself
+INSERT INTO integration_runs (namespace_id, connection_id, kind, origin, status) SELECT ns, id, 'publish', 'schedule', 'planning' FROM made ORDER BY ns;
+SELECT r.status, pgsync_itsm.plan_step(r.id) FROM integration_runs AS r WHERE r.origin = 'schedule' ORDER BY r.id;
+SELECT namespace_id, status, error_message, error_hint FROM integration_runs WHERE origin = 'schedule' ORDER BY id;
+-- a namespace without a tier, and one that is not in the table, lack nothing
+UPDATE regress_itsm_site.namespaces SET tier = NULL;
+SELECT pgsync_itsm.check_entitled('11111111-1111-4111-8111-111111111111', 'servicenow'), pgsync_itsm.check_entitled('99999999-1111-4111-8111-111111111111', 'servicenow');
 SET client_min_messages = notice;
 
 -- A schema in which others may create could hold functions that are taken for ours.

@@ -710,6 +710,10 @@ AS $$
 DECLARE
     wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
 BEGIN
+    -- What starts by itself asks nobody else; what was published can be undone all the same.
+    IF run.phase = 'queued' AND run.kind <> 'rollback' THEN
+        PERFORM pgsync_itsm.check_entitled_granted(run.namespace_id, (SELECT c.platform FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id), NULL);
+    END IF;
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
     IF run.phase NOT LIKE 'recheck%' AND pgsync_itsm.plan_is_small(run) THEN
         -- One that was made while a work table was empty is made anew when a large plan has filled and analyzed it.

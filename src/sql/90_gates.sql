@@ -399,7 +399,7 @@ COMMENT ON FUNCTION pgsync_itsm.remove_mapping_granted(uuid, text, text, text, t
 -- column is read, as it is then, with no function of anybody's in between; without row_security, a policy is an error.
 -- The lock holds it as it was looked at.
 CREATE FUNCTION pgsync_itsm.namespaces_table(with_tier boolean) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
 AS $$
 DECLARE
     relation text := (SELECT format('%I.namespaces', s.getinsync_schema) FROM pgsync_itsm.site AS s WHERE s.getinsync_schema IS NOT NULL);
