@@ -361,7 +361,7 @@ for my $statement ('CREATE TABLE evil.refers (id uuid REFERENCES public.integrat
 	like(as('mallory', $statement), qr/ERROR.*(?:permission denied|must be owner)/, $statement);
 }
 
-# ---------------------------------------------------------------- what a namespace's tier and its row are made of
+# ---------------------------------------------------------------- what he gained
 is(sql("SELECT count(*) FROM pg_roles WHERE rolname = 'mallory' AND (rolsuper OR rolcreaterole OR rolbypassrls)") . sql("SELECT count(*) FROM pg_auth_members WHERE member = 'mallory'::regrole"), '00', 'he is what he was');
 is(sql('SELECT count(*) FROM evil.loot'), '0', 'and took nothing');
 others_go_on('in the end');
