@@ -461,7 +461,7 @@ BEGIN
                     WHERE d.connection_id = run.connection_id AND d.external_id IS NOT NULL AND i.state IN ('planned', 'pending')) THEN
         RETURN;
     END IF;
-    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    PERFORM pgsync_itsm.match_lock_soon(run.connection_id);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', reason = CASE i.action WHEN 'CREATE' THEN 'matched since the plan' ELSE 'no match any more since the plan' END, updated_at = now()
      WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.parent_id IS NULL

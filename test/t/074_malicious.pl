@@ -254,6 +254,19 @@ for my $state ('57014', 'P0004', '57P01', '57P02', 'XX001', '40P01', '40001')
 others_go_on('after errors');
 is(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $worker"), '0', 'no lock of his is left in the worker');
 
+# ---------------------------------------------------------------- a lock that our functions take
+my $holder = $node->background_psql('postgres');
+$holder->query_safe("SET ROLE mallory; BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('$conn{mallory}', 7407))");
+as('mallory', "SET site.namespace = '$ns{mallory}'; SELECT itsm_set_source('$conn{mallory}', 'application', 'SELECT a.id AS key, a.name, ''apm'' AS management_classification FROM evil.apps AS a')");
+$run = as('mallory', "SET site.namespace = '$ns{mallory}'; SELECT itsm_match('$ns{mallory}')");
+ok(poll_query($node, 'postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", '1', seconds => 60), 'a run waits for a lock of his');
+others_go_on('while he holds a lock');
+my $waited = wait_for_run($node, 'postgres', $run, seconds => 60);
+is("$waited->{status} $waited->{error_code}", 'failed 55P03', 'his run gives up');
+like($waited->{error_message}, qr/somebody is deciding on matches of connection \Q$conn{mallory}\E/, 'and says why');
+$holder->query_safe('COMMIT');
+$holder->quit;
+
 # ---------------------------------------------------------------- names
 # Everything that is called for is shadowed, in the schema of the extension and in one before pg_catalog; each notes who ran it.
 my $shadows = '';
