@@ -26,6 +26,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -58,7 +59,20 @@
 #define MAX_DELAY_MS 60000
 #define STEADY_MS 60000		  /* a worker that lived so long was well */
 #define PLANNER_PAUSE_MS 5000 /* after a planner that failed */
+#define YIELD_MS 5000		  /* to end a phase that was cancelled; then the planner ends */
 #define NOTE_MAX 256
+
+/* A planner's place. Who has it may be moved to another lane. */
+typedef struct Seat
+{
+	PGPROC	   *planner;
+	pid_t		pid;
+	int64		run;	/* 0: between two */
+	TimestampTz since;	/* of run */
+	int64		yields; /* the run that it was cancelled for, as others wait */
+	TimestampTz yields_at;
+	TimestampTz failed_at;
+} Seat;
 
 typedef struct Slot
 {
@@ -78,10 +92,8 @@ typedef struct Slot
 	bool			 recheck; /* the extension may have come */
 	PGPROC			*worker;
 	pid_t			 worker_pid;
-	PGPROC			*planner;
-	pid_t			 planner_pid;
-	int64			 planner_run;
-	TimestampTz		 planner_failed_at;
+	TimestampTz		 oldest_change;
+	Seat			 seats[PLANNER_LANES];
 	pg_atomic_uint32 wake;
 } Slot;
 
@@ -97,8 +109,9 @@ typedef struct Shared
 /* What the launcher hands to a worker, and the worker to its planner. */
 typedef struct Ticket
 {
-	int	   slot;
-	uint32 generation;
+	int			slot;
+	uint32		generation;
+	PlannerLane lane; /* of a planner */
 } Ticket;
 
 /* A database of the list. */
@@ -119,7 +132,7 @@ static const char *const state_names[] = {
 	[LAUNCHER_ABSENT] = "no extension",
 	[LAUNCHER_STOPPING] = "stopping",
 	[LAUNCHER_EXITED] = "exited",
-	[LAUNCHER_WAITING] = "waiting to restart",
+	[LAUNCHER_WAITING] = "backing off",
 	[LAUNCHER_NO_SLOT] = "no worker slot",
 };
 
@@ -302,16 +315,27 @@ detach_worker(int code, Datum arg)
 	LWLockRelease(shared->lock);
 }
 
+/* This planner's place; NULL: it has none. Caller holds the lock. */
+static Seat *
+my_seat(void)
+{
+	for (int lane = 0; my_slot && lane < PLANNER_LANES; lane++)
+		if (my_slot->seats[lane].planner == MyProc)
+			return &my_slot->seats[lane];
+	return NULL;
+}
+
 static void
 detach_planner(int code, Datum arg)
 {
+	Seat *seat;
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (my_slot->planner == MyProc)
+	seat = my_seat();
+	if (seat)
 	{
-		my_slot->planner = NULL;
-		my_slot->planner_pid = 0;
-		my_slot->planner_run = 0;
-		my_slot->planner_failed_at = code != 0 ? GetCurrentTimestamp() : 0;
+		memset(seat, 0, sizeof(*seat));
+		seat->failed_at = code != 0 ? GetCurrentTimestamp() : 0;
 		wake_slot(my_slot);
 		if (my_slot->worker == NULL)
 			poke_launcher();
@@ -328,24 +352,26 @@ take_slot(bool planner)
 {
 	Ticket ticket;
 	Slot  *slot;
+	Seat  *seat;
 	bool   expected;
 
 	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
 	if (shared == NULL || ticket.slot < 0 || ticket.slot >= shared->nslots)
 		proc_exit(0);
 	slot = &shared->slots[ticket.slot];
+	seat = &slot->seats[ticket.lane];
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	expected = slot->generation == ticket.generation && slot->dboid == DatumGetObjectId(MyBgworkerEntry->bgw_main_arg);
 	if (planner)
-		expected = expected && slot->worker != NULL && slot->planner == NULL;
+		expected = expected && slot->worker != NULL && seat->planner == NULL;
 	else
 		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING;
 	if (expected && planner)
 	{
-		slot->planner = MyProc;
-		slot->planner_pid = MyProcPid;
-		slot->planner_run = 0;
+		memset(seat, 0, sizeof(*seat));
+		seat->planner = MyProc;
+		seat->pid = MyProcPid;
 	}
 	else if (expected)
 	{
@@ -370,6 +396,16 @@ launcher_attach_worker(void)
 {
 	take_slot(false);
 	before_shmem_exit(detach_worker, (Datum) 0);
+}
+
+void
+launcher_planner_ticket(PlannerLane lane, char *extra)
+{
+	Ticket ticket;
+
+	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
+	ticket.lane = lane;
+	memcpy(extra, &ticket, sizeof(ticket));
 }
 
 void
@@ -410,11 +446,12 @@ launcher_set_idle(void)
 }
 
 void
-launcher_report_cycle(int in_flight)
+launcher_report_cycle(int in_flight, TimestampTz oldest_change)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	my_slot->last_cycle = GetCurrentTimestamp();
 	my_slot->in_flight = in_flight;
+	my_slot->oldest_change = oldest_change;
 	LWLockRelease(shared->lock);
 }
 
@@ -431,42 +468,148 @@ launcher_report_error(int sqlerrcode, const char *message)
 void
 launcher_set_planner_run(int64 run_id)
 {
+	Seat *seat;
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	my_slot->planner_run = run_id;
+	seat = my_seat();
+	if (seat)
+	{
+		seat->run = run_id;
+		seat->since = run_id != 0 ? GetCurrentTimestamp() : 0;
+		seat->yields = 0;
+	}
 	LWLockRelease(shared->lock);
+}
+
+PlannerLane
+launcher_planner_lane(void)
+{
+	PlannerLane lane;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	lane = my_seat() == &my_slot->seats[PLANNER_SLOW] ? PLANNER_SLOW : PLANNER_FAST;
+	LWLockRelease(shared->lock);
+	return lane;
+}
+
+bool
+launcher_planner_yields(int64 run_id)
+{
+	Seat *seat;
+	bool  yields;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	seat = my_seat();
+	yields = seat && run_id != 0 && seat->yields == run_id;
+	LWLockRelease(shared->lock);
+	return yields;
+}
+
+bool
+launcher_planner_attached(PlannerLane lane)
+{
+	bool attached;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	attached = my_slot->seats[lane].planner != NULL;
+	LWLockRelease(shared->lock);
+	return attached;
+}
+
+long
+launcher_planner_pause_ms(PlannerLane lane)
+{
+	TimestampTz failed_at;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	failed_at = my_slot->seats[lane].failed_at;
+	LWLockRelease(shared->lock);
+	if (failed_at == 0)
+		return 0;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+}
+
+/* Caller holds the lock. */
+static bool
+is_planned(const Slot *slot, int64 run_id)
+{
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+		if (run_id != 0 && slot->seats[lane].run == run_id && slot->seats[lane].planner != MyProc)
+			return true;
+	return false;
+}
+
+bool
+launcher_run_is_planned(int64 run_id)
+{
+	bool planned;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	planned = is_planned(my_slot, run_id);
+	LWLockRelease(shared->lock);
+	return planned;
+}
+
+/* Caller holds the lock exclusively. */
+static PlannerRelief
+interrupt_planner(Seat *seat, TimestampTz now)
+{
+	if (seat->yields == seat->run && TimestampDifferenceExceeds(seat->yields_at, now, YIELD_MS))
+	{
+		kill(seat->pid, SIGTERM);
+		return PLANNER_ENDED;
+	}
+	if (seat->yields != seat->run)
+		seat->yields_at = now;
+	seat->yields = seat->run;
+	kill(seat->pid, SIGINT);
+	return PLANNER_INTERRUPTED;
+}
+
+PlannerRelief
+launcher_relieve_planner(bool may_move, int64 *run_id, long *wait_ms)
+{
+	Seat		 *fast = &my_slot->seats[PLANNER_FAST];
+	Seat		 *slow = &my_slot->seats[PLANNER_SLOW];
+	TimestampTz	  now = GetCurrentTimestamp();
+	PlannerRelief relief = PLANNER_IN_TIME;
+
+	*wait_ms = 0;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	*run_id = fast->run;
+	if (fast->run != 0)
+		*wait_ms =
+			TimestampDifferenceMilliseconds(now, TimestampTzPlusMilliseconds(fast->since, pgsync_itsm_planner_slice));
+	if (fast->planner == NULL || fast->run == 0 || *wait_ms > 0)
+		relief = PLANNER_IN_TIME;
+	else if (may_move && slow->planner == NULL)
+	{
+		*slow = *fast;
+		memset(fast, 0, sizeof(*fast));
+		relief = PLANNER_MOVED;
+	}
+	else
+		relief = interrupt_planner(fast, now);
+	LWLockRelease(shared->lock);
+	return relief;
 }
 
 /* Caller holds the lock. */
 static bool
 cancel_planner(Slot *slot, int64 run_id)
 {
-	if (slot->planner == NULL || run_id == 0 || slot->planner_run != run_id)
-		return false;
-	return kill(slot->planner_pid, SIGINT) == 0;
-}
+	bool cancelled = false;
 
-bool
-launcher_planner_attached(void)
-{
-	bool attached;
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		Seat *seat = &slot->seats[lane];
 
-	LWLockAcquire(shared->lock, LW_SHARED);
-	attached = my_slot->planner != NULL;
-	LWLockRelease(shared->lock);
-	return attached;
-}
-
-long
-launcher_planner_pause_ms(void)
-{
-	TimestampTz failed_at;
-
-	LWLockAcquire(shared->lock, LW_SHARED);
-	failed_at = my_slot->planner_failed_at;
-	LWLockRelease(shared->lock);
-	if (failed_at == 0)
-		return 0;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+		if (seat->planner != NULL && run_id != 0 && seat->run == run_id)
+			cancelled = kill(seat->pid, SIGINT) == 0;
+	}
+	return cancelled;
 }
 
 void
@@ -735,6 +878,22 @@ schedule_restart(Slot *slot, TimestampTz now)
 	set_slot_state(slot, LAUNCHER_WAITING);
 }
 
+/* Without a worker there is no planner.  True if one has to end yet.  Caller holds the lock. */
+static bool
+end_planners(Slot *slot)
+{
+	bool any = false;
+
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		if (slot->seats[lane].planner == NULL)
+			continue;
+		kill(slot->seats[lane].pid, SIGTERM);
+		any = true;
+	}
+	return any;
+}
+
 /*
  * Brings one slot a step forward, except for the start itself.  Returns when
  * it is due to start, DT_NOEND if nothing is to be done but wait for a signal.
@@ -751,9 +910,7 @@ tend_slot(int i, bool wanted, TimestampTz now)
 		kill(slot->worker_pid, SIGTERM);
 		set_slot_state(slot, LAUNCHER_STOPPING);
 	}
-	else if (slot->planner && slot->worker == NULL)
-		kill(slot->planner_pid, SIGTERM);
-	else if (slot->worker == NULL)
+	else if (slot->worker == NULL && !end_planners(slot))
 	{
 		if (slot->state == LAUNCHER_EXITED || start_failed(i, now))
 			schedule_restart(slot, now);
@@ -909,7 +1066,7 @@ launcher_init(void)
  * ----------------------------------------------------------------
  */
 
-#define STATE_COLUMNS 12
+#define STATE_COLUMNS 17
 
 static void
 put_time(TimestampTz at, Datum *value, bool *isnull)
@@ -938,22 +1095,29 @@ put_slot(const Slot *slot, Datum *values, bool *nulls)
 {
 	memset(nulls, 0, STATE_COLUMNS * sizeof(bool));
 	values[0] = ObjectIdGetDatum(slot->dboid);
-	put_pid(slot->worker_pid, &values[1], &nulls[1]);
-	put_pid(slot->planner_pid, &values[2], &nulls[2]);
-	put_number(slot->planner_run, &values[3], &nulls[3]);
-	values[4] = CStringGetTextDatum(state_names[slot->state]);
-	put_time(slot->since, &values[5], &nulls[5]);
+	values[1] = CStringGetTextDatum(state_names[slot->state]);
+	put_time(slot->since, &values[2], &nulls[2]);
+	put_pid(slot->worker_pid, &values[3], &nulls[3]);
+	values[4] = Int32GetDatum(slot->in_flight);
+	values[5] = Int64GetDatum(slot->restarts);
 	put_time(slot->last_cycle, &values[6], &nulls[6]);
-	put_time(slot->last_error_at, &values[7], &nulls[7]);
-	nulls[8] = nulls[9] = slot->last_error_at == 0;
-	if (!nulls[8])
+	put_time(slot->oldest_change, &values[7], &nulls[7]);
+	put_time(slot->last_error_at, &values[8], &nulls[8]);
+	nulls[9] = nulls[10] = slot->last_error_at == 0;
+	if (!nulls[9])
 	{
-		values[8] = CStringGetTextDatum(unpack_sql_state(slot->last_error_code));
-		values[9] = CStringGetTextDatum(slot->last_error);
-		nulls[9] = !superuser();
+		values[9] = CStringGetTextDatum(unpack_sql_state(slot->last_error_code));
+		values[10] = CStringGetTextDatum(slot->last_error);
+		nulls[10] = !superuser();
 	}
-	values[10] = Int64GetDatum(slot->restarts);
-	values[11] = Int32GetDatum(slot->in_flight);
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		int column = 11 + 3 * lane;
+
+		put_pid(slot->seats[lane].pid, &values[column], &nulls[column]);
+		put_number(slot->seats[lane].run, &values[column + 1], &nulls[column + 1]);
+		put_time(slot->seats[lane].since, &values[column + 2], &nulls[column + 2]);
+	}
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_worker_state);
@@ -1015,6 +1179,48 @@ pgsync_itsm_cancel_planner(PG_FUNCTION_ARGS)
 		LWLockRelease(shared->lock);
 	}
 	PG_RETURN_BOOL(cancelled);
+}
+
+/* Is a planner of this database, other than this process, at the run? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_is_planned);
+Datum
+pgsync_itsm_is_planned(PG_FUNCTION_ARGS)
+{
+	int64 run_id = PG_GETARG_INT64(0);
+	bool  planned = false;
+
+	if (shared)
+	{
+		Slot *slot;
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		slot = find_slot(MyDatabaseId);
+		planned = slot && is_planned(slot, run_id);
+		LWLockRelease(shared->lock);
+	}
+	PG_RETURN_BOOL(planned);
+}
+
+/* For a planner: was it asked to leave this run, as others wait? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_planner_yields);
+Datum
+pgsync_itsm_planner_yields(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(launcher_planner_yields(PG_GETARG_INT64(0)));
+}
+
+/* Does the list of databases hold this one? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_is_listed);
+Datum
+pgsync_itsm_is_listed(PG_FUNCTION_ARGS)
+{
+	char	 *name = get_database_name(MyDatabaseId);
+	ListCell *cell;
+
+	foreach (cell, pgsync_itsm_database_list())
+		if (name && strcmp(lfirst(cell), name) == 0)
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_preloaded);

@@ -126,6 +126,7 @@ CREATE TABLE @extschema@.integration_runs (
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
     phase           text NOT NULL DEFAULT 'queued',
+    plan_lane       text CHECK (plan_lane IN ('planner', 'slow')),
     confirm         boolean NOT NULL DEFAULT false,
     partial         boolean NOT NULL DEFAULT false,
     applications    uuid[],

@@ -738,7 +738,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_phases(@extschema@.integration_runs) IS
 'Does the next phase of a plan, of a partial one all until the platform has to answer; returns the phase that is next, NULL at the end';
 
-CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint) RETURNS text
+CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint, hasty boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -749,8 +749,12 @@ DECLARE
     words text;
     more text;
 BEGIN
-    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE;
-    IF NOT FOUND OR r.status <> 'planning' THEN
+    -- Another planner may be at it, or its user has just cancelled it and not committed yet: nobody waits for that.
+    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id) THEN
+        RETURN 'busy';
+    END IF;
+    IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
     END IF;
     IF r.cancel_requested THEN
@@ -770,6 +774,10 @@ BEGIN
         next_phase := pgsync_itsm.plan_phases(r);
     EXCEPTION WHEN query_canceled OR others THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, more = PG_EXCEPTION_HINT;
+        -- Whoever planned has no more time for it, and another process will begin the phase again.
+        IF code = '57014' AND (hasty OR pgsync_itsm.planner_yields(r.id)) THEN
+            RAISE;
+        END IF;
         -- Interrupted before plan_timeout could have run out: somebody asked for it.
         IF code = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
@@ -785,5 +793,5 @@ BEGIN
     RETURN CASE WHEN pgsync_itsm.plan_open_lookups(r.id) THEN 'wait' ELSE 'more' END;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint) IS
-'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), done. An error of user SQL fails the run';
+COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint, boolean) IS
+'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), busy (another process has it), done. hasty: a step that is cancelled throws, and changes nothing. An error of user SQL fails the run';

@@ -88,11 +88,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN pgsync_itsm.is_adopted();
 COMMENT ON FUNCTION pgsync_itsm.worker_ready() IS 'May this database push: false in a copy until itsm_adopt()';
 
-CREATE FUNCTION pgsync_itsm.next_plan() RETURNS bigint
+CREATE FUNCTION pgsync_itsm.next_plan(slow boolean, after bigint) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT min(r.id) FROM @extschema@.integration_runs AS r
-         WHERE r.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(r.id));
-COMMENT ON FUNCTION pgsync_itsm.next_plan() IS 'A run whose plan can go on now';
+RETURN (SELECT r.id FROM @extschema@.integration_runs AS r
+         WHERE r.status = 'planning' AND (r.plan_lane IS NOT DISTINCT FROM 'slow') = next_plan.slow
+           AND NOT pgsync_itsm.plan_open_lookups(r.id) AND NOT pgsync_itsm.is_planned(r.id)
+         ORDER BY r.id <= next_plan.after, r.id LIMIT 1);
+COMMENT ON FUNCTION pgsync_itsm.next_plan(boolean, bigint) IS
+'A run whose plan can go on now and that no process is at, of the slow ones or of the others; they take turns, so the one after a given run';
+
+CREATE FUNCTION pgsync_itsm.move_plan(run_id bigint, slow boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_runs AS r SET plan_lane = CASE WHEN slow THEN 'slow' ELSE 'planner' END
+     WHERE r.id = move_plan.run_id AND r.status = 'planning' AND r.plan_lane IS DISTINCT FROM 'slow';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.move_plan(bigint, boolean) IS
+'What was too slow for the worker is planned by the planner from then on; what was too slow for that, by the one for slow plans';
 
 -- Turn ----------------------------------------------------------------------------------------------
 
@@ -250,7 +264,7 @@ BEGIN
     END LOOP;
     PERFORM pgsync_itsm.start_runs();
     RETURN QUERY
-        SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
+        SELECT CASE WHEN x.plan_lane = 'slow' THEN 'plan_slow' WHEN x.plan_lane IS NULL AND pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
           FROM @extschema@.integration_runs AS x
          WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
         UNION ALL

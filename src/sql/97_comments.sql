@@ -102,6 +102,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.kind IS 'preview, publish, subscr
 COMMENT ON COLUMN @extschema@.integration_runs.origin IS 'What began it: call, schedule or on_change';
 COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, planned (a preview that can be applied), needs_approval (itsm_apply() sends it), running, done, failed or cancelled; done may include dead items';
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
+COMMENT ON COLUMN @extschema@.integration_runs.plan_lane IS 'Who plans it: NULL by its size, the worker or the planner; planner: its sources took too long for the worker; slow: they took longer than pgsync_itsm.planner_slice while others waited';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this one undoes';

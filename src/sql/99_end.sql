@@ -65,7 +65,7 @@ BEGIN
 END
 $do$;
 
-GRANT SELECT ON @extschema@.itsm_stat_progress, @extschema@.itsm_stat_connection, @extschema@.itsm_stat_worker TO pg_monitor;
+GRANT SELECT ON @extschema@.itsm_stat_progress, @extschema@.itsm_stat_connection, @extschema@.itsm_stat_worker, @extschema@.itsm_stat_process TO pg_monitor;
 -- the caller of a view must be allowed to call the functions in it
 GRANT EXECUTE ON FUNCTION pgsync_itsm.worker_state() TO pg_monitor;
 
