@@ -60,6 +60,7 @@
 #define STEADY_MS 60000		  /* a worker that lived so long was well */
 #define PLANNER_PAUSE_MS 5000 /* after a planner that failed */
 #define YIELD_MS 5000		  /* to end a phase that was cancelled; then the planner ends */
+#define LOST_TIMES 3		  /* a run that ended so many planners is at an end */
 #define NOTE_MAX 256
 
 /* A planner's place. Who has it may be moved to another lane. */
@@ -93,6 +94,9 @@ typedef struct Slot
 	PGPROC			*worker;
 	pid_t			 worker_pid;
 	TimestampTz		 oldest_change;
+	int64			 here_run;	/* that the worker is planning itself */
+	int64			 lost_run;	/* whose planner ended with an error */
+	int				 lost_times; /* in a row */
 	Seat			 seats[PLANNER_LANES];
 	pg_atomic_uint32 wake;
 } Slot;
@@ -325,6 +329,14 @@ my_seat(void)
 	return NULL;
 }
 
+/* Caller holds the lock exclusively. */
+static void
+lose_run(Slot *slot, int64 run_id, int times)
+{
+	slot->lost_times = slot->lost_run == run_id ? slot->lost_times + times : times;
+	slot->lost_run = run_id;
+}
+
 static void
 detach_planner(int code, Datum arg)
 {
@@ -334,6 +346,8 @@ detach_planner(int code, Datum arg)
 	seat = my_seat();
 	if (seat)
 	{
+		if (code != 0 && seat->run != 0)
+			lose_run(my_slot, seat->run, 1);
 		memset(seat, 0, sizeof(*seat));
 		seat->failed_at = code != 0 ? GetCurrentTimestamp() : 0;
 		wake_slot(my_slot);
@@ -474,6 +488,9 @@ launcher_set_planner_run(int64 run_id)
 	seat = my_seat();
 	if (seat)
 	{
+		/* it has come through */
+		if (run_id == 0 && my_slot->lost_run == seat->run)
+			my_slot->lost_times = 0;
 		seat->run = run_id;
 		seat->since = run_id != 0 ? GetCurrentTimestamp() : 0;
 		seat->yields = 0;
@@ -541,6 +558,33 @@ is_planned(const Slot *slot, int64 run_id)
 	return false;
 }
 
+int64
+launcher_lost_run(void)
+{
+	int64 run_id = 0;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->lost_times >= LOST_TIMES && !is_planned(my_slot, my_slot->lost_run))
+	{
+		run_id = my_slot->lost_run;
+		my_slot->lost_run = my_slot->lost_times = 0;
+	}
+	LWLockRelease(shared->lock);
+	return run_id;
+}
+
+int64
+launcher_set_here_run(int64 run_id)
+{
+	int64 before;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	before = my_slot->here_run;
+	my_slot->here_run = run_id;
+	LWLockRelease(shared->lock);
+	return before;
+}
+
 bool
 launcher_run_is_planned(int64 run_id)
 {
@@ -554,12 +598,13 @@ launcher_run_is_planned(int64 run_id)
 
 /* Caller holds the lock exclusively. */
 static PlannerRelief
-interrupt_planner(Seat *seat, TimestampTz now)
+interrupt_planner(Slot *slot, Seat *seat, TimestampTz now)
 {
 	if (seat->yields == seat->run && TimestampDifferenceExceeds(seat->yields_at, now, YIELD_MS))
 	{
+		lose_run(slot, seat->run, LOST_TIMES);
 		kill(seat->pid, SIGTERM);
-		return PLANNER_ENDED;
+		return PLANNER_INTERRUPTED;
 	}
 	if (seat->yields != seat->run)
 		seat->yields_at = now;
@@ -569,7 +614,7 @@ interrupt_planner(Seat *seat, TimestampTz now)
 }
 
 PlannerRelief
-launcher_relieve_planner(bool may_move, int64 *run_id, long *wait_ms)
+launcher_relieve_planner(bool may_move, long *wait_ms)
 {
 	Seat		 *fast = &my_slot->seats[PLANNER_FAST];
 	Seat		 *slow = &my_slot->seats[PLANNER_SLOW];
@@ -578,7 +623,6 @@ launcher_relieve_planner(bool may_move, int64 *run_id, long *wait_ms)
 
 	*wait_ms = 0;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	*run_id = fast->run;
 	if (fast->run != 0)
 		*wait_ms =
 			TimestampDifferenceMilliseconds(now, TimestampTzPlusMilliseconds(fast->since, pgsync_itsm_planner_slice));
@@ -591,7 +635,7 @@ launcher_relieve_planner(bool may_move, int64 *run_id, long *wait_ms)
 		relief = PLANNER_MOVED;
 	}
 	else
-		relief = interrupt_planner(fast, now);
+		relief = interrupt_planner(my_slot, fast, now);
 	LWLockRelease(shared->lock);
 	return relief;
 }

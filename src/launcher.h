@@ -37,8 +37,7 @@ typedef enum PlannerRelief
 {
 	PLANNER_IN_TIME,	 /* it has time left */
 	PLANNER_MOVED,		 /* it is the slow one now, the place is free */
-	PLANNER_INTERRUPTED, /* it leaves its run */
-	PLANNER_ENDED		 /* its run would not be interrupted */
+	PLANNER_INTERRUPTED	 /* it leaves its run */
 } PlannerRelief;
 
 /*
@@ -109,10 +108,16 @@ extern bool launcher_run_is_planned(int64 run_id);
 /*
  * For the worker, while a run waits that is not the fast planner's.  Is that
  * at one run for longer than its slice, it becomes the slow planner (may_move,
- * and there is none), or is interrupted.  *run_id is its run, *wait_ms the
- * rest of its slice.
+ * and there is none), or is interrupted, and ended if that does not help.
+ * *wait_ms is the rest of its slice.
  */
-extern PlannerRelief launcher_relieve_planner(bool may_move, int64 *run_id, long *wait_ms);
+extern PlannerRelief launcher_relieve_planner(bool may_move, long *wait_ms);
+
+/* For the worker: a run that has ended each of its planners; 0: none. Told once. */
+extern int64 launcher_lost_run(void);
+
+/* For the worker: which run it plans itself, 0: none; returns which it was, perhaps when the last worker ended. */
+extern int64 launcher_set_here_run(int64 run_id);
 
 /* Worker to planner: cancel what you do, if you do it for this run. */
 extern void launcher_cancel_planner(int64 run_id);

@@ -29,7 +29,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -37,6 +36,7 @@
 #include "pgsync_itsm.h"
 #include "planner.h"
 #include "queue.h"
+#include "source.h"
 
 /* Asked for but not possible now: no worker slot, or the last one failed. */
 #define START_AGAIN_MS 5000
@@ -50,8 +50,6 @@
 /* The worker's: its planners, if it started any. */
 static BackgroundWorkerHandle *planner_handles[PLANNER_LANES];
 
-/* The worker's: a run whose planner had to be ended. */
-static int64 stubborn_run = 0;
 
 /* ----------------------------------------------------------------
  * For worker and planner
@@ -128,7 +126,7 @@ static void
 begin_limit(int limit_ms)
 {
 	if (limit_ms > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, limit_ms);
+		source_begin_limit(limit_ms);
 }
 
 /* What came too late to cancel the step must not cancel the next one. */
@@ -137,7 +135,7 @@ end_limit(int limit_ms)
 {
 	if (limit_ms > 0)
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		source_end_limit();
 		QueryCancelPending = false;
 	}
 }
@@ -228,34 +226,31 @@ fill_planner(BackgroundWorker *planner, PlannerLane lane)
 	launcher_planner_ticket(lane, planner->bgw_extra);
 }
 
-/* A run whose SQL would not be interrupted would not be the next time. */
+/* A run that ends the process that plans it would end the next one, too. */
 static void
-fail_stubborn_run(void)
+fail_lost_run(void)
 {
-	if (stubborn_run == 0 || !queue_begin("pgsync_itsm: failing a run"))
+	int64 run_id = launcher_lost_run();
+
+	if (run_id == 0 || !queue_begin("pgsync_itsm: failing a run"))
 		return;
-	queue_fail_run(stubborn_run, unpack_sql_state(ERRCODE_QUERY_CANCELED), "its SQL cannot be interrupted",
-				   "No function that a source calls may catch query_canceled.");
+	queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED), "the process that planned it ended, each time",
+				   "Look into the server log. No function that a source calls may catch query_canceled.");
 	queue_commit();
-	stubborn_run = 0;
 }
 
 /* The fast planner is there, and a run waits that is not its own. */
 static long
 relieve_planner(void)
 {
-	int64		  run_id;
-	long		  wait_ms;
-	PlannerRelief relief = launcher_relieve_planner(!planner_is_there(PLANNER_SLOW), &run_id, &wait_ms);
+	long wait_ms;
 
-	if (relief == PLANNER_MOVED)
+	if (launcher_relieve_planner(!planner_is_there(PLANNER_SLOW), &wait_ms) == PLANNER_MOVED)
 	{
 		planner_handles[PLANNER_SLOW] = planner_handles[PLANNER_FAST];
 		planner_handles[PLANNER_FAST] = NULL;
 		return 0;
 	}
-	if (relief == PLANNER_ENDED)
-		stubborn_run = run_id;
 	return Max(wait_ms, LOOK_AGAIN_MS);
 }
 
@@ -288,8 +283,7 @@ planner_start(PlannerLane lane)
 		if (planner_handles[lane] != NULL)
 			return pause;
 	}
-	if (lane == PLANNER_FAST)
-		fail_stubborn_run();
+	fail_lost_run();
 	pause = launcher_planner_pause_ms(lane);
 	if (pause > 0)
 		return pause;

@@ -134,8 +134,10 @@ plan_here(Worker *worker, const QueueTurn *turn)
 
 	if (turn->run_id == worker->waiting_run)
 		return true;
+	(void) launcher_set_here_run(turn->run_id);
 	if (!planner_step(turn->run_id, HERE_MS, &outcome))
 		leave();
+	(void) launcher_set_here_run(0);
 	if (outcome == QUEUE_PLAN_WAITS)
 		worker->waiting_run = turn->run_id;
 	if (outcome == QUEUE_PLAN_MOVED)
@@ -224,6 +226,17 @@ leases_are_due(Worker *worker)
 	return true;
 }
 
+/* What ended the worker before while it planned is not tried here again. */
+static void
+recover(void)
+{
+	int64 run_id = launcher_set_here_run(0);
+
+	queue_recover();
+	if (run_id != 0)
+		queue_move_plan(run_id, false);
+}
+
 /* Asks the tables what there is to do.  Returns the turns' number. */
 static int
 look(Worker *worker, QueueTurn **turns)
@@ -234,7 +247,7 @@ look(Worker *worker, QueueTurn **turns)
 	worker->next_look = TimestampTzPlusMilliseconds(worker->last_look, pgsync_itsm_slow_poll * INT64CONST(1000));
 	worker->ready = queue_worker_ready();
 	if (worker->ready && !worker->recovered)
-		queue_recover();
+		recover();
 	/* what comes with an adoption was left by another one, too */
 	worker->recovered = worker->ready;
 	if (worker->ready)

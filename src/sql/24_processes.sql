@@ -96,7 +96,6 @@ COMMENT ON COLUMN @extschema@.itsm_stat_worker.oldest_change IS 'For how long th
 COMMENT ON COLUMN @extschema@.itsm_stat_worker.last_error IS
 'SQLSTATE of the error that last ended the worker or a plan; its text is in the server log and, for superusers, in pgsync_itsm.worker_state()';
 COMMENT ON COLUMN @extschema@.itsm_stat_worker.error_age IS 'How long ago that was';
-GRANT SELECT ON @extschema@.itsm_stat_worker TO pg_monitor;
 
 CREATE VIEW @extschema@.itsm_stat_process AS
 SELECT d.datname AS database, p.process, p.pid, p.run_id, pgsync_itsm.age_of(p.since) AS since, p.restarts
@@ -117,8 +116,6 @@ COMMENT ON COLUMN @extschema@.itsm_stat_process.pid IS 'Process id; NULL: it doe
 COMMENT ON COLUMN @extschema@.itsm_stat_process.run_id IS 'Run that a planner is at; its phase is in itsm_stat_progress';
 COMMENT ON COLUMN @extschema@.itsm_stat_process.since IS 'For how long: a planner at its run, a worker in its state';
 COMMENT ON COLUMN @extschema@.itsm_stat_process.restarts IS 'How often the worker was started again';
-GRANT SELECT ON @extschema@.itsm_stat_process TO pg_monitor;
-GRANT EXECUTE ON FUNCTION pgsync_itsm.worker_state(), pgsync_itsm.age_of(timestamptz) TO pg_monitor;
 
 -- Only a change is written: while a platform is away, a worker says the same again and again.
 CREATE FUNCTION pgsync_itsm.connection_trouble(connection_id uuid, error_class text, message text) RETURNS void
