@@ -349,7 +349,9 @@ detach_planner(int code, Datum arg)
 		if (code != 0 && seat->run != 0)
 			lose_run(my_slot, seat->run, 1);
 		memset(seat, 0, sizeof(*seat));
-		seat->failed_at = code != 0 ? GetCurrentTimestamp() : 0;
+		/* a run that is at an end need not be waited for */
+		if (code != 0 && my_slot->lost_times < LOST_TIMES)
+			seat->failed_at = GetCurrentTimestamp();
 		wake_slot(my_slot);
 		if (my_slot->worker == NULL)
 			poke_launcher();
@@ -1054,6 +1056,8 @@ launcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	attach_launcher();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+	pgstat_report_activity(STATE_IDLE, "pgsync_itsm: watching its workers");
 	forget_reports();
 
 	for (;;)

@@ -234,6 +234,7 @@ fail_lost_run(void)
 
 	if (run_id == 0 || !queue_begin("pgsync_itsm: failing a run"))
 		return;
+	ereport(LOG, (errmsg("pgsync_itsm gives up run " INT64_FORMAT ": the process that planned it ended, each time", run_id)));
 	queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED), "the process that planned it ended, each time",
 				   "Look into the server log. No function that a source calls may catch query_canceled.");
 	queue_commit();

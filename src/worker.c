@@ -73,6 +73,7 @@ typedef struct Worker
 	TimestampTz	  next_look;
 	TimestampTz	  leases_at; /* last look for those that ran out */
 	TimestampTz	  oldest_change;
+	char		  shown[64]; /* what it waits for */
 	SlowSource	  slow[MAX_SLOW];
 	int			  next_slow;
 } Worker;
@@ -233,8 +234,10 @@ recover(void)
 	int64 run_id = launcher_set_here_run(0);
 
 	queue_recover();
-	if (run_id != 0)
-		queue_move_plan(run_id, false);
+	if (run_id == 0)
+		return;
+	ereport(LOG, (errmsg("pgsync_itsm leaves run " INT64_FORMAT " to the planner: the worker before ended while it planned it", run_id)));
+	queue_move_plan(run_id, false);
 }
 
 /* Asks the tables what there is to do.  Returns the turns' number. */
@@ -301,6 +304,7 @@ take_turn(Worker *worker, bool looks)
 	int		   nturns;
 
 	launcher_set_state(LAUNCHER_BUSY);
+	worker->shown[0] = '\0';
 	nturns = settle_and_claim(worker, looks, &turns);
 	run_send(worker->runner);
 	follow_turns(worker, turns, nturns);
@@ -348,6 +352,23 @@ milliseconds_to_wait(Worker *worker)
 	return settle >= 0 ? Min(turn, settle) : turn;
 }
 
+/* In pg_stat_activity. */
+static void
+show_what_for(Worker *worker)
+{
+	int	 in_flight = run_in_flight(worker->runner);
+	char text[64];
+
+	if (in_flight > 0)
+		snprintf(text, sizeof(text), "pgsync_itsm: waiting for answers to %d requests", in_flight);
+	else
+		strlcpy(text, worker->ready ? "pgsync_itsm: waiting for work" : "pgsync_itsm: waiting to be adopted", sizeof(text));
+	if (strcmp(text, worker->shown) == 0)
+		return;
+	strlcpy(worker->shown, text, sizeof(worker->shown));
+	pgstat_report_activity(STATE_IDLE, text);
+}
+
 /* The only place where the worker waits. */
 static void
 wait_turn(Worker *worker)
@@ -358,7 +379,10 @@ wait_turn(Worker *worker)
 	int		  n;
 
 	if (timeout > 0)
+	{
 		launcher_set_idle();
+		show_what_for(worker);
+	}
 	if (timeout > 1000)
 		queue_flush_statistics();
 	n = WaitEventSetWait(worker->events, timeout, events, lengthof(events), worker->wait_event);
