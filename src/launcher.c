@@ -46,6 +46,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "aside.h"
 #include "compat.h"
 #include "launcher.h"
 #include "pgsync_itsm.h"
@@ -57,6 +58,9 @@
 #define MIN_DELAY_MS 1000 /* between two starts of one worker */
 #define PAUSE_MS 500	  /* between an exit and the next start; time for a DROP DATABASE */
 #define MAX_DELAY_MS 60000
+#define SHORT_MS 2000		  /* without a free worker process, before that is told */
+#define MIN_SLOTS 500		  /* most of a long list may be databases without the extension */
+#define ASIDE_MS 15000		  /* longer than any statement waits for a database to become free */
 #define STEADY_MS 60000		  /* a worker that lived so long was well */
 #define PLANNER_PAUSE_MS 5000 /* after a planner that failed */
 #define YIELD_MS 5000		  /* to end a phase that was cancelled; then the planner ends */
@@ -87,7 +91,9 @@ typedef struct Slot
 	TimestampTz		 last_error_at;
 	int				 last_error_code;
 	char			 last_error[NOTE_MAX];
-	int				 failures; /* in a row */
+	TimestampTz		 aside_until; /* no worker before */
+	TimestampTz		 short_since; /* no worker process was free; 0: one was */
+	int				 failures;	  /* in a row */
 	int				 restarts;
 	int				 in_flight;
 	bool			 recheck; /* the extension may have come */
@@ -149,6 +155,9 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static bool wake_worker_at_commit = false;
 static bool wake_launcher_at_commit = false;
 
+/* The database that this transaction wants for itself. */
+static Oid aside_database = InvalidOid;
+
 /* The launcher's own. */
 static BackgroundWorkerHandle **handles = NULL;
 static MemoryContext			look_context = NULL;
@@ -160,10 +169,16 @@ static bool						out_of_slots_reported = false;
  * ----------------------------------------------------------------
  */
 
+static int
+number_of_slots(void)
+{
+	return Max(MIN_SLOTS, max_worker_processes);
+}
+
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(Shared, slots), mul_size(max_worker_processes, sizeof(Slot)));
+	return add_size(offsetof(Shared, slots), mul_size(number_of_slots(), sizeof(Slot)));
 }
 
 static void
@@ -188,20 +203,29 @@ launcher_shmem_startup(void)
 	{
 		memset(shared, 0, shared_size());
 		shared->lock = &GetNamedLWLockTranche("pgsync_itsm")->lock;
-		shared->nslots = max_worker_processes;
+		shared->nslots = number_of_slots();
 		for (int i = 0; i < shared->nslots; i++)
 			pg_atomic_init_u32(&shared->slots[i].wake, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Caller holds the lock. */
+/* Caller holds the lock.  A backend looks for the slot of its own database, again and again. */
 static Slot *
 find_slot(Oid dboid)
 {
+	static int last = 0;
+
+	if (OidIsValid(dboid) && shared->slots[last].dboid == dboid)
+		return &shared->slots[last];
 	for (int i = 0; i < shared->nslots; i++)
+	{
 		if (shared->slots[i].dboid == dboid)
+		{
+			last = i;
 			return &shared->slots[i];
+		}
+	}
 	return NULL;
 }
 
@@ -232,10 +256,59 @@ wake_slot(Slot *slot)
 		SetLatch(&slot->worker->procLatch);
 }
 
+/* Without a worker there is no planner.  True if one has to end yet.  Caller holds the lock. */
+static bool
+end_planners(Slot *slot)
+{
+	bool any = false;
+
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		if (slot->seats[lane].planner == NULL)
+			continue;
+		kill(slot->seats[lane].pid, SIGTERM);
+		any = true;
+	}
+	return any;
+}
+
+void
+launcher_step_aside(Oid database)
+{
+	Slot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+	{
+		slot->aside_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASIDE_MS);
+		if (slot->worker)
+			kill(slot->worker_pid, SIGTERM);
+		(void) end_planners(slot);
+		aside_database = database;
+	}
+	LWLockRelease(shared->lock);
+}
+
 /* ----------------------------------------------------------------
  * Waking at commit
  * ----------------------------------------------------------------
  */
+
+/* The transaction has ended: what it wanted a database for is done or given up. */
+static void
+step_back(void)
+{
+	Slot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(aside_database);
+	if (slot)
+		slot->aside_until = 0;
+	poke_launcher();
+	LWLockRelease(shared->lock);
+	aside_database = InvalidOid;
+}
 
 /* Neither allocates nor throws: the transaction has committed already. */
 static void
@@ -259,6 +332,8 @@ send_wakeups(void)
 static void
 launcher_xact_callback(XactEvent event, void *arg)
 {
+	if (OidIsValid(aside_database) && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
+		step_back();
 	if (!wake_worker_at_commit && !wake_launcher_at_commit)
 		return;
 	switch (event)
@@ -290,11 +365,17 @@ pgsync_itsm_wake(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+void
+launcher_look_at_commit(void)
+{
+	wake_launcher_at_commit = shared != NULL;
+}
+
 PG_FUNCTION_INFO_V1(pgsync_itsm_wake_launcher);
 Datum
 pgsync_itsm_wake_launcher(PG_FUNCTION_ARGS)
 {
-	wake_launcher_at_commit = shared != NULL;
+	launcher_look_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -382,7 +463,8 @@ take_slot(bool planner)
 	if (planner)
 		expected = expected && slot->worker != NULL && seat->planner == NULL;
 	else
-		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING;
+		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING &&
+				   slot->aside_until <= GetCurrentTimestamp();
 	if (expected && planner)
 	{
 		memset(seat, 0, sizeof(*seat));
@@ -781,6 +863,7 @@ forget_reports(void)
 	known = MemoryContextStrdup(TopMemoryContext, pgsync_itsm_databases);
 	list_free_deep(reported);
 	reported = NIL;
+	out_of_slots_reported = false;
 }
 
 /* ----------------------------------------------------------------
@@ -799,8 +882,9 @@ target_name(List *targets, Oid dboid)
 	return NULL;
 }
 
+/* Told once, until the list changes or all of it is served. */
 static void
-report_out_of_slots(const char *name)
+report_shortage(const char *name)
 {
 	if (!out_of_slots_reported)
 		ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -832,11 +916,12 @@ assign_slots(List *targets)
 			slot->generation = generation;
 			slot->dboid = target->oid;
 			slot->state = LAUNCHER_WAITING;
+			slot->restarts = -1;
 			slot->since = slot->restart_at = GetCurrentTimestamp();
 		}
 		LWLockRelease(shared->lock);
 		if (slot == NULL)
-			report_out_of_slots(target->name);
+			target->obstacle = "the list is too long";
 	}
 }
 
@@ -858,6 +943,67 @@ fill_worker(BackgroundWorker *worker, int i, Oid dboid, uint32 generation, const
 	memcpy(worker->bgw_extra, &ticket, sizeof(ticket));
 }
 
+/* Tried again soon, then seldom, and when one of our own has ended.  True if it has been so for a while. */
+static bool
+find_no_process(Slot *slot)
+{
+	bool lasts;
+
+	if (slot->short_since == 0)
+		slot->short_since = slot->started_at;
+	lasts = TimestampDifferenceExceeds(slot->short_since, slot->started_at, SHORT_MS);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	set_slot_state(slot, LAUNCHER_NO_SLOT);
+	slot->since = slot->short_since;
+	slot->restart_at = TimestampTzPlusMilliseconds(slot->started_at, lasts ? MAX_DELAY_MS : SHORT_MS + 100);
+	LWLockRelease(shared->lock);
+	return lasts;
+}
+
+/* Forgets workers that have ended.  True if there were any. */
+static bool
+reap_workers(void)
+{
+	bool any = false;
+
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		pid_t pid;
+
+		/* that of one that never began is wanted yet */
+		if (handles[i] == NULL || shared->slots[i].state == LAUNCHER_STARTING ||
+			GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
+			continue;
+		pfree(handles[i]);
+		handles[i] = NULL;
+		any = true;
+	}
+	return any;
+}
+
+/* A worker has ended: who waited for a process may have that. */
+static void
+end_shortage(void)
+{
+	bool any = false;
+	bool ended = reap_workers();
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot *slot = &shared->slots[i];
+
+		if (!OidIsValid(slot->dboid) || slot->state != LAUNCHER_NO_SLOT)
+			continue;
+		any = true;
+		if (ended)
+			slot->restart_at = GetCurrentTimestamp();
+	}
+	LWLockRelease(shared->lock);
+	if (!any)
+		out_of_slots_reported = false;
+}
+
 static void
 start_worker(int i, const char *name)
 {
@@ -870,8 +1016,6 @@ start_worker(int i, const char *name)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot->generation++;
 	slot->recheck = false;
-	if (slot->started_at != 0)
-		slot->restarts++;
 	slot->started_at = GetCurrentTimestamp();
 	set_slot_state(slot, LAUNCHER_STARTING);
 	fill_worker(&worker, i, slot->dboid, slot->generation, name);
@@ -885,14 +1029,11 @@ start_worker(int i, const char *name)
 	handles[i] = registered ? handle : NULL;
 	if (registered)
 	{
-		out_of_slots_reported = false;
-		return;
+		slot->short_since = 0;
+		slot->restarts++;
 	}
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	set_slot_state(slot, LAUNCHER_NO_SLOT);
-	slot->restart_at = slot->started_at + MAX_DELAY_MS * INT64CONST(1000);
-	LWLockRelease(shared->lock);
-	report_out_of_slots(name);
+	else if (find_no_process(slot))
+		report_shortage(name);
 }
 
 /* Registered, but the process never came: fork failed, or it died at once. */
@@ -924,22 +1065,6 @@ schedule_restart(Slot *slot, TimestampTz now)
 	set_slot_state(slot, LAUNCHER_WAITING);
 }
 
-/* Without a worker there is no planner.  True if one has to end yet.  Caller holds the lock. */
-static bool
-end_planners(Slot *slot)
-{
-	bool any = false;
-
-	for (int lane = 0; lane < PLANNER_LANES; lane++)
-	{
-		if (slot->seats[lane].planner == NULL)
-			continue;
-		kill(slot->seats[lane].pid, SIGTERM);
-		any = true;
-	}
-	return any;
-}
-
 /*
  * Brings one slot a step forward, except for the start itself.  Returns when
  * it is due to start, DT_NOEND if nothing is to be done but wait for a signal.
@@ -969,6 +1094,8 @@ tend_slot(int i, bool wanted, TimestampTz now)
 		else
 			due = slot->restart_at;
 	}
+	if (due != DT_NOEND)
+		due = Max(due, slot->aside_until);
 	LWLockRelease(shared->lock);
 	return due;
 }
@@ -999,8 +1126,9 @@ look(void)
 
 	if (targets != NIL)
 		resolve_targets(targets);
-	report_obstacles(targets);
 	assign_slots(targets);
+	report_obstacles(targets);
+	end_shortage();
 	next = now + (targets != NIL ? LOOK_MS : 10 * LOOK_MS) * INT64CONST(1000);
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -1106,6 +1234,7 @@ launcher_init(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = launcher_shmem_startup;
 	RegisterXactCallback(launcher_xact_callback, NULL);
+	aside_init();
 	register_launcher();
 }
 
@@ -1147,7 +1276,7 @@ put_slot(const Slot *slot, Datum *values, bool *nulls)
 	put_time(slot->since, &values[2], &nulls[2]);
 	put_pid(slot->worker_pid, &values[3], &nulls[3]);
 	values[4] = Int32GetDatum(slot->in_flight);
-	values[5] = Int64GetDatum(slot->restarts);
+	values[5] = Int64GetDatum(Max(slot->restarts, 0));
 	put_time(slot->last_cycle, &values[6], &nulls[6]);
 	put_time(slot->oldest_change, &values[7], &nulls[7]);
 	put_time(slot->last_error_at, &values[8], &nulls[8]);

@@ -56,6 +56,15 @@ extern PGDLLEXPORT void launcher_main(Datum arg);
  */
 extern void launcher_wake_at_commit(void);
 
+/* At commit of this transaction, have the launcher look. */
+extern void launcher_look_at_commit(void);
+
+/*
+ * For aside.c: worker and planners of this database are asked to end, and no
+ * other begins before this transaction has ended, or some seconds have passed.
+ */
+extern void launcher_step_aside(Oid database);
+
 /*
  * For worker.c.  Takes this process's slot; ends the process (code 0) if the
  * launcher no longer expects it.  Call before connecting to the database.
