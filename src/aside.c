@@ -7,7 +7,8 @@
  * wait a few seconds for it to become free.  A worker that serves it is always
  * connected, so it is asked to end before they look, and comes back when they
  * are through, if the database is still in the list by its name.  What they
- * change, and CREATE DATABASE, the launcher is told at commit.
+ * change, and CREATE DATABASE, the launcher is told at commit; of DROP
+ * EXTENSION, the worker.
  *
  * Must not: decide whether such a statement is allowed; end a worker for
  * somebody whose statement would be refused anyway.
@@ -102,6 +103,10 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, 
 	call_next(statement, query, read_only_tree, context, params, environment, dest, completion);
 	if (concerned)
 		launcher_look_at_commit();
+	/* a worker whose extension is gone looks, and leaves */
+	if (IsA(statement->utilityStmt, DropStmt) &&
+		((DropStmt *) statement->utilityStmt)->removeType == OBJECT_EXTENSION)
+		launcher_wake_at_commit();
 }
 
 void
