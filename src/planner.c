@@ -7,10 +7,10 @@
  * that is at one run for longer than pgsync_itsm.planner_slice while others
  * wait, it becomes the slow one, and another process is the fast one; if there
  * is a slow one already, it is interrupted, and leaves its run to that.  So
- * nobody waits for a source that takes long but those whose own do, too.  What it did stands in the tables: whoever comes after it, or the
- * worker after a crash, goes on from there.  SIGINT cancels the step (of a
- * run that was cancelled, or leaves it to the other planner), SIGTERM ends the
- * process.
+ * nobody waits for a source that takes long but those whose own do, too.
+ * What it did stands in the tables: whoever comes after it, or the worker
+ * after a crash, goes on from there.  SIGINT cancels the step (of a run that
+ * was cancelled, or leaves it to the other planner), SIGTERM ends the process.
  *
  * Must not: talk to a platform, plan two runs at a time, or one that another
  * process is at.
@@ -26,6 +26,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -43,6 +44,10 @@
 
 /* It has a process, but no place: it begins just now, or has just ended. */
 #define LOOK_AGAIN_MS 100
+
+/* A row that is held: how often it is tried again, and when. */
+#define BUSY_TIMES 4
+#define BUSY_MS 20
 
 /* How a worker is called, before the name of its database. */
 #define WORKER_NAME "pgsync_itsm worker "
@@ -102,14 +107,18 @@ take_error(MemoryContext context, bool told)
 	return error;
 }
 
-static void
+/* False: somebody holds its row, and it is tried again. */
+static bool
 fail_run(int64 run_id, const ErrorData *error)
 {
+	bool failed;
+
 	launcher_report_error(error->sqlerrcode, error->message);
 	if (!queue_begin("pgsync_itsm: failing a run"))
-		return;
-	queue_fail_run(run_id, unpack_sql_state(error->sqlerrcode), error->message, error->hint);
+		return true;
+	failed = queue_fail_run(run_id, unpack_sql_state(error->sqlerrcode), error->message, error->hint);
 	queue_commit();
+	return failed;
 }
 
 static bool
@@ -175,8 +184,8 @@ planner_step(int64 run_id, int limit_ms, QueuePlan *outcome)
 		*outcome = moves ? QUEUE_PLAN_MOVED : QUEUE_PLAN_DONE;
 		if (moves)
 			here = move_run(run_id, limit_ms == 0);
-		else
-			fail_run(run_id, error);
+		else if (!fail_run(run_id, error))
+			*outcome = QUEUE_PLAN_BUSY;
 		FreeErrorData(error);
 	}
 	return here;
@@ -235,7 +244,7 @@ fail_lost_run(void)
 	if (run_id == 0 || !queue_begin("pgsync_itsm: failing a run"))
 		return;
 	ereport(LOG, (errmsg("pgsync_itsm gives up run " INT64_FORMAT ": the process that planned it ended, each time", run_id)));
-	queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED), "the process that planned it ended, each time",
+	(void) queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED), "the process that planned it ended, each time",
 				   "Look into the server log. No function that a source calls may catch query_canceled.");
 	queue_commit();
 }
@@ -335,12 +344,29 @@ has_time_left(TimestampTz begin, PlannerLane lane)
 	return !TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), pgsync_itsm_planner_slice);
 }
 
+/* Is it worth waiting for a row that is held?  The worker holds one for a moment only; for others, nobody waits. */
+static bool
+wait_for_row(QueuePlan outcome, int *times)
+{
+	if (outcome != QUEUE_PLAN_BUSY)
+		*times = 0;
+	else if (++*times > BUSY_TIMES)
+		return false;
+	else
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUSY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	return true;
+}
+
 /* Plans one run as far as it goes, or its time does.  False if there is no use in going on. */
 static bool
 plan_run(int64 run_id, QueuePlan *outcome)
 {
 	TimestampTz begin = GetCurrentTimestamp();
 	PlannerLane lane = launcher_planner_lane();
+	int			busy = 0;
 	bool		here;
 
 	launcher_set_planner_run(run_id);
@@ -350,7 +376,8 @@ plan_run(int64 run_id, QueuePlan *outcome)
 		CHECK_FOR_INTERRUPTS();
 		handle_reload();
 		here = planner_step(run_id, 0, outcome);
-	} while (here && *outcome == QUEUE_PLAN_MORE && has_time_left(begin, lane));
+	} while (here && (*outcome == QUEUE_PLAN_MORE || *outcome == QUEUE_PLAN_BUSY) && has_time_left(begin, lane) &&
+			 wait_for_row(*outcome, &busy));
 	if (here && *outcome == QUEUE_PLAN_MORE && launcher_planner_lane() != lane)
 		here = move_run(run_id, true);
 	launcher_set_planner_run(0);

@@ -1180,13 +1180,13 @@ queue_oldest_change(void)
 	return at;
 }
 
-void
+bool
 queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.fail_run($1, $2, $3, $4)",
+		.sql = "SELECT pgsync_itsm.fail_free_run($1, $2, $3, $4)",
 		.types = {INT8OID, TEXTOID, TEXTOID, TEXTOID},
-		.result = {VOIDOID},
+		.result = {BOOLOID},
 	};
 	Args args = {0};
 
@@ -1194,5 +1194,5 @@ queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const ch
 	put_text(&args, sqlstate);
 	put_text(&args, message);
 	put_text(&args, hint);
-	run_void(&call, &args);
+	return take_bool(&call, &args);
 }

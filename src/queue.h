@@ -186,6 +186,6 @@ extern void queue_move_plan(int64 run_id, bool slow);
 /* When the oldest change that waits was made; 0: none waits. */
 extern TimestampTz queue_oldest_change(void);
 
-extern void queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint);
+extern bool queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint);
 
 #endif /* PGSYNC_ITSM_QUEUE_H */

@@ -72,7 +72,7 @@ COMMENT ON FUNCTION pgsync_itsm.worker_state() IS
 
 -- Eight characters at most, so that a view of several fits a terminal.
 CREATE FUNCTION pgsync_itsm.age_of(at timestamptz) RETURNS interval
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 RETURN date_trunc(CASE WHEN clock_timestamp() - age_of.at < interval '1 day' THEN 'second' ELSE 'day' END,
                   greatest(clock_timestamp() - age_of.at, interval '0'));
 COMMENT ON FUNCTION pgsync_itsm.age_of(timestamptz) IS 'How long ago, in whole seconds, or in whole days from one on';

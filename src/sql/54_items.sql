@@ -740,6 +740,23 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_phases(@extschema@.integration_runs) IS
 'Does the next phase of a plan, of a partial one all until the platform has to answer; returns the phase that is next, NULL at the end';
 
+-- Where somebody holds the connection's row, the run ends when that is free again: what failed is not done a second time.
+CREATE FUNCTION pgsync_itsm.fail_plan(run @extschema@.integration_runs, sqlstate text, message text, hint text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pgsync_itsm.is_free(run.connection_id) THEN
+        PERFORM pgsync_itsm.fail_run(run.id, sqlstate, message, hint);
+        RETURN 'done';
+    END IF;
+    UPDATE @extschema@.integration_runs AS r
+       SET phase = 'failed', error_code = sqlstate, error_message = left(message, 2000), error_hint = hint
+     WHERE r.id = run.id;
+    RETURN 'busy';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.fail_plan(@extschema@.integration_runs, text, text, text) IS 'Ends a plan that cannot go on, now or as soon as nobody holds its connection''s row';
+
 CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint, hasty boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -759,18 +776,24 @@ BEGIN
     IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
     END IF;
+    -- What ends a plan writes to the connection; while a large one reads, which can take long, its row is for others.
+    IF (r.cancel_requested OR r.partial OR r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+        RETURN 'busy';
+    END IF;
     IF r.cancel_requested THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
         RETURN 'done';
+    END IF;
+    IF r.phase = 'failed' THEN
+        RETURN pgsync_itsm.fail_plan(r, r.error_code, r.error_message, r.error_hint);
     END IF;
     IF pgsync_itsm.plan_open_lookups(r.id) THEN
         RETURN 'wait';
     END IF;
     SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
     IF FOUND THEN
-        PERFORM pgsync_itsm.fail_run(r.id, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
+        RETURN pgsync_itsm.fail_plan(r, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
                                      'SELECT * FROM itsm_test_connection(''' || r.connection_id || ''');');
-        RETURN 'done';
     END IF;
     BEGIN
         next_phase := pgsync_itsm.plan_phases(r);
@@ -782,11 +805,13 @@ BEGIN
         END IF;
         -- Interrupted before plan_timeout could have run out: somebody asked for it.
         IF code = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+            IF NOT pgsync_itsm.is_free(r.connection_id) THEN
+                RETURN 'busy';
+            END IF;
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
             RETURN 'done';
         END IF;
-        PERFORM pgsync_itsm.fail_run(r.id, code, format('phase "%s": %s', r.phase, words), more);
-        RETURN 'done';
+        RETURN pgsync_itsm.fail_plan(r, code, format('phase "%s": %s', r.phase, words), more);
     END;
     IF next_phase IS NULL THEN
         RETURN 'done';
@@ -796,4 +821,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint, boolean) IS
-'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), busy (another process has it), done. hasty: a step that is cancelled throws, and changes nothing. An error of user SQL fails the run';
+'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), busy (another process has it, or somebody holds its row or its connection''s), done. hasty: a step that is cancelled throws, and changes nothing. An error of user SQL fails the run';

@@ -133,7 +133,8 @@ for my $db (qw(one two))
 }
 ok(poll_until(sub { stat_worker($node, 'one', 'state') eq 'no worker slot' }), 'no place for another one');
 ok(poll_until(sub { stat_worker($node, 'two', 'state') eq 'no worker slot' }), 'nor for a third one');
-is(log_lines($node, qr/no worker process left/), 1, 'said once');
+ok(poll_until(sub { log_lines($node, qr/no worker process left/) }), 'which is told when it lasts');
+is(log_lines($node, qr/no worker process left/), 1, 'once');
 is(log_lines($node, qr/Raise the parameter "max_worker_processes"/), 1, 'with the setting to raise');
 $node->stop('fast');
 
