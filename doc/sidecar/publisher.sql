@@ -56,14 +56,14 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- Beside what is read: the replica identity, and what a row of the sidecar's copy cannot be without.
+    -- Beside what is read: the replica identity, what a row of the sidecar's copy cannot be without, and what tells rows apart there.
     SELECT string_agg(format('%s%s', c.oid::regclass, CASE WHEN c.relreplident <> 'f' THEN (
                SELECT format(' (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
                  FROM pg_attribute AS a
                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
                   AND (a.attname = ANY (string_to_array(w.columns, ',')) OR a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
                        OR EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)
-                                     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END))) END), ', ' ORDER BY w.name)
+                                     AND (i.indisunique OR c.relreplident = 'i' AND i.indisreplident)))) END), ', ' ORDER BY w.name)
       INTO tables
       FROM jsonb_each_text(wanted) AS w(name, columns) JOIN pg_class AS c ON c.oid = to_regclass(format('%I.%I', sch, w.name));
 

@@ -13,6 +13,16 @@
 \set schema public
 \endif
 
+SELECT NOT EXISTS (SELECT FROM :"schema".applications) AS is_empty \gset
+\if :is_empty
+\else
+DO $$ BEGIN RAISE EXCEPTION 'this database holds applications: it is no empty sidecar'; END $$;
+\endif
+
+-- Replication does not check them; a TRUNCATE would fail on those of tables that are not published.
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname)
+  FROM pg_constraint AS c WHERE c.contype = 'f' AND c.connamespace = to_regnamespace(quote_ident(:'schema')) AND c.conparentid = 0 \gexec
+
 CREATE EXTENSION IF NOT EXISTS pgsync_itsm;
 
 -- Triggers before rows: they fire for what is copied and for what is applied, too.

@@ -101,7 +101,7 @@ is(application($sage)->{short_description}, 'Changed at the publisher', 'reaches
 
 # the table without a key
 my $before = application($sage)->{business_criticality};
-here("UPDATE portfolio_assignments SET criticality = 10 WHERE application_id = '$sage'");
+here("UPDATE portfolio_assignments SET criticality = 50 WHERE application_id = '$sage'");
 ok(settled(), 'a change in a table without a key');
 isnt(application($sage)->{business_criticality}, $before, 'reaches it, too');
 
@@ -144,9 +144,7 @@ here('CREATE TABLE flows AS SELECT * FROM application_integrations; TRUNCATE app
 $pub->wait_for_catchup('pgsync_itsm');
 ok(poll_query($sub, 'postgres', "SELECT EXISTS (SELECT FROM integration_runs WHERE id > $first->{id} AND NOT partial AND to_delete = $flows)"), 'TRUNCATE makes a plan in full, which would delete the flows');
 my $emptied = there("SELECT max(id) FROM integration_runs WHERE NOT partial");
-my $row = wait_for_run($sub, 'postgres', $emptied);
-$row = do { there("SELECT itsm_apply($emptied)"); wait_for_run($sub, 'postgres', $emptied, states => [qw(done failed cancelled)]) } if $row->{status} eq 'needs_approval';
-is($row->{status}, 'done', 'and does, approved or not');
+is(wait_for_run($sub, 'postgres', $emptied)->{status}, 'done', 'and does: they are few');
 is(relations(), $rows - $flows, 'they are gone');
 
 here('ALTER PUBLICATION pgsync_itsm DROP TABLE application_integrations');
@@ -202,7 +200,7 @@ like($error, qr/could not connect to server "itsm_sidecar"/, 'without the sideca
 here("UPDATE applications SET short_description = 'Alone' WHERE id = '$sage'");
 is(here("SELECT short_description FROM applications WHERE id = '$sage'"), 'Alone', 'and the application works on');
 
-my @odd = grep { /(?:ERROR|FATAL|PANIC):  / && !/logical replication|terminating (?:background worker|walreceiver|connection)|could not (?:connect to the publisher|receive data from WAL stream|start WAL streaming)/ }
+my @odd = grep { /(?:ERROR|FATAL|PANIC):  / && !/logical replication|terminating (?:background worker|walreceiver|connection)|could not (?:send end-of-streaming|connect to the publisher|receive data from WAL stream|start WAL streaming)/ }
   split /\n/, slurp_file($sub->logfile);
 is(join("\n", @odd), '', 'no error in the log of the sidecar but of the connection that was cut');
 
