@@ -173,6 +173,29 @@ ok(poll_until(sub { application($sage)->{short_description} eq 'Lagging 20' }, s
 ok(settled(), 'and all is quiet again');
 is($sim->stats->{duplicates}{$_}{count}, 0, "no duplicates: $_") for qw(correlation_id relations);
 
+# ---- the slot is lost: copied anew, as the README says ------------------------------------------
+
+my $created = there("SELECT count(*) FROM integration_sync_log WHERE operation = 'create'");
+my $retired = grep { ($_->{operational_status} // '') eq '6' } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} };
+there("SELECT itsm_activate('$conn', false)");
+there('ALTER SUBSCRIPTION pgsync_itsm DISABLE');
+here("SELECT pg_drop_replication_slot('pgsync_itsm') FROM pg_replication_slots WHERE slot_name = 'pgsync_itsm' AND NOT active")
+  if poll_query($pub, 'postgres', "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'pgsync_itsm'");
+here("UPDATE applications SET short_description = 'After the loss' WHERE id = '$sage'");
+there("SELECT format('TRUNCATE %s', string_agg(srrelid::regclass::text, ', ')) FROM pg_subscription_rel \\gexec");
+there('ALTER SUBSCRIPTION pgsync_itsm SET (slot_name = NONE)');
+there('DROP SUBSCRIPTION pgsync_itsm');
+file($sub, "$docs/subscriber.sql", publisher => $pub->connstr('postgres') . ' user=itsm_sidecar');
+ok(poll_query($sub, 'postgres', "SELECT count(*) = 17 FROM pg_subscription_rel WHERE srsubstate = 'r'"), 'a lost slot: everything is copied again');
+same_tables('after the loss');
+there("SELECT itsm_activate('$conn')");
+is(publish_and_wait($sub, 'postgres', $city)->{status}, 'done', 'and published');
+ok(settled(), 'and settled');
+is(application($sage)->{short_description}, 'After the loss', 'with what changed meanwhile');
+is(there("SELECT count(*) FROM integration_sync_log WHERE operation = 'create'"), $created, 'nothing is created again');
+is(scalar(grep { ($_->{operational_status} // '') eq '6' } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} }), $retired, 'nothing is retired');
+is(relations(), $rows, 'nothing is unlinked');
+
 # ---- the status, at the publisher ---------------------------------------------------------------
 
 file($pub, "$docs/status.sql", visible => 'namespace_id = public.get_current_namespace_id()', role => 'authenticated', host => $sub->host, port => $sub->port,
