@@ -94,7 +94,7 @@ SELECT format('chmod 600 %1$L && mv %1$L %1$L.away', :'key_file') AS command \gs
 COPY (SELECT 1) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT attempt($$SELECT pgsync_itsm.store_secret('11111111-1111-4111-8111-111111111111', 'password', 'wonderland-5')$$);
-SELECT format('umask 077; echo %L > %L', repeat('ab', 32), :'key_file') AS command \gset
+SELECT format('cat > /dev/null; umask 077; echo %L > %L', repeat('ab', 32), :'key_file') AS command \gset
 COPY (SELECT 1) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT format('echo nonsense > %L', :'key_file') AS command \gset
@@ -160,7 +160,7 @@ ROLLBACK;
 SELECT itsm.itsm_disconnect(:'connection');
 SELECT name FROM vault.secrets;
 
-SELECT format('rm -f %L', :'key_file' || '.test') AS command \gset
+SELECT format('cat > /dev/null; rm -f %L', :'key_file' || '.test') AS command \gset
 COPY (SELECT 1) TO PROGRAM :'command';
 ALTER SYSTEM RESET pgsync_itsm.allow_insecure_hosts;
 SELECT pg_reload_conf(), pg_sleep(1) IS NOT NULL AS waited;

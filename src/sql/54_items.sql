@@ -757,6 +757,25 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.fail_plan(@extschema@.integration_runs, text, text, text) IS 'Ends a plan that cannot go on, now or as soon as nobody holds its connection''s row';
 
+-- Found out here and not when a worker begins: that would have to wait for whoever holds the run's row.
+CREATE FUNCTION pgsync_itsm.phase_to_do(run @extschema@.integration_runs) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END;
+BEGIN
+    IF run.phase <> first AND EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) THEN
+        RETURN run.phase;
+    END IF;
+    INSERT INTO pgsync_itsm.plan_spaces (run_id) VALUES (run.id) ON CONFLICT DO NOTHING;
+    IF run.phase <> first AND first = 'queued' THEN
+        DELETE FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id;
+    END IF;
+    RETURN first;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.phase_to_do(@extschema@.integration_runs) IS 'The phase of a plan that is next: the first one again if a crash has emptied the work space';
+
 CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint, hasty boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -795,6 +814,7 @@ BEGIN
         RETURN pgsync_itsm.fail_plan(r, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
                                      'SELECT * FROM itsm_test_connection(''' || r.connection_id || ''');');
     END IF;
+    r.phase := pgsync_itsm.phase_to_do(r);
     BEGIN
         next_phase := pgsync_itsm.plan_phases(r);
     EXCEPTION WHEN query_canceled OR others THEN
@@ -814,6 +834,7 @@ BEGIN
         RETURN pgsync_itsm.fail_plan(r, code, format('phase "%s": %s', r.phase, words), more);
     END;
     IF next_phase IS NULL THEN
+        DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = r.id;
         RETURN 'done';
     END IF;
     UPDATE @extschema@.integration_runs AS x SET phase = next_phase WHERE x.id = r.id;

@@ -73,6 +73,7 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
     PERFORM pgsync_itsm.clear_plan(run_id);
+    DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
     -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about.
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
@@ -205,7 +206,9 @@ BEGIN
     IF r.status <> 'running' OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'pending') THEN
         RETURN;
     END IF;
-    IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
+    -- What was asked may have been lost in a crash: then it is asked again.
+    IF (r.phase = 'apply' OR NOT EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = r.id)) AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
+        INSERT INTO pgsync_itsm.plan_spaces (run_id) VALUES (r.id) ON CONFLICT DO NOTHING;
         PERFORM pgsync_itsm.ask_read_back(r, false);
         UPDATE @extschema@.integration_runs AS x SET phase = 'verify' WHERE x.id = r.id;
         IF pgsync_itsm.plan_open_lookups(r.id) THEN
@@ -754,14 +757,8 @@ BEGIN ATOMIC
     SELECT pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM @extschema@.integration_runs AS r WHERE r.status = 'running';
     UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.state = 'sent';
-    -- The work space of a plan does not survive a crash: what was being planned is planned anew.
-    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END
-     WHERE r.status = 'planning' AND r.phase <> 'failed';
-    DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
-     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase NOT LIKE 'recheck%';
-    UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
 END;
-COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
+COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left; waits for nobody who holds a run''s row';
 
 CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, step text, requests bigint, writes bigint, subrequests bigint, bytes_sent bigint, bytes_received bigint,
                                            elapsed_ms bigint) RETURNS void

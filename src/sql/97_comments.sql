@@ -415,6 +415,7 @@ COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a
 COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
 COMMENT ON TABLE pgsync_itsm.connection_pace IS
 'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';
+COMMENT ON TABLE pgsync_itsm.plan_spaces IS 'Runs whose work space is as they left it; unlogged, so that a crash empties it with the work space';
 COMMENT ON TABLE pgsync_itsm.plan_links IS 'Relationships of a plan in the making; unlogged as well';
 COMMENT ON TABLE pgsync_itsm.claims IS 'Items that were sent or are about to be, claim by claim: written before the act, gone with the last answer';
 COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';
