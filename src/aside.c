@@ -104,8 +104,7 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, 
 	if (concerned)
 		launcher_look_at_commit();
 	/* a worker whose extension is gone looks, and leaves */
-	if (IsA(statement->utilityStmt, DropStmt) &&
-		((DropStmt *) statement->utilityStmt)->removeType == OBJECT_EXTENSION)
+	if (IsA(statement->utilityStmt, DropStmt) && ((DropStmt *) statement->utilityStmt)->removeType == OBJECT_EXTENSION)
 		launcher_wake_at_commit();
 }
 

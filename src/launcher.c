@@ -100,8 +100,8 @@ typedef struct Slot
 	PGPROC			*worker;
 	pid_t			 worker_pid;
 	TimestampTz		 oldest_change;
-	int64			 here_run;	/* that the worker is planning itself */
-	int64			 lost_run;	/* whose planner ended with an error */
+	int64			 here_run;	 /* that the worker is planning itself */
+	int64			 lost_run;	 /* whose planner ended with an error */
 	int				 lost_times; /* in a row */
 	Seat			 seats[PLANNER_LANES];
 	pg_atomic_uint32 wake;
@@ -135,15 +135,9 @@ typedef struct Target
 StaticAssertDecl(sizeof(Ticket) <= BGW_EXTRALEN, "ticket does not fit");
 
 static const char *const state_names[] = {
-	[LAUNCHER_STARTING] = "starting",
-	[LAUNCHER_IDLE] = "idle",
-	[LAUNCHER_BUSY] = "busy",
-	[LAUNCHER_NOT_ADOPTED] = "not adopted",
-	[LAUNCHER_ABSENT] = "no extension",
-	[LAUNCHER_STOPPING] = "stopping",
-	[LAUNCHER_EXITED] = "exited",
-	[LAUNCHER_WAITING] = "backing off",
-	[LAUNCHER_NO_SLOT] = "no worker slot",
+	[LAUNCHER_STARTING] = "starting",		[LAUNCHER_IDLE] = "idle",			[LAUNCHER_BUSY] = "busy",
+	[LAUNCHER_NOT_ADOPTED] = "not adopted", [LAUNCHER_ABSENT] = "no extension", [LAUNCHER_STOPPING] = "stopping",
+	[LAUNCHER_EXITED] = "exited",			[LAUNCHER_WAITING] = "backing off", [LAUNCHER_NO_SLOT] = "no worker slot",
 };
 
 static Shared				  *shared = NULL;
@@ -1179,6 +1173,8 @@ attach_launcher(void)
 void
 launcher_main(Datum arg)
 {
+	uint32 wait_event;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -1186,6 +1182,7 @@ launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_activity(STATE_IDLE, "pgsync_itsm: watching its workers");
+	wait_event = compat_wait_event("PgsyncItsmLauncher");
 	forget_reports();
 
 	for (;;)
@@ -1203,7 +1200,7 @@ launcher_main(Datum arg)
 		MemoryContextSwitchTo(look_context);
 		timeout = look();
 		MemoryContextReset(look_context);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
 		ResetLatch(MyLatch);
 	}
 }

@@ -35,9 +35,9 @@ typedef enum PlannerLane
 /* What became of a fast planner that others wait for. */
 typedef enum PlannerRelief
 {
-	PLANNER_IN_TIME,	 /* it has time left */
-	PLANNER_MOVED,		 /* it is the slow one now, the place is free */
-	PLANNER_INTERRUPTED	 /* it leaves its run */
+	PLANNER_IN_TIME,	/* it has time left */
+	PLANNER_MOVED,		/* it is the slow one now, the place is free */
+	PLANNER_INTERRUPTED /* it leaves its run */
 } PlannerRelief;
 
 /*
@@ -76,7 +76,7 @@ extern bool launcher_take_wake(void);
 
 /* What the worker shows in itsm_stat_worker; none of these throws. */
 extern void launcher_set_state(LauncherState state);
-extern void launcher_set_idle(void); /* if it was busy */
+extern void launcher_set_idle(void);										 /* if it was busy */
 extern void launcher_report_cycle(int in_flight, TimestampTz oldest_change); /* 0: none waits */
 
 /* Worker and planner: sqlstate and message of the error that ends them. */

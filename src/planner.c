@@ -55,7 +55,6 @@
 /* The worker's: its planners, if it started any. */
 static BackgroundWorkerHandle *planner_handles[PLANNER_LANES];
 
-
 /* ----------------------------------------------------------------
  * For worker and planner
  * ----------------------------------------------------------------
@@ -243,9 +242,11 @@ fail_lost_run(void)
 
 	if (run_id == 0 || !queue_begin("pgsync_itsm: failing a run"))
 		return;
-	ereport(LOG, (errmsg("pgsync_itsm gives up run " INT64_FORMAT ": the process that planned it ended, each time", run_id)));
-	(void) queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED), "the process that planned it ended, each time",
-				   "Look into the server log. No function that a source calls may catch query_canceled.");
+	ereport(LOG, (errmsg("pgsync_itsm gives up run " INT64_FORMAT ": the process that planned it ended, each time",
+						 run_id)));
+	(void) queue_fail_run(run_id, unpack_sql_state(ERRCODE_QUERY_CANCELED),
+						  "the process that planned it ended, each time",
+						  "Look into the server log. No function that a source calls may catch query_canceled.");
 	queue_commit();
 }
 
@@ -354,7 +355,8 @@ wait_for_row(QueuePlan outcome, int *times)
 		return false;
 	else
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUSY_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUSY_MS,
+						 compat_wait_event("PgsyncItsmPlanner"));
 		ResetLatch(MyLatch);
 	}
 	return true;

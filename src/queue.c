@@ -467,8 +467,9 @@ work_named(const char *name)
 		const char *name;
 		QueueWork	work;
 	} known[] = {
-		{"plan_here", QUEUE_PLAN_HERE}, {"plan", QUEUE_PLAN},	  {"plan_slow", QUEUE_PLAN_SLOW}, {"cancel", QUEUE_CANCEL},
-		{"lookup", QUEUE_LOOKUP},		{"write", QUEUE_WRITE}, {"sleep", QUEUE_SLEEP},
+		{"plan_here", QUEUE_PLAN_HERE}, {"plan", QUEUE_PLAN},	  {"plan_slow", QUEUE_PLAN_SLOW},
+		{"cancel", QUEUE_CANCEL},		{"lookup", QUEUE_LOOKUP}, {"write", QUEUE_WRITE},
+		{"sleep", QUEUE_SLEEP},
 	};
 
 	for (size_t i = 0; i < lengthof(known); i++)

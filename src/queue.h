@@ -175,7 +175,7 @@ extern void queue_settle_lookups(const pg_uuid_t *connection_id, int nlookups, c
 extern void queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count);
 
 /* The next run of a planner's lane, after another one in turn; 0 if none waits. */
-extern int64	 queue_next_plan(bool slow, int64 after);
+extern int64 queue_next_plan(bool slow, int64 after);
 
 /* hasty: if it is cancelled, it will be done elsewhere. */
 extern QueuePlan queue_plan_step(int64 run_id, bool hasty);

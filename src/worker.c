@@ -236,7 +236,9 @@ recover(void)
 	queue_recover();
 	if (run_id == 0)
 		return;
-	ereport(LOG, (errmsg("pgsync_itsm leaves run " INT64_FORMAT " to the planner: the worker before ended while it planned it", run_id)));
+	ereport(LOG, (errmsg("pgsync_itsm leaves run " INT64_FORMAT
+						 " to the planner: the worker before ended while it planned it",
+						 run_id)));
 	queue_move_plan(run_id, false);
 }
 
@@ -362,7 +364,8 @@ show_what_for(Worker *worker)
 	if (in_flight > 0)
 		snprintf(text, sizeof(text), "pgsync_itsm: waiting for answers to %d requests", in_flight);
 	else
-		strlcpy(text, worker->ready ? "pgsync_itsm: waiting for work" : "pgsync_itsm: waiting to be adopted", sizeof(text));
+		strlcpy(text, worker->ready ? "pgsync_itsm: waiting for work" : "pgsync_itsm: waiting to be adopted",
+				sizeof(text));
 	if (strcmp(text, worker->shown) == 0)
 		return;
 	strlcpy(worker->shown, text, sizeof(worker->shown));

@@ -110,6 +110,8 @@ sub is_without_duplicates
 
 # dropped in the middle of a publish; the others go on
 my $other = begin_publish($node, 'two');
+ok(poll_until(sub { $node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE backend_type = 'pgsync_itsm worker' AND datname = 'two'") =~ /^pgsync_itsm: waiting for answers to \d+ requests$/ }),
+	'a worker with requests on the wire says so');
 begin_publish($node, 'one');
 took(2, 'DROP DATABASE WITH (FORCE) in the middle of a publish', sub { $node->safe_psql('postgres', 'DROP DATABASE one WITH (FORCE)') });
 ok(poll_until(sub { state_of($node, 'one') eq '' }), 'its row goes');

@@ -141,6 +141,7 @@ first_evaluate($_, 'SELECT pg_sleep(3600)') for qw(endless1 endless2);
 my ($first) = publish_runs($node, 'postgres', $tenant{endless1}{ns});
 my $pid;
 ok(poll_until(sub { (my $run, $pid) = split ' ', process('planner', "run_id || ' ' || pid"); ($run // '') eq $first }), 'the planner is in an endless source');
+is($node->safe_psql('postgres', "SELECT application_name || '|' || query FROM pg_stat_activity WHERE pid = $pid"), "pgsync_itsm planner postgres|pgsync_itsm: planning run $first", 'and says so');
 cmp_ok(time_of_publish('quick1'), '<', $alone_publish + $slice + 1, 'another tenant waits for a slice');
 is(process('slow planner', 'run_id || \' \' || pid'), "$first $pid", 'the planner became the slow one, and lost nothing');
 cmp_ok(time_of_publish('quick2'), '<', $alone_publish + 1, 'and the next one for nothing');
