@@ -20,6 +20,12 @@ BEGIN
                   HINT = CASE WHEN run.status IN ('planned', 'needs_approval') THEN format('It has sent nothing yet: SELECT itsm_cancel(%s);', run.id)
                               ELSE format('CALL itsm_wait(%s); or SELECT itsm_cancel(%s);', run.id, run.id) END;
     END IF;
+    IF run.items_removed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'run % cannot be rolled back any more', run.id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('What it did was removed on %s; pgsync_itsm.log_retention is %s.', run.items_removed_at::date, current_setting('pgsync_itsm.log_retention')),
+                  HINT = 'To keep it longer from now on: ALTER SYSTEM SET pgsync_itsm.log_retention = ''365d''; SELECT pg_reload_conf();';
+    END IF;
     SELECT * INTO c FROM @extschema@.integration_connections AS x WHERE x.id = run.connection_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the connection of run % does not exist any more', run.id USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -76,14 +82,12 @@ BEGIN
         RAISE NOTICE 'run % has left nothing to undo%', r.id,
             CASE WHEN others > 0 THEN format('; %s records and relationships stay as they are, each with its reason', others) ELSE '' END;
     ELSE
-        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, rolls_back, rollback_method, rollback_classes)
-        VALUES (r.namespace_id, r.connection_id, 'rollback', r.id, $2, chosen) RETURNING integration_runs.id INTO id;
+        id := pgsync_itsm.queue_rollback(r.id, $2, chosen);
         RAISE NOTICE 'run % will look at what was changed there since, and sends nothing yet; next: %', id,
             format('CALL itsm_wait(%s); SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', id, id, id);
         RAISE NOTICE 'the next publish sends again what is undone here; to prevent that, once run % is done: %', id,
             format('SELECT itsm_activate(%L, false);', r.connection_id);
         PERFORM pgsync_itsm.say_if_no_worker();
-        PERFORM pgsync_itsm.wake();
     END IF;
     RETURN QUERY
         SELECT x.step, x.entity_type, x.entity_id, x.label, x.action, x.state, v.field, x.old_values ->> v.field, v.value, x.reason
