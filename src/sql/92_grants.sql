@@ -32,7 +32,7 @@ BEGIN ATOMIC
                       graph_connections,graph_counts,graph_dot,graph_dot_text,graph_ends,graph_id,graph_keys,graph_kinds,graph_label,
                       graph_left_out,graph_merge,graph_mermaid,graph_mermaid_text,graph_model,graph_parts,graph_relation,graph_short,
                       graph_sources,graph_states,graph_svg,graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,
-                      has_columns,is_adopted,is_interval,is_relationship,is_time_list,key_array,key_conditions,known_settings,link_ends,
+                      has_columns,is_adopted,is_interval,is_listed,is_relationship,is_time_list,key_array,key_conditions,known_settings,link_ends,list_name,
                       mapped_value,mapping_classes,mapping_for,missing_worker,namespace_exists,own_run,parse_blackout,payload_expression,payload_for,
                       plan_types,portfolio_read,preloaded,read_source,readiness_after,readiness_checks,readiness_connections,
                       readiness_facts,readiness_has,readiness_mirrored,readiness_notes,readiness_percent,readiness_reads_as_owner,

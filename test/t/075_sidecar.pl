@@ -182,7 +182,9 @@ there('ALTER SUBSCRIPTION pgsync_itsm DISABLE');
 here("SELECT pg_drop_replication_slot('pgsync_itsm') FROM pg_replication_slots WHERE slot_name = 'pgsync_itsm' AND NOT active")
   if poll_query($pub, 'postgres', "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'pgsync_itsm'");
 here("UPDATE applications SET short_description = 'After the loss' WHERE id = '$sage'");
-there("SELECT format('TRUNCATE %s', string_agg(srrelid::regclass::text, ', ')) FROM pg_subscription_rel \\gexec");
+there("ALTER TABLE namespaces DISABLE TRIGGER pgsync_itsm_namespaces;
+	SELECT format('TRUNCATE %s', string_agg(srrelid::regclass::text, ', ')) FROM pg_subscription_rel \\gexec
+	ALTER TABLE namespaces ENABLE ALWAYS TRIGGER pgsync_itsm_namespaces");
 there('ALTER SUBSCRIPTION pgsync_itsm SET (slot_name = NONE)');
 there('DROP SUBSCRIPTION pgsync_itsm');
 file($sub, "$docs/subscriber.sql", publisher => $pub->connstr('postgres') . ' user=itsm_sidecar');
