@@ -732,7 +732,8 @@ BEGIN
     END IF;
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
-        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
+        -- What comes after reading may end the plan, which writes to the connection.
+        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id) OR NOT pgsync_itsm.is_free(run.connection_id);
     END LOOP;
     RETURN run.phase;
 END
@@ -795,8 +796,8 @@ BEGIN
     IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
     END IF;
-    -- What ends a plan writes to the connection; while a large one reads, which can take long, its row is for others.
-    IF (r.cancel_requested OR r.partial OR r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+    -- What ends a plan writes to the connection.  While a source is read, for as long as that takes, its row is for others.
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
         RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN
