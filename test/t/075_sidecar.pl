@@ -47,7 +47,11 @@ is(scalar @tables, 17, 'seventeen tables are published');
 
 # ---- the sidecar --------------------------------------------------------------------------------
 
-file($sub, "$sample/schema.sql");
+# what of the dump the sidecar cannot take (policies for roles that it has not) it does not need
+my $dump = '';
+IPC::Run::run([ 'pg_dump', '--schema-only', '--no-owner', '--no-privileges', '-n', 'public', '-n', 'auth', '-d', $pub->connstr('postgres') ], '>', \$dump) or die 'pg_dump';
+IPC::Run::run([ 'psql', '-Xq', '-d', $sub->connstr('postgres') ], '<', \$dump, '>', \my $out, '2>', \my $err);
+my $log_begin = -s $sub->logfile;
 file($sub, "$docs/subscriber.sql", publisher => $pub->connstr('postgres') . ' user=itsm_sidecar', status_role => 'itsm_status', status_password => 'unused');
 ok(poll_query($sub, 'postgres', "SELECT count(*) = 17 FROM pg_subscription_rel WHERE srsubstate = 'r'"), 'the first copy is made');
 
@@ -226,7 +230,7 @@ here("UPDATE applications SET short_description = 'Alone' WHERE id = '$sage'");
 is(here("SELECT short_description FROM applications WHERE id = '$sage'"), 'Alone', 'and the application works on');
 
 my @odd = grep { /(?:ERROR|FATAL|PANIC):  / && !/logical replication|terminating (?:background worker|walreceiver|connection)|could not (?:send end-of-streaming|connect to the publisher|receive data from WAL stream|start WAL streaming)/ }
-  split /\n/, slurp_file($sub->logfile);
+  split /\n/, slurp_file($sub->logfile, $log_begin);
 is(join("\n", @odd), '', 'no error in the log of the sidecar but of the connection that was cut');
 
 $sim->stop;
