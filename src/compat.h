@@ -11,8 +11,11 @@
 
 #include "postgres.h"
 
+#include "catalog/pg_database.h"
 #include "common/base64.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
@@ -53,6 +56,13 @@
 #else
 #define compat_b64_encode(src, len, dst, size) pg_b64_encode((src), (len), (dst), (size))
 #define compat_b64_decode(src, len, dst, size) pg_b64_decode((src), (len), (dst), (size))
+#endif
+
+/* May the current user drop or rename it, as far as that is the database's matter? */
+#if PG_VERSION_NUM >= 160000
+#define compat_owns_database(oid) object_ownercheck(DatabaseRelationId, (oid), GetUserId())
+#else
+#define compat_owns_database(oid) pg_database_ownercheck((oid), GetUserId())
 #endif
 
 /* From 17 on a dynamic worker may say that DROP DATABASE can interrupt it. */

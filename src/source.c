@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <limits.h>
 
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
@@ -25,6 +26,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -97,6 +99,11 @@ typedef struct KeptTask
 
 static KeptTask *kept_tasks = NULL;
 static int		 nkept_tasks = 0;
+
+/* A function of a user may catch that it is cancelled, and go on. Nobody can catch that the process ends. */
+#define LAST_RESORT_MS 5000
+
+static TimeoutId limit_timeout = MAX_TIMEOUTS;
 
 /* Sources being read: user SQL may call read_source() again, and then nothing is kept or forgotten. */
 static int reading = 0;
@@ -398,6 +405,33 @@ set_here(const char *name, const char *value)
 							 0, false);
 }
 
+static void
+end_process(void)
+{
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+source_begin_limit(int limit_ms)
+{
+	static TimeoutId last_resort = MAX_TIMEOUTS;
+
+	if (last_resort == MAX_TIMEOUTS)
+		last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
+	limit_timeout = last_resort;
+	enable_timeout_after(STATEMENT_TIMEOUT, limit_ms);
+	enable_timeout_after(last_resort, limit_ms > INT_MAX - LAST_RESORT_MS ? INT_MAX : limit_ms + LAST_RESORT_MS);
+}
+
+void
+source_end_limit(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	disable_timeout(limit_timeout, false);
+}
+
 /*
  * From here on the owner's rights are in force, and its settings, and a time
  * limit unless the caller has one.  Ends with switch_back, or with the
@@ -426,7 +460,7 @@ switch_to_owner(SourceSwitch *back, const SourceTask *task)
 
 	back->timer = pgsync_itsm_plan_timeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT);
 	if (back->timer)
-		enable_timeout_after(STATEMENT_TIMEOUT, pgsync_itsm_plan_timeout);
+		source_begin_limit(pgsync_itsm_plan_timeout);
 }
 
 /* The time limit ends even if an error is caught further up. */
@@ -434,7 +468,7 @@ static void
 stop_timer(SourceSwitch *back)
 {
 	if (back->timer)
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		source_end_limit();
 	back->timer = false;
 }
 

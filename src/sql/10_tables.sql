@@ -133,6 +133,7 @@ CREATE TABLE @extschema@.integration_runs (
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
     phase           text NOT NULL DEFAULT 'queued',
+    plan_lane       text CHECK (plan_lane IN ('planner', 'slow')),
     confirm         boolean NOT NULL DEFAULT false,
     partial         boolean NOT NULL DEFAULT false,
     applications    uuid[],
@@ -430,6 +431,9 @@ CREATE TABLE pgsync_itsm.run_keys (
     deleted     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, entity_type, match_by, key)
 );
+
+-- Which runs have a work space; as unlogged as that.  Where the row is missing, a crash has emptied it.
+CREATE UNLOGGED TABLE pgsync_itsm.plan_spaces (run_id bigint PRIMARY KEY);
 
 -- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.  A verdict UNCHANGED
 -- without payload_hash says that the source row is the one that was resolved for the map, under source_version.

@@ -736,7 +736,8 @@ BEGIN
     END IF;
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
-        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
+        -- What comes after reading may end the plan, which writes to the connection.
+        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id) OR NOT pgsync_itsm.is_free(run.connection_id);
     END LOOP;
     RETURN run.phase;
 END
@@ -744,7 +745,43 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_phases(@extschema@.integration_runs) IS
 'Does the next phase of a plan, of a partial one all until the platform has to answer; returns the phase that is next, NULL at the end';
 
-CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint) RETURNS text
+-- Where somebody holds the connection's row, the run ends when that is free again: what failed is not done a second time.
+CREATE FUNCTION pgsync_itsm.fail_plan(run @extschema@.integration_runs, sqlstate text, message text, hint text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pgsync_itsm.is_free(run.connection_id) THEN
+        PERFORM pgsync_itsm.fail_run(run.id, sqlstate, message, hint);
+        RETURN 'done';
+    END IF;
+    UPDATE @extschema@.integration_runs AS r
+       SET phase = 'failed', error_code = sqlstate, error_message = left(message, 2000), error_hint = hint
+     WHERE r.id = run.id;
+    RETURN 'busy';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.fail_plan(@extschema@.integration_runs, text, text, text) IS 'Ends a plan that cannot go on, now or as soon as nobody holds its connection''s row';
+
+-- Found out here and not when a worker begins: that would have to wait for whoever holds the run's row.
+CREATE FUNCTION pgsync_itsm.phase_to_do(run @extschema@.integration_runs) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END;
+BEGIN
+    IF run.phase <> first AND EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) THEN
+        RETURN run.phase;
+    END IF;
+    INSERT INTO pgsync_itsm.plan_spaces (run_id) VALUES (run.id) ON CONFLICT DO NOTHING;
+    IF run.phase <> first AND first = 'queued' THEN
+        DELETE FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id;
+    END IF;
+    RETURN first;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.phase_to_do(@extschema@.integration_runs) IS 'The phase of a plan that is next: the first one again if a crash has emptied the work space';
+
+CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint, hasty boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -755,41 +792,59 @@ DECLARE
     words text;
     more text;
 BEGIN
-    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE;
-    IF NOT FOUND OR r.status <> 'planning' THEN
+    -- Another planner may be at it, or its user has just cancelled it and not committed yet: nobody waits for that.
+    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id) THEN
+        RETURN 'busy';
+    END IF;
+    IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
+    END IF;
+    -- What ends a plan writes to the connection.  While a source is read, for as long as that takes, its row is for others.
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+        RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
         RETURN 'done';
+    END IF;
+    IF r.phase = 'failed' THEN
+        RETURN pgsync_itsm.fail_plan(r, r.error_code, r.error_message, r.error_hint);
     END IF;
     IF pgsync_itsm.plan_open_lookups(r.id) THEN
         RETURN 'wait';
     END IF;
     SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
     IF FOUND THEN
-        PERFORM pgsync_itsm.fail_run(r.id, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
+        RETURN pgsync_itsm.fail_plan(r, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
                                      'SELECT * FROM itsm_test_connection(''' || r.connection_id || ''');');
-        RETURN 'done';
     END IF;
+    r.phase := pgsync_itsm.phase_to_do(r);
     BEGIN
         next_phase := pgsync_itsm.plan_phases(r);
     EXCEPTION WHEN query_canceled OR others THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, more = PG_EXCEPTION_HINT;
+        -- Whoever planned has no more time for it, and another process will begin the phase again.
+        IF code = '57014' AND (hasty OR pgsync_itsm.planner_yields(r.id)) THEN
+            RAISE;
+        END IF;
         -- Interrupted before plan_timeout could have run out: somebody asked for it.
         IF code = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+            IF NOT pgsync_itsm.is_free(r.connection_id) THEN
+                RETURN 'busy';
+            END IF;
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
             RETURN 'done';
         END IF;
-        PERFORM pgsync_itsm.fail_run(r.id, code, format('phase "%s": %s', r.phase, words), more);
-        RETURN 'done';
+        RETURN pgsync_itsm.fail_plan(r, code, format('phase "%s": %s', r.phase, words), more);
     END;
     IF next_phase IS NULL THEN
+        DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = r.id;
         RETURN 'done';
     END IF;
     UPDATE @extschema@.integration_runs AS x SET phase = next_phase WHERE x.id = r.id;
     RETURN CASE WHEN pgsync_itsm.plan_open_lookups(r.id) THEN 'wait' ELSE 'more' END;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint) IS
-'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), done. An error of user SQL fails the run';
+COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint, boolean) IS
+'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), busy (another process has it, or somebody holds its row or its connection''s), done. hasty: a step that is cancelled throws, and changes nothing. An error of user SQL fails the run';

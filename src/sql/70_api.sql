@@ -34,8 +34,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
     WHEN NOT pgsync_itsm.preloaded()
         THEN 'Add pgsync_itsm to shared_preload_libraries and restart the server.'
-    WHEN current_database() <> ALL (SELECT btrim(x, ' "') FROM regexp_split_to_table(coalesce(current_setting('pgsync_itsm.databases', true), ''), ',') AS x)
-        THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();', current_database())
+    WHEN NOT pgsync_itsm.is_listed()
+        THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();',
+                    concat_ws(', ', nullif(current_setting('pgsync_itsm.databases', true), ''), pgsync_itsm.list_name(current_database())))
     WHEN NOT pgsync_itsm.is_adopted()
         THEN 'This database is a copy; if it is the one that should push: SELECT itsm_adopt();' END;
 COMMENT ON FUNCTION pgsync_itsm.missing_worker() IS 'What keeps a worker from serving this database, as a hint; NULL if nothing is known to';

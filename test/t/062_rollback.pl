@@ -340,7 +340,7 @@ sub killed
 		$node->psql('postgres', "SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state = 'done'", stdout => \$n);
 		$at{$n}++;
 		kill('KILL', $pid) and $kills++;
-		poll_until(sub { my $x = ''; $node->psql('postgres', 'SELECT 1', stdout => \$x); $x eq '1' }, what => 'the server');
+		poll_query($node, 'postgres', 'SELECT 1', '1');
 	}
 	is($kills, 5, "$api: killed five times within the rollback, at " . join(', ', sort { $a <=> $b } keys %at));
 	$sim->post('/__sim/switches', { latency_ms => 0 });
