@@ -247,14 +247,22 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c @extschema@.integration_connections := pgsync_itsm.own_connection(connection_id);
+    run_id bigint;
 BEGIN
-    PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
-       FROM @extschema@.integration_runs AS r
-      WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    FOR run_id IN SELECT r.id FROM @extschema@.integration_runs AS r
+                   WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running') ORDER BY r.id
+    LOOP
+        -- What is being planned ends first: its items would be left waiting.
+        PERFORM pgsync_itsm.cancel_planner(run_id);
+        PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = run_id FOR UPDATE;
+        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
+           FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    END LOOP;
     PERFORM pgsync_itsm.drop_secret(s.id)
        FROM unnest(ARRAY[c.client_id_vault_id, c.client_secret_vault_id, c.username_vault_id, c.password_vault_id,
                          c.api_key_vault_id]) AS s(id) WHERE s.id IS NOT NULL;
     DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = c.id;
+    DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = c.id;
     DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = c.id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = c.id;
     RAISE NOTICE 'connection and secrets are gone; its map and its log are kept';

@@ -760,6 +760,14 @@ BEGIN
     IF pgsync_itsm.plan_open_lookups(r.id) THEN
         RETURN 'wait';
     END IF;
+    -- A run is the rows of those who see its namespace: a plan for another's connection would be theirs to read.
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.namespace_id = r.namespace_id) THEN
+        UPDATE @extschema@.integration_runs AS x
+           SET status = 'failed', phase = 'finished', finished_at = now(), error_code = '42704', error_message = format('connection %s does not exist', r.connection_id)
+         WHERE x.id = r.id;
+        PERFORM pgsync_itsm.clear_plan(r.id);
+        RETURN 'done';
+    END IF;
     SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
     IF FOUND THEN
         PERFORM pgsync_itsm.fail_run(r.id, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),

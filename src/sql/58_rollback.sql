@@ -28,7 +28,7 @@ CREATE TYPE pgsync_itsm.rollback_effect AS (ord integer, step text, entity_type 
     state text, payload json, old_values json, external_id text, external_table text, parent_type text, parent_id uuid, child_type text, child_id uuid,
     rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, changed_by bigint);
 COMMENT ON TYPE pgsync_itsm.rollback_effect IS
-'What an item of a run did; ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone';
+'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone';
 
 CREATE FUNCTION pgsync_itsm.rollback_effects(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_effect
 LANGUAGE sql STABLE
@@ -51,13 +51,19 @@ BEGIN ATOMIC
             ON i.run_id = rollback_effects.run_id AND i.entity_type = l.entity_type AND i.entity_id = l.entity_id AND i.updated_at < l.updated_at
          GROUP BY i.id
     )
-    SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values, i.external_id, i.external_table,
+    SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values,
+           -- a relationship that was removed and made again is the same one under another id
+           CASE WHEN i.parent_id IS NULL THEN i.external_id ELSE coalesce(m.external_id, i.external_id) END,
+           CASE WHEN i.parent_id IS NULL THEN i.external_table ELSE coalesce(m.external_table, i.external_table) END,
            i.parent_type, i.parent_id, nullif(i.child_type, ''), i.child_id, i.rel_type,
-           i.action = 'CREATE' AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
-           coalesce(i.operation, '') = 'create', m.id IS NOT NULL, m.state, m.last_agreed,
+           i.action = 'CREATE' AND i.state IN ('done', 'unchanged') AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false)
+           AND (i.parent_id IS NOT NULL OR m.external_id = i.external_id),
+           -- what a second attempt made, or found, may be somebody else's
+           coalesce(i.operation, '') = 'create' AND NOT i.unheard, m.id IS NOT NULL, m.state, m.last_agreed,
            c.by_run
       FROM run AS r
-      JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state IN ('done', 'unchanged')
+      JOIN @extschema@.integration_run_items AS i
+        ON i.run_id = r.id AND (i.state IN ('done', 'unchanged') OR i.state IN ('cancelled', 'dead') AND (i.in_doubt OR i.unheard))
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
       LEFT JOIN changed AS c ON c.id = i.id;
@@ -100,6 +106,12 @@ BEGIN ATOMIC
     WITH retired AS MATERIALIZED (
         SELECT t.external_table, t.payload FROM @extschema@.integration_runs AS r
          CROSS JOIN LATERAL pgsync_itsm.rollback_retired(r.connection_id) AS t WHERE r.id = rollback_created.run_id
+    ), removed AS MATERIALIZED (
+        -- what is there by now was made by another run
+        SELECT DISTINCT u.entity_type, u.entity_id
+          FROM @extschema@.integration_runs AS b
+          JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action = 'DELETE'
+         WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id
     ), made AS (
         SELECT e.*, t.payload AS retire,
                CASE WHEN NOT e.ours THEN 'SKIP'
@@ -109,7 +121,8 @@ BEGIN ATOMIC
           FROM pgsync_itsm.rollback_effects(rollback_created.run_id) AS e
           LEFT JOIN retired AS t ON t.external_table = e.external_table
              AND e.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
-         WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map
+         WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map AND e.state IN ('done', 'unchanged')
+           AND NOT EXISTS (SELECT FROM removed AS d WHERE d.entity_type = e.entity_type AND d.entity_id = e.entity_id)
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
            CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
@@ -124,7 +137,13 @@ BEGIN ATOMIC
                 WHEN e.undo = 'SKIP' THEN format('no retired state of %s is known: left as it is', e.external_table)
                 WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
       FROM made AS e
-     WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired');
+     WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired')
+    UNION ALL
+    SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, 'SKIP', 'skipped', NULL::json, NULL::json, NULL::text,
+           e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
+           'may have been sent, and was never answered: it may be there; the next publish looks for it'
+      FROM pgsync_itsm.rollback_effects(rollback_created.run_id) AS e
+     WHERE e.action = 'CREATE' AND e.state IN ('cancelled', 'dead') AND NOT e.in_map;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_created(bigint, text, jsonb) IS 'The inverse of what a run created or matched';
 
@@ -146,7 +165,8 @@ BEGIN ATOMIC
                v.field, v.value AS written, e.old_values ->> v.field AS old, coalesce(e.old_values::jsonb ? v.field, false) AS known
           FROM pgsync_itsm.rollback_effects(rollback_changed.run_id) AS e
          CROSS JOIN LATERAL json_each_text(e.payload) AS v(field, value)
-         WHERE e.action IN ('UPDATE', 'CLEAR') AND e.state = 'done' AND e.in_map AND NOT starts_with(v.field, '_')
+         -- of what was never answered, a look at what is there tells
+         WHERE e.action IN ('UPDATE', 'CLEAR') AND e.state IN ('done', 'cancelled', 'dead') AND e.in_map AND NOT starts_with(v.field, '_')
            AND NOT (coalesce(e.old_values::jsonb ? v.field, false) AND pgsync_itsm.same_value(e.old_values ->> v.field, v.value))
            AND NOT EXISTS (SELECT FROM undone AS u WHERE u.entity_type = e.entity_type AND u.entity_id = e.entity_id AND u.field = v.field)
     ), items AS (
@@ -177,9 +197,11 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key,
            coalesce(p.published_name || ' > ' || c.published_name, e.label), CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'SKIP' ELSE 'CREATE' END,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' ELSE 'planned' END, NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
            e.parent_type, e.parent_id, c.entity_type, e.child_id, n.rel_type, t.external_id, true,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published' END
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published'
+                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
       FROM @extschema@.integration_runs AS r
      CROSS JOIN LATERAL pgsync_itsm.rollback_effects(r.id) AS e
      CROSS JOIN LATERAL (SELECT coalesce(e.rel_type, pgsync_itsm.relation_type(r.connection_id, e.entity_type, false)) AS rel_type) AS n
@@ -247,7 +269,8 @@ BEGIN
     SELECT run.id, run.connection_id, run.namespace_id, x.ord, x.step, x.entity_type, x.entity_id, x.native_key, x.label, x.action, x.state, x.payload,
            x.old_values, x.payload_hash, x.external_id, x.external_table, x.parent_type, x.parent_id, x.child_type, x.child_id, x.rel_type, x.rel_type_id,
            -- what a contract covers is looked for before it is made again: nothing there keeps it from being made twice
-           x.action = 'CREATE' AND x.entity_type = 'covers', NOT x.heard AND x.action = 'DELETE', x.reason
+           x.action = 'CREATE' AND x.entity_type = 'covers',
+           NOT x.heard AND (x.action = 'DELETE' OR x.action = 'UPDATE' AND x.payload_hash = 'retired'), x.reason
       FROM pgsync_itsm.rollback_rows(run.rolls_back, run.rollback_method, run.rollback_classes) AS x
      ORDER BY x.ord, x.entity_id, x.action DESC
     ON CONFLICT DO NOTHING;
@@ -294,7 +317,7 @@ BEGIN
           JOIN @extschema@.integration_sync_map AS p ON p.connection_id = run.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id
           JOIN @extschema@.integration_sync_map AS c ON c.connection_id = run.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.rel_type_id IS NOT NULL), chunk => 50);
-    IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE') THEN
+    IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.unheard)) THEN
         PERFORM pgsync_itsm.ask(run, 'role', '', ARRAY['']);
     END IF;
 END
@@ -360,8 +383,8 @@ BEGIN
         UNION SELECT DISTINCT x.attrs ->> 'user.user_name' FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'role'
     ), judged AS MATERIALIZED (
         SELECT s.id, s.attrs, s.link,
-               CASE WHEN s.unheard AND s.made_by NOT IN (SELECT k.made_by FROM makers AS k WHERE k.made_by IS NOT NULL)
-                    THEN format('was made there by %s', s.made_by)
+               CASE WHEN s.unheard AND coalesce(s.made_by, '') NOT IN (SELECT k.made_by FROM makers AS k WHERE k.made_by IS NOT NULL)
+                    THEN format('was made there by %s', coalesce(nullif(s.made_by, ''), 'a user who is not shown'))
                     WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
                               || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
                     WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by) END AS why
@@ -446,6 +469,8 @@ BEGIN
        SET state = CASE WHEN i.action = 'DELETE' THEN i.state ELSE marked END,
            reason = CASE WHEN i.action = 'DELETE' THEN 'gone there already: only forgotten here' ELSE 'deleted there' END, updated_at = now()
       FROM gone AS g WHERE i.id = g.id;
+    UPDATE @extschema@.integration_run_items AS i SET state = marked, reason = format('there is no relationship type "%s" there', i.rel_type), updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.entity_type <> 'covers' AND i.rel_type_id IS NULL;
     UPDATE @extschema@.integration_run_items AS i SET state = 'skipped', reason = 'the relationship is there already', updated_at = now()
       FROM @extschema@.integration_sync_map AS p, @extschema@.integration_sync_map AS c, pgsync_itsm.lookup_rows AS x
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE'
@@ -486,11 +511,27 @@ BEGIN
        SET state = marked, updated_at = now(), reason = format('its relationship "%s" stays', left(s.label, 160))
       FROM (SELECT e.id, min(t.label) AS label FROM staying AS t CROSS JOIN LATERAL (VALUES (t.parent_id), (t.child_id)) AS e(id) GROUP BY e.id) AS s
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = s.id;
+    -- Connections may share an instance and its user there: what another one knows is not asked of the platform.
+    WITH others AS MATERIALIZED (
+        SELECT c.id FROM @extschema@.integration_connections AS c
+         WHERE c.id <> run.connection_id AND c.instance_url = (SELECT o.instance_url FROM @extschema@.integration_connections AS o WHERE o.id = run.connection_id)
+    ), known AS MATERIALIZED (
+        SELECT m.external_id AS id FROM @extschema@.integration_sync_map AS m
+         WHERE m.connection_id IN (SELECT x.id FROM others AS x) AND m.parent_id IS NULL
+        UNION
+        SELECT v.value FROM @extschema@.integration_sync_map AS m CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
+         WHERE m.connection_id IN (SELECT x.id FROM others AS x) AND m.parent_id IS NULL
+    )
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, updated_at = now(), reason = 'another connection to this instance refers to it'
+      FROM known AS k
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = k.id;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i
                     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service')) THEN
         RETURN;
     END IF;
-    -- An offering may have a service of ours for its parent; owners and vendors are contacts and companies.
+    -- An offering may have a service of ours for its parent; owners and vendors are contacts and companies.  What goes back to
+    -- another one does not refer to it any more when its turn comes.
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(), reason = format('%s "%s" stays and refers to it', replace(u.entity_type, '_', ' '), left(u.label, 160))
       FROM (SELECT DISTINCT ON (v.value) v.value, m.entity_type, m.published_name AS label
@@ -499,6 +540,9 @@ BEGIN
                 ON d.run_id = run.id AND d.entity_type = m.entity_type AND d.entity_id = m.entity_id AND d.action = 'DELETE' AND d.state = 'planned'
              CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
              WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS b
+                                WHERE b.run_id = run.id AND b.entity_type = m.entity_type AND b.entity_id = m.entity_id AND b.state = 'planned'
+                                  AND b.payload_hash = 'restored' AND b.payload ->> v.field <> v.value)
              ORDER BY v.value, m.entity_type, m.entity_id) AS u
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
        AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
@@ -597,6 +641,11 @@ CREATE FUNCTION pgsync_itsm.rollback_phase(run @extschema@.integration_runs) RET
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- The row of the run is the caller's, and may name any run; what that did is shown to nobody but its own.
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
+                    WHERE r.id = run.rolls_back AND r.connection_id = run.connection_id AND r.namespace_id = run.namespace_id AND r.kind = 'publish') THEN
+        RAISE EXCEPTION 'run % does not exist', coalesce(run.rolls_back::text, 'NULL') USING ERRCODE = 'undefined_object';
+    END IF;
     CASE run.phase
         WHEN 'queued' THEN
             PERFORM pgsync_itsm.clear_plan(run.id);
@@ -653,7 +702,9 @@ BEGIN
            reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
       FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
               FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
-             WHERE x.run_id = run_id AND x.state IN ('dead', 'skipped') AND x.action = 'DELETE' AND x.parent_id IS NULL ORDER BY v.value, x.id) AS d
+             WHERE x.run_id = run_id AND x.parent_id IS NULL
+               AND (x.action = 'DELETE' AND x.state IN ('dead', 'skipped')
+                    OR x.payload_hash = 'restored' AND x.state IN ('dead', 'refused') AND x.payload ->> v.field <> v.value) ORDER BY v.value, x.id) AS d
      WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
        AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
 END

@@ -163,11 +163,14 @@ BEGIN
     IF r.status IN ('done', 'failed', 'cancelled') THEN
         RAISE EXCEPTION 'run % has ended: it is %', r.id, r.status USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
+    -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
+    PERFORM pgsync_itsm.cancel_planner(r.id);
+    -- Whoever has just applied it, or begun with it, comes first; nobody begins with it after this.
+    PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR UPDATE;
+    r := pgsync_itsm.own_run(run_id);
     IF r.status IN ('planned', 'needs_approval', 'queued') THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
     ELSE
-        -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
-        PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x
            SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '500 ms')
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
@@ -338,6 +341,11 @@ BEGIN
         problem_hint := pgsync_itsm.missing_worker();
         problem := CASE WHEN problem_hint IS NOT NULL THEN 'no worker serves this database' END;
         IF problem IS NOT NULL THEN
+            RETURN;
+        END IF;
+        IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id) THEN
+            problem := format('connection %s does not exist any more', r.connection_id);
+            problem_hint := format('SELECT itsm_cancel(%s);', r.id);
             RETURN;
         END IF;
         SELECT format('connection %s is paused: %s', c.id, c.pause_reason), format('Repair it, then: SELECT itsm_activate(%L);', c.id)
