@@ -289,6 +289,37 @@ CALL plan(:back);
 CALL go(:back);
 SELECT state, count(*) > 0 AS some FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us GROUP BY 1;
 SELECT entity_type, action, state, reason, count(*) FROM itsm_rollback(:first, 'delete') WHERE state <> 'skipped' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
+
+-- many: a run that made 12,000 records and a later one that changed them all are compared in a moment, not each with each
+SELECT new_run() AS many \gset
+SELECT new_run() AS later \gset
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, operation, external_id, external_table, payload, old_values, updated_at)
+SELECT r.id, r.connection_id, r.namespace_id, 70, '4', 'application', md5('many' || n)::uuid, 'application/many' || n, 'Many ' || n, CASE r.id WHEN :many THEN 'CREATE' ELSE 'UPDATE' END, 'done',
+       CASE r.id WHEN :many THEN 'create' ELSE 'update' END, md5('many there' || n), 'cmdb_ci_business_app', json_build_object('name', 'Many ' || n, 'short_description', r.id),
+       CASE r.id WHEN :later THEN json_build_object('name', 'Many ' || n, 'short_description', :many) END, clock_timestamp()
+  FROM (SELECT * FROM integration_runs WHERE id IN (:many, :later) ORDER BY id) AS r, generate_series(1, 12000) AS n;
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction, created_by_us, last_agreed)
+SELECT connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, label, 'published', true, payload FROM integration_run_items WHERE run_id = :later;
+UPDATE integration_runs SET status = 'done', finished_at = now() WHERE id IN (:many, :later);
+SET statement_timeout = '10s';
+SELECT action, state, reason = format('changed by run %s since', :later) AS later, count(*) FROM itsm_rollback(:many, 'delete') GROUP BY 1, 2, 3;
+SELECT count(DISTINCT entity_id) FROM itsm_rollback(:later);
+SELECT last_run() AS back \gset
+RESET statement_timeout;
+SELECT itsm_cancel(:back) IS NOT NULL AS cancelled;
+-- which rights a kind of record takes is asked once
+UPDATE integration_runs SET kind = 'preview' WHERE id = :later;
+SELECT rollback_of(:many, 'delete') AS back \gset
+UPDATE integration_runs SET status = 'planning' WHERE id = :back;
+SELECT pgsync_itsm.plan_step(:back);
+SELECT pgsync_itsm.plan_step(:back);
+UPDATE pgsync_itsm.lookups SET state = 'done' WHERE run_id = :back;
+INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, label, attrs) VALUES (:back, 'role', '', '', 'admin', '{"user.user_name": "sync"}');
+SET track_functions = 'pl';
+SELECT pgsync_itsm.plan_step(:back);
+SELECT pg_stat_force_next_flush();
+SELECT calls < 20 AS "asked once" FROM pg_stat_user_functions WHERE funcname = 'rollback_roles';
+SELECT itsm_cancel(:back) IS NOT NULL AS cancelled;
 SELECT (SELECT count(*) FROM pgsync_itsm.lookups) + (SELECT count(*) FROM pgsync_itsm.lookup_rows) AS left_over;
 
 \c :main

@@ -45,11 +45,14 @@ BEGIN ATOMIC
          WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS b
                              JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged')
                             WHERE b.kind = 'rollback' AND b.rolls_back = n.run_id AND u.entity_type = n.entity_type AND u.entity_id = n.entity_id)
-    ), changed AS MATERIALIZED (
-        SELECT i.id, min(l.run_id) AS by_run
-          FROM later AS l JOIN @extschema@.integration_run_items AS i
-            ON i.run_id = rollback_effects.run_id AND i.entity_type = l.entity_type AND i.entity_id = l.entity_id AND i.updated_at < l.updated_at
-         GROUP BY i.id
+    ), mine AS MATERIALIZED (
+        -- by their order in time, not by a join: whatever the planner thinks of how many these are, there are thousands
+        SELECT t.item, min(t.run_id) OVER (PARTITION BY t.entity_id, t.entity_type ORDER BY t.updated_at RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE GROUP) AS by_run
+          FROM (SELECT i AS item, i.entity_id, i.entity_type, i.updated_at, NULL::bigint AS run_id
+                  FROM run AS r
+                  JOIN @extschema@.integration_run_items AS i
+                    ON i.run_id = r.id AND (i.state IN ('done', 'unchanged') OR i.state IN ('cancelled', 'dead') AND (i.in_doubt OR i.unheard))
+                UNION ALL SELECT NULL, l.entity_id, l.entity_type, l.updated_at, l.run_id FROM later AS l) AS t
     )
     SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values,
            -- a relationship that was removed and made again is the same one under another id
@@ -60,13 +63,11 @@ BEGIN ATOMIC
            AND (i.parent_id IS NOT NULL OR m.external_id = i.external_id),
            -- what a second attempt made, or found, may be somebody else's
            coalesce(i.operation, '') = 'create' AND NOT i.unheard, m.id IS NOT NULL, m.state, m.last_agreed,
-           c.by_run
-      FROM run AS r
-      JOIN @extschema@.integration_run_items AS i
-        ON i.run_id = r.id AND (i.state IN ('done', 'unchanged') OR i.state IN ('cancelled', 'dead') AND (i.in_doubt OR i.unheard))
+           n.by_run
+      FROM run AS r CROSS JOIN mine AS n CROSS JOIN LATERAL (SELECT (n.item).*) AS i
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
-      LEFT JOIN changed AS c ON c.id = i.id;
+     WHERE n.item IS DISTINCT FROM NULL;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_effects(bigint) IS 'What a run did there, record by record, and what the map and later runs say of it';
 
@@ -106,12 +107,6 @@ BEGIN ATOMIC
     WITH retired AS MATERIALIZED (
         SELECT t.external_table, t.payload FROM @extschema@.integration_runs AS r
          CROSS JOIN LATERAL pgsync_itsm.rollback_retired(r.connection_id) AS t WHERE r.id = rollback_created.run_id
-    ), removed AS MATERIALIZED (
-        -- what is there by now was made by another run
-        SELECT DISTINCT u.entity_type, u.entity_id
-          FROM @extschema@.integration_runs AS b
-          JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action = 'DELETE'
-         WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id
     ), made AS (
         SELECT e.*, t.payload AS retire,
                CASE WHEN NOT e.ours THEN 'SKIP'
@@ -122,7 +117,12 @@ BEGIN ATOMIC
           LEFT JOIN retired AS t ON t.external_table = e.external_table
              AND e.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
          WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map AND e.state IN ('done', 'unchanged')
-           AND NOT EXISTS (SELECT FROM removed AS d WHERE d.entity_type = e.entity_type AND d.entity_id = e.entity_id)
+           -- what was removed already, and is there by now, was made by another run
+           AND (e.entity_type, e.entity_id) NOT IN (
+               SELECT u.entity_type, u.entity_id
+                 FROM @extschema@.integration_runs AS b
+                 JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action = 'DELETE'
+                WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id)
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
            CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
@@ -168,7 +168,7 @@ BEGIN ATOMIC
          -- of what was never answered, a look at what is there tells
          WHERE e.action IN ('UPDATE', 'CLEAR') AND e.state IN ('done', 'cancelled', 'dead') AND e.in_map AND NOT starts_with(v.field, '_')
            AND NOT (coalesce(e.old_values::jsonb ? v.field, false) AND pgsync_itsm.same_value(e.old_values ->> v.field, v.value))
-           AND NOT EXISTS (SELECT FROM undone AS u WHERE u.entity_type = e.entity_type AND u.entity_id = e.entity_id AND u.field = v.field)
+           AND (e.entity_type, e.entity_id, v.field) NOT IN (SELECT u.entity_type, u.entity_id, u.field FROM undone AS u)
     ), items AS (
         SELECT f.entity_type, f.entity_id,
                CASE WHEN NOT f.known THEN 'SKIP' WHEN coalesce(f.old, '') = '' THEN 'CLEAR' ELSE 'UPDATE' END AS action,
@@ -351,16 +351,20 @@ BEGIN
     IF roles = '{}' THEN
         RETURN;
     END IF;
+    WITH types AS MATERIALIZED (
+        SELECT DISTINCT x.entity_type FROM @extschema@.integration_run_items AS x WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'DELETE'
+    ), needs AS MATERIALIZED (
+        SELECT k.entity_type, pgsync_itsm.rollback_roles(run.connection_id, k.entity_type) AS wanted,
+               CASE WHEN k.entity_type = 'company' THEN 'companies' WHEN pgsync_itsm.is_relationship(k.entity_type) THEN 'relationships'
+                    ELSE replace(k.entity_type, '_', ' ') || 's' END AS words
+          FROM types AS k
+    )
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(),
            reason = format('the integration user has no role that allows deleting %s (%s): '
                            || 'grant one, name your own in the setting delete_roles, or use method => ''retire''',
                            t.words, array_to_string(t.wanted, ', '))
-      FROM (SELECT k.entity_type, pgsync_itsm.rollback_roles(run.connection_id, k.entity_type) AS wanted,
-                   CASE WHEN k.entity_type = 'company' THEN 'companies' WHEN pgsync_itsm.is_relationship(k.entity_type) THEN 'relationships'
-                        ELSE replace(k.entity_type, '_', ' ') || 's' END AS words
-              FROM (SELECT DISTINCT x.entity_type FROM @extschema@.integration_run_items AS x
-                     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'DELETE') AS k) AS t
+      FROM needs AS t
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type = t.entity_type AND NOT t.wanted && roles;
 END
 $$;
