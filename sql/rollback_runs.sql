@@ -313,10 +313,15 @@ SELECT rollback_of(:many, 'delete') AS back \gset
 UPDATE integration_runs SET status = 'planning' WHERE id = :back;
 SELECT pgsync_itsm.plan_step(:back);
 SELECT pgsync_itsm.plan_step(:back);
-UPDATE pgsync_itsm.lookups SET state = 'done' WHERE run_id = :back;
+-- and where it may not be read who relates to a record, or rows of it are hidden, nothing is concluded
+UPDATE pgsync_itsm.lookups AS l SET state = 'done', error_class = CASE WHEN l.kind = 'others_covered' THEN 'HTTP_403' END,
+       error_message = CASE WHEN l.kind = 'others_covered' AND l.id = f.covered THEN 'refused' WHEN l.id = f.record THEN '1 of 200 rows of it are hidden' END
+  FROM (SELECT min(id) FILTER (WHERE kind = 'others_covered') AS covered, max(id) FILTER (WHERE kind = 'record') AS record FROM pgsync_itsm.lookups WHERE run_id = :back) AS f
+ WHERE l.run_id = :back;
 INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, label, attrs) VALUES (:back, 'role', '', '', 'admin', '{"user.user_name": "sync"}');
 SET track_functions = 'pl';
 SELECT pgsync_itsm.plan_step(:back);
+SELECT state, reason, count(*) < 1000 AS few FROM matter WHERE run_id = :back GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT pg_stat_force_next_flush();
 SELECT calls < 20 AS "asked once" FROM pg_stat_user_functions WHERE funcname = 'rollback_roles';
 SELECT itsm_cancel(:back) IS NOT NULL AS cancelled;

@@ -463,6 +463,15 @@ CREATE FUNCTION pgsync_itsm.rollback_compare_gone(run @extschema@.integration_ru
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Rows that the platform counts and does not show are there all the same.
+    WITH hidden AS MATERIALIZED (
+        SELECT DISTINCT l.target, k.id FROM pgsync_itsm.lookups AS l CROSS JOIN LATERAL unnest(l.keys) AS k(id)
+         WHERE l.run_id = run.id AND l.kind = 'record' AND l.error_message IS NOT NULL
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'record' AND x.target = l.target AND x.key = k.id)
+    )
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, reason = format('%s may not be read there: what it is like now is not known', i.external_table), updated_at = now()
+      FROM hidden AS h WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND i.external_table = h.target AND i.external_id = h.id;
     WITH gone AS MATERIALIZED (
         SELECT i.id FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE'
@@ -491,6 +500,13 @@ CREATE FUNCTION pgsync_itsm.rollback_compare_needed(run @extschema@.integration_
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Nor is it proved that nobody refers to a record where who does may not be read.
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, updated_at = now(), reason = format('whether others refer to it cannot be seen there: %s', left(b.why, 300))
+      FROM (SELECT k.id, min(l.error_message) AS why FROM pgsync_itsm.lookups AS l CROSS JOIN LATERAL unnest(l.keys) AS k(id)
+             WHERE l.run_id = run.id AND l.kind LIKE 'others\_%' AND l.error_message IS NOT NULL AND coalesce(l.error_class, 'HTTP_403') = 'HTTP_403'
+             GROUP BY k.id) AS b
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = b.id;
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(), reason = format('%s %s there and is not ours (%s %s)', o.who,
                    CASE WHEN o.kind IN ('others_parent', 'others_child', 'others_covered', 'others_contract') THEN 'relates to it' ELSE 'refers to it' END,

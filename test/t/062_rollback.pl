@@ -212,6 +212,7 @@ for my $api (qw(ire instance))
 	updates($api);
 }
 rights();
+unreadable();
 killed($_) for qw(ire instance);
 done_testing();
 
@@ -310,6 +311,32 @@ sub rights
 	is(lines($node, "SELECT itsm_requeue($run->{id}) > 0"), 't', 'what was refused is queued again');
 	$run = wait_for_run($node, 'postgres', $run->{id}, states => ['done']);
 	is($run->{dead}, 0, 'and goes through');
+	$sim->stop;
+	$node->stop;
+	return;
+}
+
+# What may not be read is not taken for gone, nor for used by nobody.
+sub unreadable
+{
+	my $node = new_cluster();
+	my $sim  = platform();
+	my $conn = city($node, $sim);
+	my $publish = publish_and_wait($node, 'postgres', $city);
+	my ($vendor, $other) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map AS m WHERE m.entity_type = 'company' AND m.created_by_us ORDER BY m.native_key");
+	my ($app) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us AND coalesce(last_agreed ->> 'vendor', '') = '' ORDER BY native_key LIMIT 1");
+	by_hand($sim, 'PATCH', 'cmdb_ci_service_auto/dddd0000000000000000000000000001', { vendor => $vendor });
+	by_hand($sim, 'PATCH', "cmdb_ci_business_app/$app", { short_description => 'Hers, and secret' });
+	$sim->load({ acl => [ { table => 'cmdb_ci_service_auto', hide => 'sys_id=dddd0000000000000000000000000001' }, { table => 'cmdb_ci_business_app', hide => "sys_id=$app" } ] });
+	my $run = plan_rollback($node, "$publish->{id}, 'delete'");
+	is(lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$app'"),
+		'held|cmdb_ci_business_app may not be read there: what it is like now is not known', 'a record that is hidden is not taken for gone');
+	like(lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$vendor'"),
+		qr/^held\|whether others refer to it cannot be seen there: 1 of \d+ rows of cmdb_ci are hidden/, 'one to which something refers that is hidden is not taken for unused');
+	apply($node, $run);
+	is(scalar(grep { $_->{sys_id} eq $app } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} }), 1, 'the record is there');
+	is(scalar(grep { $_->{sys_id} eq $vendor } @{ $sim->dump('core_company')->{core_company} }), 1, 'and the company');
+	cmp_ok($run->{to_delete}, '>', 50, 'the rest goes');
 	$sim->stop;
 	$node->stop;
 	return;
