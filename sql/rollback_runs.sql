@@ -279,9 +279,27 @@ CALL plan(:back);
 SELECT entity_type, action, state, count(*), min(reason) AS reason FROM matter WHERE run_id = :back AND state <> 'planned' GROUP BY 1, 2, 3, reason ORDER BY 1, 2, 3, reason;
 CALL go(:back);
 SELECT count(*) AS "the relationship" FROM integration_sync_map WHERE entity_type = 'depends_on' AND parent_id = :'profile' AND child_id = :'service';
+-- a plan in full that nobody asked for waits; once somebody has published, it does not
+CREATE FUNCTION auto() RETURNS bigint LANGUAGE sql
+    AS $$ INSERT INTO integration_runs (namespace_id, connection_id, kind, origin) SELECT namespace_id, id, 'publish', 'on_change' FROM integration_connections RETURNING id $$;
+SELECT auto() AS auto \gset
+CALL plan(:auto);
+SELECT status, approval_reason LIKE format('run %s was rolled back: this would send again what was undone%%', :first) AS "says why" FROM integration_runs WHERE id = :auto;
+SELECT itsm_cancel(:auto) = :auto AS cancelled;
+UPDATE integration_connections SET sync_schedule = 'on_change';
+SET client_min_messages = notice;
+SELECT count(*) > 0 AS planned FROM itsm_rollback(:first, 'delete');
+SET client_min_messages = error;
+SELECT itsm_cancel(last_run()) IS NOT NULL AS cancelled;
+UPDATE integration_connections SET sync_schedule = 'manual';
 SELECT new_run() AS again \gset
 CALL plan(:again);
 SELECT publish(:again);
+UPDATE applications SET short_description = 'Once more' WHERE id = :'two';
+SELECT auto() AS auto \gset
+CALL plan(:auto);
+SELECT status, approval_reason FROM integration_runs WHERE id = :auto;
+SELECT publish(:auto);
 SELECT entity_type, action, state, reason, count(*) FROM itsm_rollback(:first, 'delete') WHERE state <> 'skipped' AND action <> 'MISMATCH' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
 SELECT itsm_cancel(last_run()) IS NOT NULL AS cancelled;
 SELECT rollback_of(:again) AS back \gset

@@ -295,6 +295,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.missing_records(@extschema@.integration_runs) IS
 'How many published records and relationships there are, and how many of them a plan in full did not find in the sources';
 
+-- What somebody has had undone does not come back by itself, all at once; a publish that somebody asks for brings it back.
+CREATE FUNCTION pgsync_itsm.rolled_back_since(connection_id uuid) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (SELECT b.rolls_back FROM @extschema@.integration_runs AS b
+             WHERE b.connection_id = connection_id AND b.kind = 'rollback' AND b.started_at IS NOT NULL
+               AND b.started_at > coalesce((SELECT max(p.started_at) FROM @extschema@.integration_runs AS p
+                                             WHERE p.connection_id = connection_id AND p.kind = 'publish' AND NOT p.partial AND (p.origin = 'call' OR p.confirm)), '-infinity')
+             ORDER BY b.started_at DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rolled_back_since(uuid) IS 'The run that was rolled back last, if nobody has asked for a publish in full since';
+
 CREATE FUNCTION pgsync_itsm.approval_needed(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -304,6 +319,7 @@ DECLARE
     m record;
     share integer := pgsync_itsm.setting(run.connection_id, 'shrink_percent')::integer;
     ceiling text := pgsync_itsm.setting(run.connection_id, 'max_changes');
+    undone bigint;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run.id;
     changes := r.to_create + r.to_update + r.to_delete;
@@ -312,6 +328,12 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.first_publish_at IS NOT NULL) THEN
         RETURN format('first publish of this connection: %s to create, %s to update', r.to_create, r.to_update);
+    END IF;
+    IF r.origin <> 'call' AND NOT r.partial THEN
+        undone := pgsync_itsm.rolled_back_since(r.connection_id);
+        IF undone IS NOT NULL THEN
+            RETURN format('run %s was rolled back: this would send again what was undone (%s to create, %s to update)', undone, r.to_create, r.to_update);
+        END IF;
     END IF;
     IF NOT r.partial THEN
         m := pgsync_itsm.missing_records(r);

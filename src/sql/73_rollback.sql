@@ -82,6 +82,10 @@ BEGIN
             format('CALL itsm_wait(%s); SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', id, id, id);
         RAISE NOTICE 'the next publish sends again what is undone here; to prevent that, once run % is done: %', id,
             format('SELECT itsm_activate(%L, false);', r.connection_id);
+        IF EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.sync_schedule = 'on_change') THEN
+            RAISE NOTICE 'a record that is changed here after that is published again by itself; to prevent that, before itsm_apply(%): %', id,
+                format('UPDATE integration_connections SET sync_schedule = ''manual'' WHERE id = %L;', r.connection_id);
+        END IF;
         PERFORM pgsync_itsm.say_if_no_worker();
         PERFORM pgsync_itsm.wake();
     END IF;
