@@ -474,6 +474,7 @@ SELECT n, pg_temp.told('[' || :'app' || ']', status, body, :'instance')
   FROM (VALUES
     (1, 200, '{"result":{"attributes":{"name":"LegalEdge \"™\"","short_description":"a\nb","sys_class_name":"cmdb_ci_business_app","sys_id":"4f000000000000000000000000000000","number":"APM1","sys_mod_count":"0"},"outbound_relations":[]}}'),
     (2, 201, '{"result":{"attributes":{"name":"LegalEdge \"™\"","short_description":{"display_value":"x","value":"x"},"sys_id":"4f000000000000000000000000000000","sys_mod_count":"3"}}}'),
+    (2, 200, '{"result":{"attributes":{"name":"LegalEdge \"™\"","short_description":{"display_value":"x","value":"x"},"sys_id":"4f000000000000000000000000000000"}}}'),
     (3, 200, '{"result":{"items":[{"sysId":"Unknown","identifierEntrySysId":"Unknown","identificationAttempts":[],"errors":[{"error":"INVALID_INPUT_DATA","message":"In payload invalid data source [Foo] exist…"}]}]}}'),
     (4, 400, '{"result":{"items":[{"sysId":"Unknown","errors":[{"error":"LOCK_TIMEOUT","message":"x"}]}]}}'),
     (5, 400, '{"error":{"message":"Invalid table x","detail":null},"status":"failure"}'),
@@ -570,6 +571,7 @@ SELECT pg_temp.rows('{"kind":"others_child","keys":["200000000000000000000000000
     '[{"sys_id":"5f","parent":"10000000000000000000000000000000","child":"20000000000000000000000000000000","parent.name":"Payroll"},{"sys_id":"6f","child":"30000000000000000000000000000000"}]');
 SELECT pg_temp.rows('{"kind":"model","target":"cmdb_software_product_model","keys":["office"]}', '[{"sys_id":"1","sys_class_name":"cmdb_software_product_model","name":"Office","version":"365","manufacturer":"ac"}]');
 -- rows that are counted and not shown; too many to trust
+SELECT pg_temp.rows('{"kind":"others_maker","keys":["20000000000000000000000000000000"]}', '[{"sys_id":"5f","manufacturer":"20000000000000000000000000000000","name":"PC"}]', '2500');
 SELECT pg_temp.rows('{"kind":"group","keys":["a"]}', '[{"sys_id":"1","name":"a"}]', '3');
 SELECT pg_temp.rows('{"kind":"group","keys":["a"]}', '[{"sys_id":"1","name":"a"}]', '2001');
 SELECT pg_temp.rows('{"kind":"group","keys":["a"]}', (SELECT json_agg(json_build_object('sys_id', i, 'name', 'a'))::text FROM generate_series(1, 2000) AS i));

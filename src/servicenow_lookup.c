@@ -1235,7 +1235,13 @@ read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
 static void
 check_count(Reading *reading, const ServicenowSub *sub, int rows)
 {
-	if (rows >= ROW_LIMIT || sub->total > ROW_LIMIT)
+	bool many = rows >= ROW_LIMIT || sub->total > ROW_LIMIT;
+
+	/* That others have so many is an answer; of whom, is not shown. */
+	if (many && reading->kind->filter != NULL && strcmp(reading->kind->filter, OTHERS) == 0)
+		reading->result->messages[reading->number] = servicenow_answer_text(
+			"more than %d rows of %s are not ours", ROW_LIMIT, table_of(reading->lookup, reading->kind));
+	else if (many)
 		set_rule(reading, "item", "TOO_MANY_ROWS",
 				 servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
 	else if (sub->total > rows)

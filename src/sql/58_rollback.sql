@@ -26,9 +26,9 @@ COMMENT ON FUNCTION pgsync_itsm.rollback_method(text, jsonb, text, text) IS 'ret
 
 CREATE TYPE pgsync_itsm.rollback_effect AS (ord integer, step text, entity_type text, entity_id uuid, native_key text, label text, action text,
     state text, payload json, old_values json, external_id text, external_table text, parent_type text, parent_id uuid, child_type text, child_id uuid,
-    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, changed_by bigint);
+    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, changed_by bigint, moved boolean);
 COMMENT ON TYPE pgsync_itsm.rollback_effect IS
-'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone';
+'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone; moved: the map knows another record for it by now';
 
 CREATE FUNCTION pgsync_itsm.rollback_effects(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_effect
 LANGUAGE sql STABLE
@@ -59,11 +59,10 @@ BEGIN ATOMIC
            CASE WHEN i.parent_id IS NULL THEN i.external_id ELSE coalesce(m.external_id, i.external_id) END,
            CASE WHEN i.parent_id IS NULL THEN i.external_table ELSE coalesce(m.external_table, i.external_table) END,
            i.parent_type, i.parent_id, nullif(i.child_type, ''), i.child_id, i.rel_type,
-           i.action = 'CREATE' AND i.state IN ('done', 'unchanged') AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false)
-           AND (i.parent_id IS NOT NULL OR m.external_id = i.external_id),
-           -- what a second attempt made, or found, may be somebody else's
-           coalesce(i.operation, '') = 'create' AND NOT i.unheard, m.id IS NOT NULL, m.state, m.last_agreed,
-           n.by_run
+           i.action = 'CREATE' AND i.state IN ('done', 'unchanged') AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
+           -- what a second attempt made, or found, counts as created, and may be somebody else's
+           coalesce(i.operation, '') = 'create' AND NOT i.unheard AND coalesce(i.reason, '') NOT LIKE 'found%', m.id IS NOT NULL, m.state, m.last_agreed,
+           n.by_run, coalesce(i.parent_id IS NULL AND m.external_id <> i.external_id, false)
       FROM run AS r CROSS JOIN mine AS n CROSS JOIN LATERAL (SELECT (n.item).*) AS i
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
@@ -125,7 +124,7 @@ BEGIN ATOMIC
                 WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id)
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
-           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL OR e.moved THEN 'held' ELSE 'planned' END,
            CASE WHEN e.undo = 'UPDATE' THEN (e.retire || jsonb_build_object('name', coalesce(e.agreed ->> 'name', e.label)))::json END,
            CASE WHEN e.undo = 'UPDATE' THEN e.agreed END, CASE WHEN e.undo = 'UPDATE' THEN 'retired' END,
            e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
@@ -135,15 +134,10 @@ BEGIN ATOMIC
                      THEN format('%s are not retired, only deleted: method => ''delete''',
                           CASE e.entity_type WHEN 'company' THEN 'companies' ELSE replace(e.entity_type, '_', ' ') || 's' END)
                 WHEN e.undo = 'SKIP' THEN format('no retired state of %s is known: left as it is', e.external_table)
-                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
+                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by)
+                WHEN e.moved THEN 'another record there is published for it by now' END
       FROM made AS e
-     WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired')
-    UNION ALL
-    SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, 'SKIP', 'skipped', NULL::json, NULL::json, NULL::text,
-           e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
-           'may have been sent, and was never answered: it may be there; the next publish looks for it'
-      FROM pgsync_itsm.rollback_effects(rollback_created.run_id) AS e
-     WHERE e.action = 'CREATE' AND e.state IN ('cancelled', 'dead') AND NOT e.in_map;
+     WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired');
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_created(bigint, text, jsonb) IS 'The inverse of what a run created or matched';
 
@@ -161,7 +155,7 @@ BEGIN ATOMIC
            -- not the name that only said which CI was meant
            AND NOT pgsync_itsm.same_value(f.value, u.old_values ->> f.field)
     ), fields AS MATERIALIZED (
-        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.changed_by, e.agreed, e.payload,
+        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.changed_by, e.moved, e.agreed, e.payload,
                v.field, v.value AS written, e.old_values ->> v.field AS old, coalesce(e.old_values::jsonb ? v.field, false) AS known
           FROM pgsync_itsm.rollback_effects(rollback_changed.run_id) AS e
          CROSS JOIN LATERAL json_each_text(e.payload) AS v(field, value)
@@ -173,13 +167,13 @@ BEGIN ATOMIC
         SELECT f.entity_type, f.entity_id,
                CASE WHEN NOT f.known THEN 'SKIP' WHEN coalesce(f.old, '') = '' THEN 'CLEAR' ELSE 'UPDATE' END AS action,
                min(f.ord) AS ord, min(f.step) AS step, min(f.native_key) AS native_key, min(f.label) AS label, min(f.external_id) AS external_id,
-               min(f.external_table) AS external_table, min(f.changed_by) AS changed_by,
+               min(f.external_table) AS external_table, min(f.changed_by) AS changed_by, bool_or(f.moved) AS moved,
                jsonb_object_agg(f.field, coalesce(f.old, '')) AS payload, json_object_agg(f.field, f.written ORDER BY f.field) AS old_values,
                min(coalesce(f.payload ->> '_is_internal', f.agreed ->> '_is_internal')) AS internal, string_agg(f.field, ', ' ORDER BY f.field) AS names
           FROM fields AS f GROUP BY 1, 2, 3
     )
     SELECT pgsync_itsm.rollback_ord(i.ord), i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action,
-           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.changed_by IS NOT NULL OR i.moved THEN 'held' ELSE 'planned' END,
            CASE i.action WHEN 'SKIP' THEN NULL
                 -- the adapter sends no contract that does not say what it is
                 WHEN 'UPDATE' THEN (i.payload || CASE WHEN i.entity_type = 'contract' AND i.internal IS NOT NULL
@@ -187,7 +181,8 @@ BEGIN ATOMIC
                 ELSE i.payload::json END,
            i.old_values, 'restored', i.external_id, i.external_table, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::text, NULL::text, true,
            CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names)
-                WHEN i.changed_by IS NOT NULL THEN format('changed by run %s since', i.changed_by) END
+                WHEN i.changed_by IS NOT NULL THEN format('changed by run %s since', i.changed_by)
+                WHEN i.moved THEN 'another record there is published for it by now' END
       FROM items AS i;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_changed(bigint) IS 'The inverse of the updates of a run, as far as it is not undone already';
@@ -216,12 +211,26 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_removed(bigint) IS 'The inverse of the relationships that a run removed';
 
+-- An update that was not heard of is told by what is there; of the rest, nothing here tells.
+CREATE FUNCTION pgsync_itsm.rollback_unknown(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_row
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, 'SKIP', 'skipped', NULL::json, NULL::json, NULL::text,
+           e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
+           CASE e.action WHEN 'CREATE' THEN 'may have been sent, and was never answered: it may be there; the next publish looks for it'
+                         ELSE 'may have been sent, and was never answered: what came of it is not known' END
+      FROM pgsync_itsm.rollback_effects(rollback_unknown.run_id) AS e
+     WHERE e.state IN ('cancelled', 'dead') AND (e.action = 'DELETE' OR NOT e.in_map);
+END;
+COMMENT ON FUNCTION pgsync_itsm.rollback_unknown(bigint) IS 'What a run may have done, and nobody knows';
+
 CREATE FUNCTION pgsync_itsm.rollback_rows(run_id bigint, method text, classes jsonb) RETURNS SETOF pgsync_itsm.rollback_row
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT x.* FROM pgsync_itsm.rollback_created(rollback_rows.run_id, rollback_rows.method, rollback_rows.classes) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_changed(rollback_rows.run_id) AS x
-    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x;
+    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x
+    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_unknown(rollback_rows.run_id) AS x;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rows(bigint, text, jsonb) IS
 'The inverse of a run as far as the database alone can tell: what is there now is looked at later';
@@ -376,7 +385,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     WITH seen AS MATERIALIZED (
-        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link,
+        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload,
                x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
@@ -396,7 +405,9 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT string_agg(v.field, ', ' ORDER BY v.field) AS fields
                  FROM json_each_text(CASE WHEN NOT s.link AND NOT s.attrs::jsonb @> s.last_agreed::jsonb THEN s.last_agreed END) AS v(field, value)
-                WHERE NOT starts_with(v.field, '_') AND s.attrs ->> v.field IS NOT NULL AND NOT pgsync_itsm.same_value(s.attrs ->> v.field, v.value)) AS d
+                WHERE NOT starts_with(v.field, '_') AND s.attrs ->> v.field IS NOT NULL AND NOT pgsync_itsm.same_value(s.attrs ->> v.field, v.value)
+                  -- retired already: an earlier attempt had arrived
+                  AND (s.payload ->> v.field IS NULL OR NOT pgsync_itsm.same_value(s.attrs ->> v.field, s.payload ->> v.field))) AS d
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE WHEN j.why IS NULL THEN i.state ELSE marked END, reason = coalesce(j.why, i.reason), updated_at = now(),
@@ -454,6 +465,17 @@ BEGIN
                                         THEN jsonb_build_object('name', j.attrs ->> 'name') ELSE '{}' END)::json END,
            old_values = j.attrs, updated_at = now()
       FROM judged AS j WHERE i.id = j.id;
+    -- An earlier rollback had restored it, and was not heard: the next publish has to know.
+    UPDATE @extschema@.integration_sync_map AS m
+       SET last_sent_hash = 'restored', source_hash = NULL, source_version = NULL, last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
+      FROM @extschema@.integration_run_items AS i
+     WHERE i.run_id = run.id AND i.state = 'skipped' AND i.payload_hash = 'restored' AND i.action IN ('UPDATE', 'CLEAR')
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.external_id = i.external_id
+       AND EXISTS (SELECT FROM @extschema@.integration_runs AS b
+                     JOIN @extschema@.integration_run_items AS o
+                       ON o.run_id = b.id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id AND o.action = i.action
+                    WHERE b.connection_id = run.connection_id AND b.kind = 'rollback' AND b.rolls_back = run.rolls_back AND b.id <> run.id
+                       AND o.payload_hash = 'restored' AND o.unheard AND o.state IN ('dead', 'cancelled'));
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS
@@ -500,11 +522,11 @@ CREATE FUNCTION pgsync_itsm.rollback_compare_needed(run @extschema@.integration_
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- Nor is it proved that nobody refers to a record where who does may not be read.
+    -- Where who refers to a record may not be read, or not all of it, nothing is proved.  A table that is not there holds nothing.
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(), reason = format('whether others refer to it cannot be seen there: %s', left(b.why, 300))
       FROM (SELECT k.id, min(l.error_message) AS why FROM pgsync_itsm.lookups AS l CROSS JOIN LATERAL unnest(l.keys) AS k(id)
-             WHERE l.run_id = run.id AND l.kind LIKE 'others\_%' AND l.error_message IS NOT NULL AND coalesce(l.error_class, 'HTTP_403') = 'HTTP_403'
+             WHERE l.run_id = run.id AND l.kind LIKE 'others\_%' AND l.error_message IS NOT NULL AND coalesce(l.error_class, '') NOT IN ('HTTP_400', 'HTTP_404')
              GROUP BY k.id) AS b
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = b.id;
     UPDATE @extschema@.integration_run_items AS i
@@ -543,29 +565,32 @@ BEGIN
          WHERE m.connection_id IN (SELECT x.id FROM others AS x) AND m.parent_id IS NULL
     )
     UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = 'another connection to this instance refers to it'
+       SET state = marked, updated_at = now(), reason = 'another connection to this instance publishes it or refers to it'
       FROM known AS k
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = k.id;
+     WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired') AND i.parent_id IS NULL AND i.external_id = k.id;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i
                     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service')) THEN
         RETURN;
     END IF;
     -- An offering may have a service of ours for its parent; owners and vendors are contacts and companies.  What goes back to
-    -- another one does not refer to it any more when its turn comes.
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('%s "%s" stays and refers to it', replace(u.entity_type, '_', ' '), left(u.label, 160))
-      FROM (SELECT DISTINCT ON (v.value) v.value, m.entity_type, m.published_name AS label
-              FROM @extschema@.integration_sync_map AS m
-              LEFT JOIN @extschema@.integration_run_items AS d
-                ON d.run_id = run.id AND d.entity_type = m.entity_type AND d.entity_id = m.entity_id AND d.action = 'DELETE' AND d.state = 'planned'
-             CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
-             WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
-               AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS b
-                                WHERE b.run_id = run.id AND b.entity_type = m.entity_type AND b.entity_id = m.entity_id AND b.state = 'planned'
-                                  AND b.payload_hash = 'restored' AND b.payload ->> v.field <> v.value)
-             ORDER BY v.value, m.entity_type, m.entity_id) AS u
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
-       AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
+    -- another one does not refer to it any more when its turn comes; what is kept keeps what it refers to itself.
+    LOOP
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = marked, updated_at = now(), reason = format('%s "%s" stays and refers to it', replace(u.entity_type, '_', ' '), left(u.label, 160))
+          FROM (SELECT DISTINCT ON (v.value) v.value, m.entity_type, m.published_name AS label
+                  FROM @extschema@.integration_sync_map AS m
+                  LEFT JOIN @extschema@.integration_run_items AS d
+                    ON d.run_id = run.id AND d.entity_type = m.entity_type AND d.entity_id = m.entity_id AND d.action = 'DELETE' AND d.state = 'planned'
+                 CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
+                 WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
+                   AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS b
+                                    WHERE b.run_id = run.id AND b.entity_type = m.entity_type AND b.entity_id = m.entity_id AND b.state = 'planned'
+                                      AND b.payload_hash = 'restored' AND b.payload ->> v.field <> v.value)
+                 ORDER BY v.value, m.entity_type, m.entity_id) AS u
+         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
+           AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
+        EXIT WHEN NOT FOUND;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare_needed(@extschema@.integration_runs, text) IS 'Holds deletions of records that something which stays refers to';
@@ -643,12 +668,18 @@ AS $$
 BEGIN
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(),
-           reason = CASE WHEN i.action = 'CREATE' THEN 'published again since the plan'
+           reason = CASE WHEN i.action = 'CREATE' AND m.id IS NULL THEN 'what it connected is no longer published'
+                         WHEN i.action = 'CREATE' THEN 'published again since the plan'
                          WHEN m.id IS NULL THEN 'already undone' ELSE 'written by another run since the plan' END
       FROM @extschema@.integration_run_items AS j
       LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = j.connection_id AND m.entity_type = j.entity_type AND m.entity_id = j.entity_id
      WHERE j.run_id = run.id AND j.state = 'planned' AND i.id = j.id
-       AND CASE WHEN i.action = 'CREATE' THEN m.id IS NOT NULL
+       AND CASE WHEN i.action = 'CREATE'
+                THEN m.id IS NOT NULL
+                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
+                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
+                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.child_type AND p.entity_id = i.child_id)
                 ELSE m.id IS NULL OR m.external_id <> i.external_id OR m.last_synced_at > run.planned_at
                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
                                       WHERE o.run_id = run.id AND o.entity_type = i.entity_type
@@ -661,10 +692,12 @@ CREATE FUNCTION pgsync_itsm.rollback_phase(run @extschema@.integration_runs) RET
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- The row of the run is the caller's, and may name any run; what that did is shown to nobody but its own.
+    -- The row may have been written by hand; nobody undoes, or reads, another connection's run.
     IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
-                    WHERE r.id = run.rolls_back AND r.connection_id = run.connection_id AND r.namespace_id = run.namespace_id AND r.kind = 'publish') THEN
-        RAISE EXCEPTION 'run % does not exist', coalesce(run.rolls_back::text, 'NULL') USING ERRCODE = 'undefined_object';
+                    WHERE r.id = run.rolls_back AND r.connection_id = run.connection_id AND r.namespace_id = run.namespace_id
+                      AND r.kind = 'publish' AND r.status IN ('done', 'failed', 'cancelled')) THEN
+        RAISE EXCEPTION 'there is no run to roll back' USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = format('Run %s is none of this connection''s publishes that have ended.', coalesce(run.rolls_back::text, 'NULL'));
     END IF;
     CASE run.phase
         WHEN 'queued' THEN
@@ -717,16 +750,19 @@ BEGIN
              WHERE x.run_id = run_id AND x.state = 'dead' AND x.action = 'DELETE' AND x.parent_id IS NOT NULL ORDER BY e.id, x.id) AS d
      WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = d.id
        AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'skipped', updated_at = now(),
-           reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
-      FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
-              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
-             WHERE x.run_id = run_id AND x.parent_id IS NULL
-               AND (x.action = 'DELETE' AND x.state IN ('dead', 'skipped')
-                    OR x.payload_hash = 'restored' AND x.state IN ('dead', 'refused') AND x.payload ->> v.field <> v.value) ORDER BY v.value, x.id) AS d
-     WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
-       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
+    LOOP
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = 'skipped', updated_at = now(),
+               reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
+          FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
+                  FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
+                 WHERE x.run_id = run_id AND x.parent_id IS NULL
+                   AND (x.action = 'DELETE' AND x.state IN ('dead', 'skipped')
+                        OR x.payload_hash = 'restored' AND x.state IN ('dead', 'refused') AND x.payload ->> v.field <> v.value) ORDER BY v.value, x.id) AS d
+         WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
+           AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
+        EXIT WHEN NOT FOUND;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_blocked(bigint) IS 'Skips deletions of records whose relationships, or what refers to them, could not be removed';

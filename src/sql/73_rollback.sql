@@ -70,8 +70,12 @@ DECLARE
 BEGIN
     PERFORM pgsync_itsm.check_rollback(r, $2, chosen);
     PERFORM pgsync_itsm.check_entitled(r.namespace_id, (SELECT c.platform FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id));
-    SELECT count(*) FILTER (WHERE x.state = 'planned'), count(*) FILTER (WHERE x.state <> 'planned') INTO planned, others
-      FROM pgsync_itsm.rollback_rows(r.id, $2, chosen) AS x;
+    -- a class whose retired state nobody has asked for is asked about by the run
+    SELECT count(*) FILTER (WHERE x.state = 'planned' OR x.reason LIKE 'no retired state of %' AND k.connection_id IS NULL),
+           count(*) FILTER (WHERE x.state <> 'planned') INTO planned, others
+      FROM pgsync_itsm.rollback_rows(r.id, $2, chosen) AS x
+      LEFT JOIN @extschema@.integration_references AS k
+        ON k.connection_id = r.connection_id AND k.kind = 'column' AND k.target = x.external_table AND k.key = '';
     IF planned = 0 THEN
         RAISE NOTICE 'run % has left nothing to undo%', r.id,
             CASE WHEN others > 0 THEN format('; %s records and relationships stay as they are, each with its reason', others) ELSE '' END;
