@@ -67,26 +67,26 @@ CREATE PROCEDURE log_of(age interval) LANGUAGE sql AS $$
 $$;
 CALL log_of('91 days');
 CALL log_of('89 days');
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT created_at = now() - interval '89 days' AS kept FROM integration_sync_log ORDER BY 1;
 CALL log_of('91 days');
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT count(*) AS not_yet FROM integration_sync_log;
 UPDATE pgsync_itsm.site SET purged_at = now() - interval '61 s';
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT count(*) AS after_a_minute FROM integration_sync_log;
 CALL log_of('91 days');
 -- a clock that was set back
 UPDATE pgsync_itsm.site SET purged_at = now() + interval '1 hour';
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT count(*) AS clock_set_back FROM integration_sync_log;
 -- more than goes at a time: the next run goes on, whenever that is
 INSERT INTO integration_sync_log (connection_id, namespace_id, operation, entity_type, status, created_at)
     SELECT gen_random_uuid(), gen_random_uuid(), 'read', 'application', 'success', now() - interval '91 days' FROM generate_series(1, 20001);
 UPDATE pgsync_itsm.site SET purged_at = NULL;
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT count(*) FILTER (WHERE created_at < now() - interval '90 days') AS left_over FROM integration_sync_log;
-SELECT pgsync_itsm.purge_log();
+SELECT pgsync_itsm.purge();
 SELECT count(*) FILTER (WHERE created_at < now() - interval '90 days') AS left_over FROM integration_sync_log;
 SELECT purged_at = now() AS done FROM pgsync_itsm.site;
 ROLLBACK;

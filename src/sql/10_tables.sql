@@ -171,8 +171,10 @@ CREATE TABLE @extschema@.integration_runs (
     started_at      timestamptz,
     finished_at     timestamptz,
     cancel_requested boolean NOT NULL DEFAULT false,
-    cancel_by       timestamptz
+    cancel_by       timestamptz,
+    items_removed_at timestamptz
 );
+CREATE INDEX integration_runs_old ON @extschema@.integration_runs (finished_at) WHERE items_removed_at IS NULL AND finished_at IS NOT NULL;
 CREATE INDEX integration_runs_open ON @extschema@.integration_runs (connection_id, id)
     WHERE status IN ('queued', 'planning', 'running');
 CREATE INDEX integration_runs_full ON @extschema@.integration_runs (connection_id, id) WHERE NOT partial;

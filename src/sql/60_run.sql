@@ -15,30 +15,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.fail_run(bigint, text, text, text) IS 'Ends a run that cannot go on, with the reason';
 
--- A run's end is when the log has grown; a bounded piece at a time, so that no run pays for a year.
-CREATE FUNCTION pgsync_itsm.purge_log() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    kept interval := nullif(current_setting('pgsync_itsm.log_retention', true), '')::interval;
-    piece CONSTANT integer := 20000;
-    gone integer;
-BEGIN
-    -- Once in a minute: what was just written is not in the index's summary yet, and is read each time.
-    PERFORM FROM pgsync_itsm.site AS s
-      WHERE s.purged_at IS NULL OR s.purged_at NOT BETWEEN now() - interval '1 minute' AND now() FOR UPDATE SKIP LOCKED;
-    IF kept > interval '0' AND FOUND THEN
-        DELETE FROM @extschema@.integration_sync_log AS l
-         WHERE l.ctid = ANY (ARRAY(SELECT x.ctid FROM @extschema@.integration_sync_log AS x
-                                    WHERE x.created_at < now() - kept LIMIT piece));
-        GET DIAGNOSTICS gone = ROW_COUNT;
-        -- A full piece: there may be more, and the next run goes on.
-        UPDATE pgsync_itsm.site AS s SET purged_at = CASE WHEN gone < piece THEN now() END;
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.purge_log() IS 'Deletes log rows older than pgsync_itsm.log_retention; once in a minute, unless more is left';
-
 CREATE FUNCTION pgsync_itsm.finish_run(run_id bigint, status text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -78,7 +54,7 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
       FROM @extschema@.integration_runs AS r
      WHERE r.id = run_id AND c.id = r.connection_id AND r.partial AND r.origin = 'on_change' AND status IN ('failed', 'cancelled');
-    PERFORM pgsync_itsm.purge_log();
+    PERFORM pgsync_itsm.purge();
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.finish_run(bigint, text) IS 'Ends a run: counts, steps, and the work space it leaves';

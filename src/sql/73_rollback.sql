@@ -20,6 +20,12 @@ BEGIN
                   HINT = CASE WHEN run.status IN ('planned', 'needs_approval') THEN format('It has sent nothing yet: SELECT itsm_cancel(%s);', run.id)
                               ELSE format('CALL itsm_wait(%s); or SELECT itsm_cancel(%s);', run.id, run.id) END;
     END IF;
+    IF run.items_removed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'run % cannot be rolled back any more', run.id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('What it did was removed on %s; pgsync_itsm.log_retention is %s.', run.items_removed_at::date, current_setting('pgsync_itsm.log_retention')),
+                  HINT = 'To keep it longer from now on: ALTER SYSTEM SET pgsync_itsm.log_retention = ''365d''; SELECT pg_reload_conf();';
+    END IF;
     SELECT * INTO c FROM @extschema@.integration_connections AS x WHERE x.id = run.connection_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the connection of run % does not exist any more', run.id USING ERRCODE = 'object_not_in_prerequisite_state';

@@ -148,6 +148,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.started_at IS 'When its items wer
 COMMENT ON COLUMN @extschema@.integration_runs.finished_at IS 'When it ended: done, failed or cancelled';
 COMMENT ON COLUMN @extschema@.integration_runs.cancel_requested IS 'Set by itsm_cancel(); what is on its way is settled, nothing more is sent';
 COMMENT ON COLUMN @extschema@.integration_runs.cancel_by IS 'Until then answers of what is on its way are waited for';
+COMMENT ON COLUMN @extschema@.integration_runs.items_removed_at IS 'When its items were removed, being older than pgsync_itsm.log_retention: it cannot be undone any more';
 
 COMMENT ON TABLE @extschema@.integration_run_steps IS 'Progress of a run, step by step, in the order of sending';
 COMMENT ON COLUMN @extschema@.integration_run_steps.run_id IS 'Run that the step belongs to';
