@@ -339,6 +339,83 @@ SELECT planf(:again);
 SELECT action, state, payload FROM integration_run_items WHERE run_id = :again AND entity_id = :'one';
 ROLLBACK;
 
+-- UPDATE and CLEAR of one record: what is applied is what was shown, both or neither
+BEGIN;
+\set one aaaaaaaa-0001-4000-8000-000000000001
+UPDATE applications SET short_description = '' WHERE id = :'one';
+SELECT new_run() AS base \gset
+SELECT planf(:base), publish(:base);
+UPDATE applications SET short_description = 'Was empty', operational_status = 'retired' WHERE id = :'one';
+SELECT new_run() AS change \gset
+SELECT planf(:change), publish(:change);
+SELECT count(*) > 0 AS p FROM itsm_rollback(:change);
+SELECT last_run() AS back \gset
+SELECT planf(:back);
+SELECT action, state, payload ->> 'short_description' AS short_description, payload ->> 'operational_status' AS status FROM integration_run_items WHERE run_id = :back AND entity_id = :'one' ORDER BY action;
+INSERT INTO there SELECT 'record', external_id, external_id, '{"operational_status": "3"}' FROM integration_sync_map WHERE entity_id = :'one' AND entity_type = 'application';
+SELECT itsm_apply(:back) = :back AS applied;
+SELECT planf(:back);
+SELECT action, state, reason FROM integration_run_items WHERE run_id = :back AND entity_id = :'one' ORDER BY action;
+ROLLBACK;
+
+-- somebody's edit before a later write of ours: that we wrote last does not hide that it was written more often
+BEGIN;
+UPDATE applications SET short_description = 'Later' WHERE id = :'one';
+SELECT new_run() AS change \gset
+SELECT planf(:change), publish(:change);
+SELECT count(*) > 0 AS p FROM itsm_rollback(:change);
+SELECT last_run() AS back \gset
+SELECT planf(:back);
+SELECT itsm_apply(:back) = :back AS applied;
+SELECT planf(:back), agree(:back) > 0 AS agreed, ended(:back);
+-- two writes are ours
+SAVEPOINT two;
+INSERT INTO there SELECT 'record', external_id, external_id, '{"sys_mod_count": "2"}' FROM integration_sync_map WHERE entity_id = :'one' AND entity_type = 'application';
+SELECT count(*) > 0 AS p FROM itsm_rollback(:first, 'delete');
+SELECT planf(last_run());
+SELECT action, state, reason FROM integration_run_items WHERE run_id = last_run() AND entity_id = :'one' AND entity_type = 'application';
+ROLLBACK TO two;
+-- the third is not
+INSERT INTO there SELECT 'record', external_id, external_id, '{"sys_mod_count": "3"}' FROM integration_sync_map WHERE entity_id = :'one' AND entity_type = 'application';
+SELECT count(*) > 0 AS p FROM itsm_rollback(:first, 'delete');
+SELECT planf(last_run());
+SELECT action, state, reason FROM integration_run_items WHERE run_id = last_run() AND entity_id = :'one' AND entity_type = 'application';
+ROLLBACK;
+
+-- a relationship that could not be removed is queued again, and with it what was left because of it
+BEGIN;
+SELECT count(*) > 0 AS p FROM itsm_rollback(:first, 'delete');
+SELECT last_run() AS back \gset
+SELECT planf(:back);
+SELECT itsm_apply(:back) = :back AS applied;
+SELECT planf(:back);
+SELECT id AS link, parent_id, child_id FROM integration_run_items WHERE run_id = :back AND entity_type = 'depends_on' AND state = 'pending' ORDER BY id LIMIT 1 \gset
+UPDATE integration_run_items SET state = 'dead', error_class = 'HTTP_403', reason = 'refused there' WHERE id = :link;
+SELECT pgsync_itsm.settle_blocked(:back);
+SELECT agree(:back) > 0 AS agreed, ended(:back);
+SELECT entity_type, action, state, reason FROM integration_run_items WHERE run_id = :back AND (id = :link OR entity_id IN (:'parent_id', :'child_id')) ORDER BY id;
+SELECT itsm_requeue(:back);
+SELECT entity_type, action, state, reason FROM integration_run_items WHERE run_id = :back AND (id = :link OR entity_id IN (:'parent_id', :'child_id')) ORDER BY id;
+UPDATE integration_runs SET phase = 'recheck' WHERE id = :back;
+SELECT planf(:back);
+SELECT agree(:back), ended(:back);
+SELECT entity_type, action, state, reason FROM integration_run_items WHERE run_id = :back AND (id = :link OR entity_id IN (:'parent_id', :'child_id')) ORDER BY id;
+ROLLBACK;
+
+-- who refers to a user that we have made is asked, too
+BEGIN;
+SELECT new_run(true) AS part \gset
+UPDATE integration_runs SET status = 'done' WHERE id = :part;
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, operation, external_id, external_table, payload)
+SELECT :part, id, namespace_id, 20, '0b', 'contact', md5(n)::uuid, n, n, 'CREATE', 'done', 'create', md5(n), 'sys_user', json_build_object('email', n) FROM integration_connections, unnest(ARRAY['ada', 'eve']) AS n;
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction, created_by_us, last_agreed)
+SELECT connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, label, 'published', true, payload FROM integration_run_items WHERE run_id = :part;
+INSERT INTO there SELECT 'others_owner', md5('ada'), md5('her CI'), NULL, 'Payroll';
+SELECT count(*) > 0 AS p FROM itsm_rollback(:part, 'delete');
+SELECT planf(last_run());
+SELECT label, action, state, reason FROM integration_run_items WHERE run_id = last_run() ORDER BY label;
+ROLLBACK;
+
 \c :main
 SET client_min_messages = error;
 DROP DATABASE regress_itsm_rollback_doubt;

@@ -674,15 +674,19 @@ record_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const Lo
 	StringInfoData ids;
 
 	initStringInfo(&ids);
-	for (int i = 0; i < lookup->nkeys; i++)
+	for (int c = 0; c < 2 && kind->keys[c] != NULL; c++)
 	{
-		if (!servicenow_query_is_sys_id(lookup->keys[i]))
-			continue;
-		appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
-		if (ids.len > QUERY_BYTES - 100)
-			urls = id_url(urls, lookup, kind, kind->keys[0], &ids);
+		for (int i = 0; i < lookup->nkeys; i++)
+		{
+			if (!servicenow_query_is_sys_id(lookup->keys[i]))
+				continue;
+			appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
+			if (ids.len > QUERY_BYTES - 100)
+				urls = id_url(urls, lookup, kind, kind->keys[c], &ids);
+		}
+		urls = id_url(urls, lookup, kind, kind->keys[c], &ids);
 	}
-	return id_url(urls, lookup, kind, kind->keys[0], &ids);
+	return urls;
 }
 
 /* Splits parent/child/type; parts that are missing are "". False if one is no id. */
@@ -883,8 +887,8 @@ role_rows(Reading *reading, struct json_object *answer)
 
 /* -------------------------------------------------------------------- kinds */
 
-/* Rows that the integration user did not make: what others have put into relation with a record. */
-#define OTHERS "sys_created_by!=javascript:gs.getUserName()"
+/* Rows that the integration user did not make, or not alone: what others have put into relation with a record. */
+#define OTHERS "sys_created_by!=javascript:gs.getUserName()^ORsys_updated_by!=javascript:gs.getUserName()"
 
 static const LookupKind kinds[] = {
 	{.kind = "user",
@@ -1091,6 +1095,42 @@ static const LookupKind kinds[] = {
 	 .filter = OTHERS,
 	 .id = "sys_id",
 	 .label = "name"},
+	{.kind = "others_owner",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_ci",
+	 .keys = {"owned_by", "managed_by"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "others_keeper",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "cmdb_ci",
+	 .keys = {"assigned_to", "supported_by"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "name"},
+	{.kind = "others_member",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "sys_user_grmember",
+	 .keys = {"user"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "group.name"},
+	{.kind = "others_task",
+	 .optional = true,
+	 .urls = record_urls,
+	 .rows = keyed_rows,
+	 .table = "task",
+	 .keys = {"opened_by", "assigned_to"},
+	 .filter = OTHERS,
+	 .id = "sys_id",
+	 .label = "number"},
 	{.kind = "role",
 	 .optional = true,
 	 .urls = role_urls,
@@ -1231,14 +1271,20 @@ read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
 									   table_of(reading->lookup, reading->kind), answer->message));
 }
 
-/* Rows that are counted and not shown are there all the same: absence is not proved then. */
+static bool
+is_others(const LookupKind *kind)
+{
+	return kind->filter != NULL && strcmp(kind->filter, OTHERS) == 0;
+}
+
+/* Rows that are counted and not shown are there all the same: absence is not proved then, nor where nobody counted. */
 static void
 check_count(Reading *reading, const ServicenowSub *sub, int rows)
 {
 	bool many = rows >= ROW_LIMIT || sub->total > ROW_LIMIT;
 
 	/* That others have so many is an answer; of whom, is not shown. */
-	if (many && reading->kind->filter != NULL && strcmp(reading->kind->filter, OTHERS) == 0)
+	if (many && is_others(reading->kind))
 		reading->result->messages[reading->number] = servicenow_answer_text(
 			"more than %d rows of %s are not ours", ROW_LIMIT, table_of(reading->lookup, reading->kind));
 	else if (many)
@@ -1248,6 +1294,9 @@ check_count(Reading *reading, const ServicenowSub *sub, int rows)
 		reading->result->messages[reading->number] = servicenow_answer_text(
 			"%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows), (int) sub->total,
 			table_of(reading->lookup, reading->kind));
+	else if (sub->total < 0 && (is_others(reading->kind) || strcmp(reading->kind->kind, "record") == 0))
+		reading->result->messages[reading->number] = servicenow_answer_text(
+			"the answer does not tell how many rows of %s there are", table_of(reading->lookup, reading->kind));
 }
 
 /*

@@ -314,7 +314,8 @@ BEGIN
                             ('others_child', '{application,deployment_profile,it_service,software_package}'),
                             ('others_covered', '{application,deployment_profile,it_service,software_package}'), ('others_contract', '{contract}'),
                             ('others_vendor', '{company}'), ('others_maker', '{company}'), ('others_product', '{company}'), ('others_supplier', '{company}'),
-                            ('others_model', '{software_product}')) AS k(kind, types)
+                            ('others_model', '{software_product}'), ('others_owner', '{contact}'), ('others_keeper', '{contact}'), ('others_member', '{contact}'),
+                            ('others_task', '{contact}')) AS k(kind, types)
                  ON i.entity_type = ANY (k.types)
               WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' GROUP BY 1 ORDER BY 1
     LOOP
@@ -379,17 +380,36 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rights(@extschema@.integration_runs, text) IS 'Holds deletions for which the integration user has no role';
 
--- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.
+CREATE FUNCTION pgsync_itsm.rollback_writes(run @extschema@.integration_runs) RETURNS TABLE (entity_type text, entity_id uuid, writes bigint)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT i.entity_type, i.entity_id, count(*)
+      FROM @extschema@.integration_runs AS o
+      JOIN @extschema@.integration_runs AS x
+        ON x.connection_id = o.connection_id AND x.id <> (rollback_writes.run).id AND coalesce(x.finished_at, 'infinity') >= o.created_at
+      JOIN @extschema@.integration_run_items AS i
+        ON i.run_id = x.id AND i.parent_id IS NULL AND i.action IN ('UPDATE', 'CLEAR') AND (i.state = 'done' OR i.unheard AND i.attempts > 0)
+     WHERE o.id = (rollback_writes.run).rolls_back
+     GROUP BY i.entity_type, i.entity_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.rollback_writes(@extschema@.integration_runs) IS 'How often we have written to a record, or may have, since the run that is rolled back';
+
+-- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.  Where we wrote last,
+-- only the number of changes tells that somebody else had been there before.
 CREATE FUNCTION pgsync_itsm.rollback_compare_records(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    WITH seen AS MATERIALIZED (
-        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload,
+    WITH ours AS MATERIALIZED (
+        SELECT n.entity_type, n.entity_id, n.writes FROM pgsync_itsm.rollback_writes(run) AS n
+    ), seen AS MATERIALIZED (
+        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload, w.writes,
+               CASE WHEN i.action = 'DELETE' AND x.attrs ->> 'sys_mod_count' ~ '^\d{1,9}$' THEN (x.attrs ->> 'sys_mod_count')::integer END AS changes,
                x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
           LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+          LEFT JOIN ours AS w ON w.entity_type = i.entity_type AND w.entity_id = i.entity_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
     ), makers AS MATERIALIZED (
         SELECT DISTINCT s.made_by FROM seen AS s WHERE NOT s.unheard
@@ -400,7 +420,8 @@ BEGIN
                     THEN format('was made there by %s', coalesce(nullif(s.made_by, ''), 'a user who is not shown'))
                     WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
                               || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
-                    WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by) END AS why
+                    WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by)
+                    WHEN s.changes > s.writes THEN format('changed there since: %s times, of which %s by us', s.changes, s.writes) END AS why
           FROM seen AS s
          CROSS JOIN LATERAL (
                SELECT string_agg(v.field, ', ' ORDER BY v.field) AS fields
@@ -428,7 +449,7 @@ DECLARE
     named boolean := pgsync_itsm.setting(run.connection_id, 'write_api') = 'ire';
 BEGIN
     WITH fields AS MATERIALIZED (
-        SELECT i.id, i.action, i.entity_type, x.attrs, v.field, v.value AS target, pgsync_itsm.same_value(x.attrs ->> v.field, v.value) AS so_already,
+        SELECT i.id, i.action, i.entity_type, i.entity_id, x.attrs, v.field, v.value AS target, pgsync_itsm.same_value(x.attrs ->> v.field, v.value) AS so_already,
                pgsync_itsm.same_value(x.attrs ->> v.field, i.old_values ->> v.field) AS ours
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
@@ -436,11 +457,15 @@ BEGIN
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.payload_hash = 'restored'
            -- the name that only says which CI it is
            AND NOT starts_with(v.field, '_') AND NOT pgsync_itsm.same_value(v.value, i.old_values ->> v.field)
-    ), judged AS MATERIALIZED (
-        SELECT f.id, f.action, f.entity_type, min(f.attrs::text)::json AS attrs,
+    ), items AS MATERIALIZED (
+        SELECT f.id, f.action, f.entity_type, f.entity_id, min(f.attrs::text)::json AS attrs,
                jsonb_object_agg(f.field, f.target) FILTER (WHERE f.ours AND NOT f.so_already) AS payload,
                string_agg(f.field, ', ' ORDER BY f.field) FILTER (WHERE NOT f.ours AND NOT f.so_already) AS changed
-          FROM fields AS f GROUP BY f.id, f.action, f.entity_type
+          FROM fields AS f GROUP BY f.id, f.action, f.entity_type, f.entity_id
+    ), judged AS MATERIALIZED (
+        SELECT i.id, i.action, i.entity_type, i.attrs, i.payload,
+               CASE WHEN again THEN string_agg(i.changed, ', ') OVER (PARTITION BY i.entity_type, i.entity_id) ELSE i.changed END AS changed
+          FROM items AS i
     ), others AS (
         -- what was changed is listed by itself, where the rest goes back
         INSERT INTO @extschema@.integration_run_items
@@ -530,11 +555,13 @@ BEGIN
              GROUP BY k.id) AS b
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = b.id;
     UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('%s %s there and is not ours (%s %s)', o.who,
+       SET state = marked, updated_at = now(), reason = format('%s %s there and %s (%s %s)', o.who,
                    CASE WHEN o.kind IN ('others_parent', 'others_child', 'others_covered', 'others_contract') THEN 'relates to it' ELSE 'refers to it' END,
-                   o.external_table, o.external_id)
+                   CASE WHEN o.ours THEN 'was changed by others' ELSE 'is not ours' END, o.external_table, o.external_id)
       FROM (SELECT DISTINCT ON (x.key) x.key, x.kind, x.external_table, x.external_id,
-                   CASE WHEN x.label <> '' THEN format('"%s"', left(x.label, 80)) ELSE 'a record' END AS who
+                   CASE WHEN x.label <> '' THEN format('"%s"', left(x.label, 80)) ELSE 'a record' END AS who,
+                   EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                            WHERE m.external_id = x.external_id AND m.parent_id IS NULL AND m.connection_id = run.connection_id AND m.created_by_us) AS ours
               FROM pgsync_itsm.lookup_rows AS x
              WHERE x.run_id = run.id AND x.kind LIKE 'others\_%'
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS l

@@ -260,6 +260,9 @@ BEGIN
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
            AND d.run_id = run.id AND d.state = waits AND d.parent_id IS NULL
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
+        -- and in a rollback, the records that had to stay
+        UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
+         WHERE i.run_id = run.id AND run.kind = 'rollback' AND i.state = 'skipped' AND i.action = 'DELETE';
         UPDATE @extschema@.integration_runs AS x SET status = 'queued', phase = 'recheck', finished_at = NULL, cancel_requested = false, cancel_by = NULL
          WHERE x.id = run.id AND x.status = 'done';
         -- what is sent after a run began to read back is read back, too
