@@ -380,36 +380,35 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rights(@extschema@.integration_runs, text) IS 'Holds deletions for which the integration user has no role';
 
-CREATE FUNCTION pgsync_itsm.rollback_writes(run @extschema@.integration_runs) RETURNS TABLE (entity_type text, entity_id uuid, writes bigint)
+-- Whose hand was on a record before we wrote to it.
+CREATE FUNCTION pgsync_itsm.rollback_hands(run @extschema@.integration_runs) RETURNS TABLE (entity_type text, entity_id uuid, hands text[])
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT i.entity_type, i.entity_id, count(*)
+    SELECT i.entity_type, i.entity_id, array_agg(DISTINCT i.old_values ->> 'sys_updated_by')
       FROM @extschema@.integration_runs AS o
-      JOIN @extschema@.integration_runs AS x
-        ON x.connection_id = o.connection_id AND x.id <> (rollback_writes.run).id AND coalesce(x.finished_at, 'infinity') >= o.created_at
+      JOIN @extschema@.integration_runs AS x ON x.connection_id = o.connection_id AND coalesce(x.finished_at, 'infinity') >= o.created_at
       JOIN @extschema@.integration_run_items AS i
-        ON i.run_id = x.id AND i.parent_id IS NULL AND i.action IN ('UPDATE', 'CLEAR') AND (i.state = 'done' OR i.unheard AND i.attempts > 0)
-     WHERE o.id = (rollback_writes.run).rolls_back
+        ON i.run_id = x.id AND i.parent_id IS NULL AND (i.state = 'done' OR i.unheard AND i.attempts > 0) AND i.old_values ->> 'sys_updated_by' <> ''
+     WHERE o.id = (rollback_hands.run).rolls_back
      GROUP BY i.entity_type, i.entity_id;
 END;
-COMMENT ON FUNCTION pgsync_itsm.rollback_writes(@extschema@.integration_runs) IS 'How often we have written to a record, or may have, since the run that is rolled back';
+COMMENT ON FUNCTION pgsync_itsm.rollback_hands(@extschema@.integration_runs) IS 'Who had changed a record last, each time before we wrote to it since the run that is rolled back';
 
--- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.  Where we wrote last,
--- only the number of changes tells that somebody else had been there before.
+-- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.  That we wrote
+-- last does not make somebody's edit before it ours.
 CREATE FUNCTION pgsync_itsm.rollback_compare_records(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    WITH ours AS MATERIALIZED (
-        SELECT n.entity_type, n.entity_id, n.writes FROM pgsync_itsm.rollback_writes(run) AS n
+    WITH earlier AS MATERIALIZED (
+        SELECT n.entity_type, n.entity_id, n.hands FROM pgsync_itsm.rollback_hands(run) AS n
     ), seen AS MATERIALIZED (
-        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload, w.writes,
-               CASE WHEN i.action = 'DELETE' AND x.attrs ->> 'sys_mod_count' ~ '^\d{1,9}$' THEN (x.attrs ->> 'sys_mod_count')::integer END AS changes,
+        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload, h.hands,
                x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
           LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
-          LEFT JOIN ours AS w ON w.entity_type = i.entity_type AND w.entity_id = i.entity_id
+          LEFT JOIN earlier AS h ON h.entity_type = i.entity_type AND h.entity_id = i.entity_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
     ), makers AS MATERIALIZED (
         SELECT DISTINCT s.made_by FROM seen AS s WHERE NOT s.unheard
@@ -421,8 +420,9 @@ BEGIN
                     WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
                               || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
                     WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by)
-                    WHEN s.changes > s.writes THEN format('changed there since: %s times, of which %s by us', s.changes, s.writes) END AS why
+                    WHEN e.hand IS NOT NULL THEN format('changed there since by %s, and by us after that', e.hand) END AS why
           FROM seen AS s
+         CROSS JOIN LATERAL (SELECT min(h) AS hand FROM unnest(s.hands) AS h WHERE h <> s.made_by) AS e
          CROSS JOIN LATERAL (
                SELECT string_agg(v.field, ', ' ORDER BY v.field) AS fields
                  FROM json_each_text(CASE WHEN NOT s.link AND NOT s.attrs::jsonb @> s.last_agreed::jsonb THEN s.last_agreed END) AS v(field, value)

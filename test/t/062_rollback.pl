@@ -372,7 +372,7 @@ sub others
 	is($why->($helper), qq{held|"Weather Station Feed" refers to it there and is not ours $ci}, 'and one who supports it');
 	is($why->($nobody), 'planned|', 'but not one of whom nobody knows');
 	like($why->($vendor), qr/^held\|".*" refers to it there and was changed by others \(cmdb_ci $app\)$/, 'a company that somebody gave to a record of ours stays');
-	is($why->($edited), 'held|changed there since: 4 times, of which 3 by us', 'an edit before a later write of ours is seen');
+	is($why->($edited), 'held|changed there since by jane.doe, and by us after that', 'an edit before a later write of ours is seen');
 	apply($node, $run);
 	is(lines($node, "SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state = 'dead'"), '0', 'nothing was refused there');
 	is(scalar(grep { $_->{sys_id} =~ /^(\Q$owner\E|\Q$helper\E|\Q$nobody\E)$/ } @{ $sim->dump('sys_user')->{sys_user} }), 2, 'two of the three users are there');
