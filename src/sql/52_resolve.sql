@@ -571,6 +571,7 @@ BEGIN
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
     END LOOP;
+    PERFORM pgsync_itsm.plan_ask_deleted(run);
     PERFORM pgsync_itsm.plan_ask_agreed(run);
 END
 $$;

@@ -163,24 +163,50 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_unlink(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
 
--- A DELETE change whose record a read does not find any more retires what we published.
+-- A DELETE change whose record a read does not find any more.
+CREATE FUNCTION pgsync_itsm.deleted_here(run @extschema@.integration_runs) RETURNS SETOF @extschema@.integration_sync_map
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT m.* FROM pgsync_itsm.run_keys AS k
+          JOIN @extschema@.integration_sync_map AS m
+            ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
+           AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+         WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key' AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.deleted_here(@extschema@.integration_runs) IS 'Records that we made there, and whose deletion here a change run has heard of';
+
+CREATE FUNCTION pgsync_itsm.plan_ask_deleted(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN SELECT m.entity_type, m.external_table, array_agg(m.external_id) AS ids FROM pgsync_itsm.deleted_here(run) AS m GROUP BY 1, 2 LOOP
+        PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_ask_deleted(@extschema@.integration_runs) IS 'Asks what the records look like that are to be retired: a rollback needs it';
+
+-- They are retired there.
 CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle'
-       OR NOT EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
-        RETURN;
-    END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
          payload, old_values, payload_hash, external_id, external_table, reason)
     SELECT run.id, run.connection_id, run.namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
-           m.published_name, 'UPDATE', 'planned', v.payload, m.last_agreed, 'retired', m.external_id, m.external_table, 'deleted here: retired there'
-      FROM pgsync_itsm.run_keys AS k
-      JOIN @extschema@.integration_sync_map AS m
-        ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
-       AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+           m.published_name, 'UPDATE', 'planned', v.payload, coalesce(x.attrs, m.last_agreed), 'retired', m.external_id, m.external_table, 'deleted here: retired there'
+      FROM pgsync_itsm.deleted_here(run) AS m
+      LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = m.external_table AND x.key = m.external_id
      CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
      CROSS JOIN LATERAL (SELECT json_object_agg(c.field, c.value ORDER BY c.field) AS payload
             FROM (SELECT split_part(r.key, '/', 1) AS field, r.external_id AS value
@@ -188,10 +214,7 @@ BEGIN
                    WHERE r.connection_id = run.connection_id AND r.kind = 'choice' AND r.target = m.external_table
                      AND split_part(r.key, '/', 1) IN ('operational_status', 'install_status') AND lower(r.label) = 'retired'
                   UNION ALL SELECT 'name', m.published_name) AS c) AS v
-     WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key'
-       AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
-       AND v.payload ->> 'operational_status' IS NOT NULL
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
+     WHERE v.payload ->> 'operational_status' IS NOT NULL
     ON CONFLICT DO NOTHING;
 END
 $$;
