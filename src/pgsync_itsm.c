@@ -200,7 +200,8 @@ define_number_settings(void)
 {
 	define_int("pgsync_itsm.slow_poll", "Time after which a worker that nobody woke looks for work.",
 			   &pgsync_itsm_slow_poll, 30, 1, 3600, GUC_UNIT_S);
-	define_int("pgsync_itsm.log_retention", "Age at which rows of integration_sync_log and items of runs are removed; 0 keeps them.",
+	define_int("pgsync_itsm.log_retention",
+			   "Age at which rows of integration_sync_log and items of runs are removed; 0 keeps them.",
 			   &pgsync_itsm_log_retention, 90 * 24 * 60, 0, INT_MAX / 60, GUC_UNIT_MIN);
 	define_int("pgsync_itsm.plan_timeout", "Longest time that one statement of a user's source may take.",
 			   &pgsync_itsm_plan_timeout, 10 * 60 * 1000, 1000, INT_MAX, GUC_UNIT_MS);

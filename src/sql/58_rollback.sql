@@ -26,9 +26,9 @@ COMMENT ON FUNCTION pgsync_itsm.rollback_method(text, jsonb, text, text) IS 'ret
 
 CREATE TYPE pgsync_itsm.rollback_effect AS (ord integer, step text, entity_type text, entity_id uuid, native_key text, label text, action text,
     state text, payload json, old_values json, external_id text, external_table text, parent_type text, parent_id uuid, child_type text, child_id uuid,
-    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, changed_by bigint, moved boolean);
+    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, overtaken text);
 COMMENT ON TYPE pgsync_itsm.rollback_effect IS
-'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone; moved: the map knows another record for it by now';
+'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; overtaken: why it is another run''s by now';
 
 CREATE FUNCTION pgsync_itsm.rollback_effects(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_effect
 LANGUAGE sql STABLE
@@ -47,7 +47,8 @@ BEGIN ATOMIC
                             WHERE b.kind = 'rollback' AND b.rolls_back = n.run_id AND u.entity_type = n.entity_type AND u.entity_id = n.entity_id)
     ), mine AS MATERIALIZED (
         -- by their order in time, not by a join: whatever the planner thinks of how many these are, there are thousands
-        SELECT t.item, min(t.run_id) OVER (PARTITION BY t.entity_id, t.entity_type ORDER BY t.updated_at RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE GROUP) AS by_run
+        SELECT t.item, min(t.run_id) OVER (PARTITION BY t.entity_id, t.entity_type ORDER BY t.updated_at
+                                           RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE GROUP) AS by_run
           FROM (SELECT i AS item, i.entity_id, i.entity_type, i.updated_at, NULL::bigint AS run_id
                   FROM run AS r
                   JOIN @extschema@.integration_run_items AS i
@@ -62,7 +63,8 @@ BEGIN ATOMIC
            i.action = 'CREATE' AND i.state IN ('done', 'unchanged') AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
            -- what a second attempt made, or found, counts as created, and may be somebody else's
            coalesce(i.operation, '') = 'create' AND NOT i.unheard AND coalesce(i.reason, '') NOT LIKE 'found%', m.id IS NOT NULL, m.state, m.last_agreed,
-           n.by_run, coalesce(i.parent_id IS NULL AND m.external_id <> i.external_id, false)
+           CASE WHEN n.by_run IS NOT NULL THEN format('changed by run %s since', n.by_run)
+                WHEN i.parent_id IS NULL AND m.external_id <> i.external_id THEN 'another record there is published for it by now' END
       FROM run AS r CROSS JOIN mine AS n CROSS JOIN LATERAL (SELECT (n.item).*) AS i
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
@@ -124,7 +126,7 @@ BEGIN ATOMIC
                 WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id)
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
-           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL OR e.moved THEN 'held' ELSE 'planned' END,
+           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
            CASE WHEN e.undo = 'UPDATE' THEN (e.retire || jsonb_build_object('name', coalesce(e.agreed ->> 'name', e.label)))::json END,
            CASE WHEN e.undo = 'UPDATE' THEN e.agreed END, CASE WHEN e.undo = 'UPDATE' THEN 'retired' END,
            e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
@@ -134,8 +136,7 @@ BEGIN ATOMIC
                      THEN format('%s are not retired, only deleted: method => ''delete''',
                           CASE e.entity_type WHEN 'company' THEN 'companies' ELSE replace(e.entity_type, '_', ' ') || 's' END)
                 WHEN e.undo = 'SKIP' THEN format('no retired state of %s is known: left as it is', e.external_table)
-                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by)
-                WHEN e.moved THEN 'another record there is published for it by now' END
+                ELSE e.overtaken END
       FROM made AS e
      WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired');
 END;
@@ -155,7 +156,7 @@ BEGIN ATOMIC
            -- not the name that only said which CI was meant
            AND NOT pgsync_itsm.same_value(f.value, u.old_values ->> f.field)
     ), fields AS MATERIALIZED (
-        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.changed_by, e.moved, e.agreed, e.payload,
+        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.overtaken, e.agreed, e.payload,
                v.field, v.value AS written, e.old_values ->> v.field AS old, coalesce(e.old_values::jsonb ? v.field, false) AS known
           FROM pgsync_itsm.rollback_effects(rollback_changed.run_id) AS e
          CROSS JOIN LATERAL json_each_text(e.payload) AS v(field, value)
@@ -167,22 +168,20 @@ BEGIN ATOMIC
         SELECT f.entity_type, f.entity_id,
                CASE WHEN NOT f.known THEN 'SKIP' WHEN coalesce(f.old, '') = '' THEN 'CLEAR' ELSE 'UPDATE' END AS action,
                min(f.ord) AS ord, min(f.step) AS step, min(f.native_key) AS native_key, min(f.label) AS label, min(f.external_id) AS external_id,
-               min(f.external_table) AS external_table, min(f.changed_by) AS changed_by, bool_or(f.moved) AS moved,
+               min(f.external_table) AS external_table, min(f.overtaken) AS overtaken,
                jsonb_object_agg(f.field, coalesce(f.old, '')) AS payload, json_object_agg(f.field, f.written ORDER BY f.field) AS old_values,
                min(coalesce(f.payload ->> '_is_internal', f.agreed ->> '_is_internal')) AS internal, string_agg(f.field, ', ' ORDER BY f.field) AS names
           FROM fields AS f GROUP BY 1, 2, 3
     )
     SELECT pgsync_itsm.rollback_ord(i.ord), i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action,
-           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.changed_by IS NOT NULL OR i.moved THEN 'held' ELSE 'planned' END,
+           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
            CASE i.action WHEN 'SKIP' THEN NULL
                 -- the adapter sends no contract that does not say what it is
                 WHEN 'UPDATE' THEN (i.payload || CASE WHEN i.entity_type = 'contract' AND i.internal IS NOT NULL
                          THEN jsonb_build_object('_is_internal', i.internal) ELSE '{}' END)::json
                 ELSE i.payload::json END,
            i.old_values, 'restored', i.external_id, i.external_table, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::text, NULL::text, true,
-           CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names)
-                WHEN i.changed_by IS NOT NULL THEN format('changed by run %s since', i.changed_by)
-                WHEN i.moved THEN 'another record there is published for it by now' END
+           CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names) ELSE i.overtaken END
       FROM items AS i;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_changed(bigint) IS 'The inverse of the updates of a run, as far as it is not undone already';
@@ -192,11 +191,10 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key,
            coalesce(p.published_name || ' > ' || c.published_name, e.label), CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'SKIP' ELSE 'CREATE' END,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
            NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
            e.parent_type, e.parent_id, c.entity_type, e.child_id, n.rel_type, t.external_id, true,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published'
-                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published' ELSE e.overtaken END
       FROM @extschema@.integration_runs AS r
      CROSS JOIN LATERAL pgsync_itsm.rollback_effects(r.id) AS e
      CROSS JOIN LATERAL (SELECT coalesce(e.rel_type, pgsync_itsm.relation_type(r.connection_id, e.entity_type, false)) AS rel_type) AS n
@@ -392,7 +390,8 @@ BEGIN ATOMIC
      WHERE o.id = (rollback_hands.run).rolls_back
      GROUP BY i.entity_type, i.entity_id;
 END;
-COMMENT ON FUNCTION pgsync_itsm.rollback_hands(@extschema@.integration_runs) IS 'Who had changed a record last, each time before we wrote to it since the run that is rolled back';
+COMMENT ON FUNCTION pgsync_itsm.rollback_hands(@extschema@.integration_runs) IS
+'Who had changed a record last, each time before we wrote to it since the run that is rolled back';
 
 -- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.  That we wrote
 -- last does not make somebody's edit before it ours.
@@ -490,7 +489,16 @@ BEGIN
                                         THEN jsonb_build_object('name', j.attrs ->> 'name') ELSE '{}' END)::json END,
            old_values = j.attrs, updated_at = now()
       FROM judged AS j WHERE i.id = j.id;
-    -- An earlier rollback had restored it, and was not heard: the next publish has to know.
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS
+'Leaves out of what would be restored what was changed there since';
+
+-- An earlier rollback had restored a record, and was not heard: the next publish has to know.
+CREATE FUNCTION pgsync_itsm.rollback_restored_before(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     UPDATE @extschema@.integration_sync_map AS m
        SET last_sent_hash = 'restored', source_hash = NULL, source_version = NULL, last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
       FROM @extschema@.integration_run_items AS i
@@ -503,8 +511,7 @@ BEGIN
                        AND o.payload_hash = 'restored' AND o.unheard AND o.state IN ('dead', 'cancelled'));
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS
-'Leaves out of what would be restored what was changed there since';
+COMMENT ON FUNCTION pgsync_itsm.rollback_restored_before(@extschema@.integration_runs) IS 'Tells the map of what an earlier rollback restored without being heard';
 
 CREATE FUNCTION pgsync_itsm.rollback_compare_gone(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -543,7 +550,7 @@ COMMENT ON FUNCTION pgsync_itsm.rollback_compare_gone(@extschema@.integration_ru
 'What is not there any more needs nothing, or cannot be restored; what is there again is not made twice';
 
 -- Deleting a record takes its relationships along, and leaves references to it that point at nothing.
-CREATE FUNCTION pgsync_itsm.rollback_compare_needed(run @extschema@.integration_runs, marked text) RETURNS void
+CREATE FUNCTION pgsync_itsm.rollback_needed_there(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -569,18 +576,16 @@ BEGIN
                                    AND l.state = 'planned' AND l.action = 'DELETE' AND l.parent_id IS NOT NULL)
              ORDER BY x.key, x.external_id) AS o
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = o.key;
-    WITH staying AS MATERIALIZED (
-        SELECT m.parent_id, m.child_id, coalesce(m.published_name, m.native_key) AS label
-          FROM @extschema@.integration_sync_map AS m
-          LEFT JOIN @extschema@.integration_run_items AS l
-            ON l.run_id = run.id AND l.entity_type = m.entity_type AND l.entity_id = m.entity_id AND l.action = 'DELETE' AND l.state = 'planned'
-         WHERE m.connection_id = run.connection_id AND m.parent_id IS NOT NULL AND l.id IS NULL
-    )
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('its relationship "%s" stays', left(s.label, 160))
-      FROM (SELECT e.id, min(t.label) AS label FROM staying AS t CROSS JOIN LATERAL (VALUES (t.parent_id), (t.child_id)) AS e(id) GROUP BY e.id) AS s
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = s.id;
-    -- Connections may share an instance and its user there: what another one knows is not asked of the platform.
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_there(@extschema@.integration_runs, text) IS
+'Holds deletions of records that somebody there relates or refers to, or may';
+
+-- Connections may share an instance and its user there: what another one knows is not asked of the platform.
+CREATE FUNCTION pgsync_itsm.rollback_needed_elsewhere(run @extschema@.integration_runs, marked text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     WITH others AS MATERIALIZED (
         SELECT c.id FROM @extschema@.integration_connections AS c
          WHERE c.id <> run.connection_id AND c.instance_url = (SELECT o.instance_url FROM @extschema@.integration_connections AS o WHERE o.id = run.connection_id)
@@ -595,6 +600,26 @@ BEGIN
        SET state = marked, updated_at = now(), reason = 'another connection to this instance publishes it or refers to it'
       FROM known AS k
      WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired') AND i.parent_id IS NULL AND i.external_id = k.id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_elsewhere(@extschema@.integration_runs, text) IS
+'Holds what another connection to the instance publishes or refers to';
+
+CREATE FUNCTION pgsync_itsm.rollback_needed_here(run @extschema@.integration_runs, marked text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH staying AS MATERIALIZED (
+        SELECT m.parent_id, m.child_id, coalesce(m.published_name, m.native_key) AS label
+          FROM @extschema@.integration_sync_map AS m
+          LEFT JOIN @extschema@.integration_run_items AS l
+            ON l.run_id = run.id AND l.entity_type = m.entity_type AND l.entity_id = m.entity_id AND l.action = 'DELETE' AND l.state = 'planned'
+         WHERE m.connection_id = run.connection_id AND m.parent_id IS NOT NULL AND l.id IS NULL
+    )
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, updated_at = now(), reason = format('its relationship "%s" stays', left(s.label, 160))
+      FROM (SELECT e.id, min(t.label) AS label FROM staying AS t CROSS JOIN LATERAL (VALUES (t.parent_id), (t.child_id)) AS e(id) GROUP BY e.id) AS s
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = s.id;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS i
                     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service')) THEN
         RETURN;
@@ -620,7 +645,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_needed(@extschema@.integration_runs, text) IS 'Holds deletions of records that something which stays refers to';
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_here(@extschema@.integration_runs, text) IS
+'Holds deletions of records that something of ours which stays relates or refers to';
 
 CREATE FUNCTION pgsync_itsm.rollback_compare(run @extschema@.integration_runs, again boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -633,7 +659,10 @@ BEGIN
     PERFORM pgsync_itsm.rollback_compare_gone(run, marked);
     PERFORM pgsync_itsm.rollback_compare_records(run, marked);
     PERFORM pgsync_itsm.rollback_compare_fields(run, again);
-    PERFORM pgsync_itsm.rollback_compare_needed(run, marked);
+    PERFORM pgsync_itsm.rollback_restored_before(run);
+    PERFORM pgsync_itsm.rollback_needed_there(run, marked);
+    PERFORM pgsync_itsm.rollback_needed_elsewhere(run, marked);
+    PERFORM pgsync_itsm.rollback_needed_here(run, marked);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare(@extschema@.integration_runs, boolean) IS
@@ -786,7 +815,8 @@ BEGIN
                  WHERE x.run_id = run_id AND x.parent_id IS NULL
                    AND (x.action = 'DELETE' AND x.state IN ('dead', 'skipped')
                         OR x.payload_hash = 'restored' AND x.state IN ('dead', 'refused') AND x.payload ->> v.field <> v.value) ORDER BY v.value, x.id) AS d
-         WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
+         WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE'
+           AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
            AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
         EXIT WHEN NOT FOUND;
     END LOOP;
