@@ -175,9 +175,7 @@ SELECT substring(line FROM '<title>.*</title>') AS title FROM regexp_split_to_ta
 
 -- Who may not read the sources sees what is published and planned, and nothing of another namespace.
 CREATE ROLE regress_itsm_viewer IN ROLE authenticated;
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_viewer;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO regress_itsm_viewer;
-GRANT SELECT ON ALL TABLES IN SCHEMA itsm TO regress_itsm_viewer;
+SELECT itsm_grant('regress_itsm_viewer', 'viewer');
 SELECT itsm_secure('namespace_id = public.get_current_namespace_id()');
 INSERT INTO integration_connections (id, namespace_id, platform, instance_url) VALUES ('00000000-0000-4000-8000-000000000002', :county, 'servicenow', 'https://county.service-now.com');
 CREATE TEMP TABLE seen AS SELECT * FROM picture(:city);

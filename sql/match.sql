@@ -316,9 +316,7 @@ SELECT id AS one FROM integration_matches WHERE entity_name = 'Ours' \gset
 SELECT itsm_accept_match(:one);
 SELECT itsm_secure('namespace_id = current_setting(''regress.namespace'', true)::uuid');
 CREATE ROLE regress_itsm_matcher;
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_matcher;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO regress_itsm_matcher;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA itsm TO regress_itsm_matcher;
+SELECT itsm_grant('regress_itsm_matcher', 'operator');
 SET ROLE regress_itsm_matcher;
 SET regress.namespace = '22222222-2222-4222-8222-222222222222';
 SELECT itsm_accept_match(:one);

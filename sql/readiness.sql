@@ -220,9 +220,7 @@ SELECT "check", here FROM readiness WHERE "check" IN ('application.name', 'deplo
 
 -- Who is no member of the connection's owner reads with rights of his own, and never another tenant's.
 SELECT itsm_secure('namespace_id = public.get_current_namespace_id()');
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO authenticated;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO authenticated;
-GRANT SELECT ON ALL TABLES IN SCHEMA itsm TO authenticated;
+SELECT itsm_grant('authenticated', 'viewer');
 SET ROLE authenticated;
 SET request.jwt.claims = '{"sub": "eeeeeeee-0001-4000-8000-000000000001"}';
 SELECT "check", passed, failed, passed_before, passed_after, passed_platform, note FROM itsm_readiness(:namespace)

@@ -48,9 +48,7 @@ SELECT count(*) AS rollbacks FROM integration_runs WHERE kind = 'rollback';
 
 -- another tenant sees no such run
 CREATE ROLE regress_itsm_rollback;
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_rollback;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO regress_itsm_rollback;
-GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA itsm TO regress_itsm_rollback;
+SELECT itsm_grant('regress_itsm_rollback', 'operator') AS granted \gset
 SET regress.namespace = '';
 SELECT itsm_secure('namespace_id::text = current_setting(''regress.namespace'')') AS secured \gset
 SET regress.namespace = '22222222-2222-4222-8222-222222222222';

@@ -49,22 +49,23 @@ SELECT attempt($$SELECT pgsync_itsm.store_secret('11111111-1111-4111-8111-111111
 SELECT attempt($$SELECT pgsync_itsm.store_secret('11111111-1111-4111-8111-111111111111', 'password', 'file:/nowhere/secret')$$);
 INSERT INTO stored SELECT 'file', pgsync_itsm.store_secret('11111111-1111-4111-8111-111111111111', 'password', 'file:' || :'file');
 SELECT length(s.sealed) - length('wonderland-2') AS overhead FROM pgsync_itsm.integration_secrets AS s JOIN stored USING (id) WHERE name = 'file';
+SELECT itsm.itsm_secure($$namespace_id = '22222222-2222-4222-8222-222222222222'$$);
 SET ROLE regress_itsm_tenant;
-SELECT attempt(format('SELECT pgsync_itsm.store_secret(%L, %L, %L)', '11111111-1111-4111-8111-111111111111', 'password', 'file:' || :'file'));
+SELECT attempt(format('SELECT pgsync_itsm.store_secret(%L, %L, %L)', '22222222-2222-4222-8222-222222222222', 'password', 'file:' || :'file'));
 SELECT attempt('SELECT pgsync_itsm.check_file_right()');
 SET ROLE regress_itsm_reader;
-SELECT attempt(format('SELECT pgsync_itsm.store_secret(%L, %L, %L)', '11111111-1111-4111-8111-111111111111', 'password', 'file:' || :'file'));
+SELECT attempt(format('SELECT pgsync_itsm.store_secret(%L, %L, %L)', '22222222-2222-4222-8222-222222222222', 'password', 'file:' || :'file'));
 SELECT attempt('SELECT pgsync_itsm.check_file_right()');
 
 -- a tenant stores, but reads nothing and drops only what is his
 SET ROLE regress_itsm_tenant;
+SELECT attempt('SELECT pgsync_itsm.store_secret(''11111111-1111-4111-8111-111111111111'', ''password'', ''x'')');
 INSERT INTO stored SELECT 'tenant', pgsync_itsm.store_secret('22222222-2222-4222-8222-222222222222', 'password', 'wonderland-3');
 SELECT attempt('SELECT * FROM pgsync_itsm.integration_secrets');
 SELECT attempt(format('SELECT * FROM pgsync_itsm.sealed_secret(%L)', id)) FROM stored WHERE name = 'tenant';
 SELECT attempt(format('SELECT pgsync_itsm.remove_secret(%L)', id)) FROM stored WHERE name = 'tenant';
 SELECT regexp_replace(attempt(format('SELECT pgsync_itsm.drop_secret(%L)', id)), '[0-9a-f-]{36}', '<id>') FROM stored WHERE name = 'first';
 RESET ROLE;
-SELECT itsm.itsm_secure($$namespace_id = '22222222-2222-4222-8222-222222222222'$$);
 INSERT INTO itsm.integration_connections (namespace_id, platform, instance_url)
 VALUES ('22222222-2222-4222-8222-222222222222', 'servicenow', 'https://two.service-now.com');
 SET ROLE regress_itsm_tenant;

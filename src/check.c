@@ -419,7 +419,7 @@ compare_instance(Check *check)
 	values[0] = UUIDPGetDatum(&check->id);
 	values[1] = CStringGetTextDatum(json_to_server(name));
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pgsync_itsm.store_instance_name($1, $2)", 2, types, values, NULL, false, 1) !=
+	if (SPI_execute_with_args("SELECT pgsync_itsm.keep_instance_name($1, $2)", 2, types, values, NULL, false, 1) !=
 			SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "the name of the instance cannot be stored");

@@ -713,37 +713,9 @@ seal_and_store(const pg_uuid_t *namespace_id, const char *purpose, Clear *clear)
 	return id;
 }
 
-/* pgsync_itsm.store_secret(namespace_id uuid, purpose text, secret text) returns uuid */
-Datum
-secrets_store(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
-	pg_uuid_t *namespace_id;
-	char	  *purpose;
-	Clear	   clear;
-
-	if (PG_ARGISNULL(2))
-		PG_RETURN_NULL();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("namespace_id and purpose must not be null")));
-	namespace_id = PG_GETARG_UUID_P(0);
-	purpose = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	PreventCommandIfReadOnly("store_secret()");
-	start_sodium();
-	clear = take_secret(PG_GETARG_TEXT_PP(2), purpose);
-	if (vault_arguments() > 0)
-	{
-		*id = vault_store(namespace_id, purpose, &clear);
-		close_clear(&clear);
-	}
-	else
-		*id = seal_and_store(namespace_id, purpose, &clear);
-	PG_RETURN_UUID_P(id);
-}
-
-/* May the caller do away with what belongs to this namespace? */
+/* May the caller store, or do away with, what belongs to this namespace? */
 static bool
-may_drop(const pg_uuid_t *namespace_id)
+may_change(const pg_uuid_t *namespace_id)
 {
 	Oid	  types[] = {UUIDOID};
 	Datum value = UUIDPGetDatum(namespace_id);
@@ -761,6 +733,37 @@ may_drop(const pg_uuid_t *namespace_id)
 	return sees;
 }
 
+/* pgsync_itsm.store_secret(namespace_id uuid, purpose text, secret text) returns uuid */
+Datum
+secrets_store(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t *namespace_id;
+	char	  *purpose;
+	Clear	   clear;
+
+	if (PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("namespace_id and purpose must not be null")));
+	namespace_id = PG_GETARG_UUID_P(0);
+	purpose = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PreventCommandIfReadOnly("store_secret()");
+	if (!may_change(namespace_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("namespace %s does not exist", uuid_text(namespace_id))));
+	start_sodium();
+	clear = take_secret(PG_GETARG_TEXT_PP(2), purpose);
+	if (vault_arguments() > 0)
+	{
+		*id = vault_store(namespace_id, purpose, &clear);
+		close_clear(&clear);
+	}
+	else
+		*id = seal_and_store(namespace_id, purpose, &clear);
+	PG_RETURN_UUID_P(id);
+}
+
 /* pgsync_itsm.drop_secret(secret_id uuid) returns void */
 Datum
 secrets_drop(PG_FUNCTION_ARGS)
@@ -774,7 +777,7 @@ secrets_drop(PG_FUNCTION_ARGS)
 	find_secret(id, false, &stored);
 	if (!stored.found)
 		PG_RETURN_VOID();
-	if (!may_drop(&stored.namespace_id))
+	if (!may_change(&stored.namespace_id))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for credentials of namespace %s", uuid_text(&stored.namespace_id))));
 	if (stored.in_vault)

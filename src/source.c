@@ -601,6 +601,12 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, Return
 	ErrorContextCallback callback;
 	SourceSwitch		 back;
 
+	/* A function of ours that anybody may call must not lend rights. */
+	if (!is_member_of_role(GetUserId(), task->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be a member of the owner of the connection"),
+				 errdetail("Its sources are read with the rights of role \"%s\".",
+						   GetUserNameFromId(task->owner, true) ? GetUserNameFromId(task->owner, true) : "?")));
 	callback.callback = error_context;
 	callback.arg = task;
 	callback.previous = error_context_stack;

@@ -185,12 +185,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pgsync_itsm.check_setting(name, value);
-    UPDATE @extschema@.integration_connections AS c
-       SET settings = CASE WHEN value IS NULL THEN c.settings - name
-                           ELSE c.settings || jsonb_build_object(name, value) END,
-           full_plan_after = pg_current_snapshot(), look_at = NULL, updated_at = now()
-     WHERE c.id = connection_id;
-    PERFORM pgsync_itsm.wake();
+    PERFORM pgsync_itsm.change_setting(connection_id, name, value);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_set(uuid, text, text) IS

@@ -28,11 +28,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN EXISTS (SELECT FROM pgsync_itsm.integration_secrets);
 COMMENT ON FUNCTION pgsync_itsm.any_sealed() IS 'Is there a credential that a new key file could not open?';
 
-CREATE FUNCTION pgsync_itsm.sees_namespace(namespace_id uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN namespace_id = ANY (ARRAY(SELECT pgsync_itsm.visible_namespaces()));
-COMMENT ON FUNCTION pgsync_itsm.sees_namespace(uuid) IS 'Do the policies show this namespace to the caller?';
-
 CREATE FUNCTION pgsync_itsm.store_secret(namespace_id uuid, purpose text, secret text) RETURNS uuid
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'secrets_store';

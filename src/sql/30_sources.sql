@@ -375,7 +375,7 @@ COMMENT ON FUNCTION pgsync_itsm.payload_expression(uuid, text) IS
 
 CREATE FUNCTION pgsync_itsm.source_row(connection_id uuid, entity_type text)
 RETURNS @extschema@.integration_sources
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT s.* FROM @extschema@.integration_sources AS s
      WHERE s.entity_type = source_row.entity_type
@@ -383,7 +383,7 @@ BEGIN ATOMIC
      ORDER BY s.connection_id NULLS LAST LIMIT 1;
 END;
 COMMENT ON FUNCTION pgsync_itsm.source_row(uuid, text) IS
-'The source of an entity type: the connection''s own, else the general one; definer rights because a tenant does not see general sources';
+'The source of an entity type: the connection''s own, else the general one';
 
 CREATE FUNCTION pgsync_itsm.source_exists(connection_id uuid, entity_type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -682,23 +682,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    c @extschema@.integration_connections := pgsync_itsm.check_may_change(itsm_set_source.connection_id);
     type text := pgsync_itsm.clean_key_type(itsm_set_source.key_type);
 BEGIN
+    PERFORM pgsync_itsm.check_may_change(itsm_set_source.connection_id);
     PERFORM pgsync_itsm.check_entity_type(itsm_set_source.entity_type);
     IF itsm_set_source.query IS NULL THEN
-        DELETE FROM @extschema@.integration_sources AS s
-         WHERE s.entity_type = itsm_set_source.entity_type AND s.connection_id IS NOT DISTINCT FROM itsm_set_source.connection_id;
+        PERFORM pgsync_itsm.store_source(itsm_set_source.connection_id, itsm_set_source.entity_type, NULL, type);
     ELSE
         PERFORM pgsync_itsm.check_source_text(itsm_set_source.connection_id, itsm_set_source.entity_type, itsm_set_source.query, type);
-        INSERT INTO @extschema@.integration_sources AS s (namespace_id, connection_id, entity_type, query, key_type)
-        VALUES (c.namespace_id, itsm_set_source.connection_id, itsm_set_source.entity_type, itsm_set_source.query, type)
-        ON CONFLICT (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), entity_type)
-        DO UPDATE SET query = excluded.query, key_type = excluded.key_type, origin = 'user', updated_at = now();
+        PERFORM pgsync_itsm.store_source(itsm_set_source.connection_id, itsm_set_source.entity_type, itsm_set_source.query, type);
         PERFORM pgsync_itsm.check_composed(itsm_set_source.connection_id, itsm_set_source.entity_type,
             format('the source of %s with the filter and the mapping in force', itsm_set_source.entity_type));
     END IF;
-    PERFORM pgsync_itsm.plan_in_full(itsm_set_source.connection_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_set_source(uuid, text, text, text) IS
@@ -719,12 +714,8 @@ BEGIN
     IF expression IS NOT NULL AND btrim(expression) <> '' THEN
         PERFORM pgsync_itsm.check_expression(pgsync_itsm.with_settings(connection_id, expression));
     END IF;
-    UPDATE @extschema@.integration_connections AS c
-       SET settings = CASE WHEN itsm_set_filter.expression IS NULL THEN c.settings - filter_name
-                           ELSE c.settings || jsonb_build_object(filter_name, btrim(itsm_set_filter.expression)) END
-     WHERE c.id = itsm_set_filter.connection_id;
+    PERFORM pgsync_itsm.change_setting(connection_id, filter_name, btrim(expression));
     PERFORM pgsync_itsm.check_composed(connection_id, entity_type, format('the filter of %s', entity_type));
-    PERFORM pgsync_itsm.plan_in_full(connection_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_set_filter(uuid, text, text) IS
@@ -801,9 +792,8 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    c @extschema@.integration_connections := pgsync_itsm.check_may_change(itsm_set_mapping.connection_id);
 BEGIN
+    PERFORM pgsync_itsm.check_may_change(itsm_set_mapping.connection_id);
     PERFORM pgsync_itsm.check_mapping(itsm_set_mapping.entity_type, itsm_set_mapping.target_field, itsm_set_mapping.target_class);
     PERFORM pgsync_itsm.check_one_of('kind', itsm_set_mapping.kind, ARRAY['text', 'date', 'user', 'group', 'company', 'choice',
         'life_cycle_stage', 'life_cycle_stage_status', 'contract_model', 'reference']);
@@ -813,18 +803,11 @@ BEGIN
         PERFORM pgsync_itsm.check_expression(
             pgsync_itsm.with_settings(itsm_set_mapping.connection_id, itsm_set_mapping.expression));
     END IF;
-    INSERT INTO @extschema@.integration_field_mappings AS m
-        (namespace_id, connection_id, platform, entity_type, target_class, target_field, expression, kind, value_map, on_unresolved, ord)
-    VALUES (c.namespace_id, itsm_set_mapping.connection_id,
-            coalesce(c.platform, itsm_set_mapping.platform, 'servicenow'), itsm_set_mapping.entity_type,
-            itsm_set_mapping.target_class, itsm_set_mapping.target_field, itsm_set_mapping.expression, itsm_set_mapping.kind,
-            itsm_set_mapping.value_map, itsm_set_mapping.on_unresolved, 1000)
-    ON CONFLICT (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field, is_default)
-    DO UPDATE SET expression = excluded.expression, kind = excluded.kind, value_map = excluded.value_map,
-                  on_unresolved = excluded.on_unresolved, enabled = true, updated_at = now();
+    PERFORM pgsync_itsm.store_mapping(itsm_set_mapping.connection_id, itsm_set_mapping.platform, itsm_set_mapping.entity_type,
+        itsm_set_mapping.target_class, itsm_set_mapping.target_field, itsm_set_mapping.expression, itsm_set_mapping.kind,
+        itsm_set_mapping.value_map, itsm_set_mapping.on_unresolved);
     PERFORM pgsync_itsm.check_composed(itsm_set_mapping.connection_id, itsm_set_mapping.entity_type,
         format('the expression for %s.%s', itsm_set_mapping.entity_type, itsm_set_mapping.target_field));
-    PERFORM pgsync_itsm.plan_in_full(itsm_set_mapping.connection_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_set_mapping(uuid, text, text, text, text, jsonb, text, text, text) IS
@@ -835,21 +818,14 @@ CREATE FUNCTION @extschema@.itsm_drop_mapping(connection_id uuid, entity_type te
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    c @extschema@.integration_connections := pgsync_itsm.check_may_change(itsm_drop_mapping.connection_id);
 BEGIN
-    DELETE FROM @extschema@.integration_field_mappings AS m
-     WHERE m.connection_id IS NOT DISTINCT FROM itsm_drop_mapping.connection_id AND NOT m.is_default
-       AND m.platform = coalesce(c.platform, itsm_drop_mapping.platform, 'servicenow')
-       AND m.entity_type = itsm_drop_mapping.entity_type AND m.target_field = itsm_drop_mapping.target_field
-       AND m.target_class = itsm_drop_mapping.target_class;
-    IF NOT FOUND THEN
+    PERFORM pgsync_itsm.check_may_change(connection_id);
+    IF NOT pgsync_itsm.remove_mapping(connection_id, platform, entity_type, target_class, target_field) THEN
         RAISE EXCEPTION 'there is no mapping of %.% to drop', entity_type, target_field
             USING ERRCODE = 'undefined_object',
                   HINT = 'Defaults stay; give the expression NULL to leave a field alone: SELECT itsm_set_mapping(..., NULL);';
     END IF;
     PERFORM pgsync_itsm.check_composed(connection_id, entity_type, format('the remaining mapping of %s', entity_type));
-    PERFORM pgsync_itsm.plan_in_full(connection_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_drop_mapping(uuid, text, text, text, text) IS

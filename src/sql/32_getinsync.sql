@@ -541,6 +541,10 @@ BEGIN
     PERFORM pgsync_itsm.add_scope(schema_name, 'it_services', ARRAY['none', 'technical_service', 'technical_service_offering'], NULL);
     sources := pgsync_itsm.store_sources(schema_name);
     tables := pgsync_itsm.store_watches(schema_name);
+    IF pgsync_itsm.attached_schema() <> schema_name THEN
+        PERFORM pgsync_itsm.unwatch_namespaces(pgsync_itsm.attached_schema());
+    END IF;
+    PERFORM pgsync_itsm.watch_namespaces(schema_name);
     INSERT INTO pgsync_itsm.site AS s (only_one, getinsync_schema) VALUES (true, schema_name)
     ON CONFLICT (only_one) DO UPDATE SET getinsync_schema = excluded.getinsync_schema;
     PERFORM pgsync_itsm.plan_in_full(NULL);
@@ -589,6 +593,9 @@ BEGIN
       WHERE o.kind = 'constraint' OR o.kind = 'column' AND drop_scope
       ORDER BY o.kind DESC;
     SELECT string_agg(o.relation, ', ' ORDER BY o.relation) INTO kept FROM pgsync_itsm.attached_objects AS o WHERE o.kind = 'column';
+    IF sch IS NOT NULL THEN
+        PERFORM pgsync_itsm.unwatch_namespaces(sch);
+    END IF;
     UPDATE pgsync_itsm.site SET getinsync_schema = NULL;
     IF kept IS NOT NULL THEN
         RAISE WARNING 'column sn_sync_scope stays, with its values, on %', kept

@@ -20,7 +20,7 @@ COMMENT ON FUNCTION pgsync_itsm.present_timeline() IS 'Timeline of this server: 
 
 -- The first connection ties the data to this cluster; data that came by dump keep the fingerprint of where they lived.
 CREATE FUNCTION pgsync_itsm.claim_cluster() RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
     VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
@@ -39,6 +39,24 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.doubt_open_runs() IS 'Has everything that open runs would make be looked for first';
 
+CREATE FUNCTION pgsync_itsm.adopt_database() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- What the dump says is on the wire is on another server's: nobody here will hear of it.
+    IF NOT pgsync_itsm.is_adopted() THEN
+        PERFORM pgsync_itsm.doubt_open_runs();
+        PERFORM pgsync_itsm.recover();
+    END IF;
+    INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
+    VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
+    ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline;
+    PERFORM pgsync_itsm.wake();
+    RETURN pgsync_itsm.cluster_fingerprint();
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.adopt_database() IS 'Ties the data to this cluster, whatever one they came from';
+
 CREATE FUNCTION @extschema@.itsm_adopt(connection_id uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -46,23 +64,12 @@ DECLARE
     c @extschema@.integration_connections;
 BEGIN
     IF connection_id IS NULL THEN
-        -- What the dump says is on the wire is on another server's: nobody here will hear of it.
-        IF NOT pgsync_itsm.is_adopted() THEN
-            PERFORM pgsync_itsm.doubt_open_runs();
-            PERFORM pgsync_itsm.recover();
-        END IF;
-        INSERT INTO pgsync_itsm.site AS s (only_one, fingerprint, adopted_at, timeline)
-        VALUES (true, pgsync_itsm.cluster_fingerprint(), now(), pgsync_itsm.present_timeline())
-        ON CONFLICT (only_one) DO UPDATE SET fingerprint = excluded.fingerprint, adopted_at = excluded.adopted_at, timeline = excluded.timeline;
-        PERFORM pgsync_itsm.wake();
+        PERFORM pgsync_itsm.check_may_secure();
         RAISE NOTICE 'this database now serves its connections; make sure that the one it was copied from does not';
-        RETURN pgsync_itsm.cluster_fingerprint();
+        RETURN pgsync_itsm.adopt_database();
     END IF;
     c := pgsync_itsm.own_connection(connection_id);
-    UPDATE @extschema@.integration_connections AS i
-       SET instance_name = NULL, paused_at = NULL, pause_class = NULL, pause_reason = NULL, updated_at = now()
-     WHERE i.id = connection_id;
-    PERFORM pgsync_itsm.wake();
+    PERFORM pgsync_itsm.adopt_instance(connection_id);
     RAISE NOTICE 'next: SELECT * FROM itsm_test_connection(''%'');', connection_id;
     RETURN c.instance_url;
 END
@@ -70,53 +77,20 @@ $$;
 COMMENT ON FUNCTION @extschema@.itsm_adopt(uuid) IS
 'Says that this copy of the database may push from now on; with a connection: that the instance behind its address is the right one';
 
-CREATE FUNCTION pgsync_itsm.check_entitled(namespace_id uuid, platform text) RETURNS void
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    sch name := (SELECT getinsync_schema FROM pgsync_itsm.site);
-    tier text;
-BEGIN
-    IF sch IS NULL OR to_regclass(format('%I.namespaces', sch)) IS NULL
-       OR NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = to_regclass(format('%I.namespaces', sch))
-                         AND a.attname = 'tier' AND NOT a.attisdropped)
-       OR NOT EXISTS (SELECT FROM @extschema@.integration_entitlements AS e WHERE NOT e.allowed) THEN
-        RETURN;
-    END IF;
-    EXECUTE format('SELECT n.tier::text FROM %I.namespaces AS n WHERE n.id = $1', sch) INTO tier USING namespace_id;
-    IF EXISTS (SELECT FROM @extschema@.integration_entitlements AS e
-                WHERE e.tier = check_entitled.tier AND e.platform = check_entitled.platform AND NOT e.allowed) THEN
-        RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', tier, namespace_id, platform
-            USING ERRCODE = 'insufficient_privilege', HINT = 'Entitlements are rows of integration_entitlements.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.check_entitled(uuid, text) IS
-'Refuses a platform that the namespace''s tier lacks; definer rights because a tenant does not see the entitlements';
-
--- A database without attached GetInSync tables has no list of namespaces: then every uuid is taken.
+-- A namespace that is somebody else's is none.
 CREATE FUNCTION pgsync_itsm.check_namespace(namespace_id uuid) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    sch name;
-    there boolean;
 BEGIN
-    IF namespace_id IS NULL THEN
-        RAISE EXCEPTION 'namespace_id must not be null' USING ERRCODE = 'null_value_not_allowed';
-    END IF;
-    sch := pgsync_itsm.attached_schema();
-    IF sch IS NULL OR to_regclass(format('%I.namespaces', sch)) IS NULL THEN
-        RETURN;
-    END IF;
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I.namespaces AS n WHERE n.id = $1)', sch) INTO there USING namespace_id;
-    IF NOT there THEN
+    PERFORM pgsync_itsm.check_sees_namespace(namespace_id);
+    IF NOT pgsync_itsm.namespace_exists(namespace_id) THEN
         RAISE EXCEPTION 'namespace % does not exist', namespace_id
-            USING ERRCODE = 'undefined_object', HINT = format('SELECT id, name FROM %I.namespaces;', sch);
+            USING ERRCODE = 'undefined_object', HINT = format('SELECT id, name FROM %I.namespaces;', coalesce(pgsync_itsm.attached_schema(), 'public'));
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.check_namespace(uuid) IS 'Raises a clear error for a namespace that the attached schema does not have';
+COMMENT ON FUNCTION pgsync_itsm.check_namespace(uuid) IS
+'Raises the same error for a namespace that the attached schema does not have and for one that the caller does not see';
 
 CREATE FUNCTION pgsync_itsm.attached_schema() RETURNS name
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -211,22 +185,17 @@ BEGIN
     PERFORM pgsync_itsm.check_setting(s.key, s.value) FROM jsonb_each_text(all_settings) AS s
       WHERE s.key NOT LIKE 'filter.%';
 
-    INSERT INTO @extschema@.integration_connections AS c
-        (namespace_id, platform, name, instance_url, auth_type, oauth_grant, client_id_vault_id, client_secret_vault_id,
-         username_vault_id, password_vault_id, api_key_vault_id, client_cert_file, client_key_file,
-         sync_direction, sync_schedule, session_settings, settings)
-    VALUES (namespace_id, 'servicenow', coalesce(name, 'default'), url, auth, oauth,
-            pgsync_itsm.store_secret(namespace_id, 'client_id', client_id),
-            pgsync_itsm.store_secret(namespace_id, 'client_secret', client_secret),
-            pgsync_itsm.store_secret(namespace_id, 'username', username),
-            pgsync_itsm.store_secret(namespace_id, 'password', password),
-            pgsync_itsm.store_secret(namespace_id, 'api_key', api_key),
-            client_cert_file, client_key_file, sync_direction, sync_schedule,
-            coalesce(session_settings, '{}'),
-            (SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') FROM jsonb_each_text(all_settings) AS s
-              WHERE s.key NOT LIKE 'filter.%'))
-    ON CONFLICT ON CONSTRAINT integration_connections_namespace_id_platform_name_key DO NOTHING
-    RETURNING c.id INTO id;
+    id := pgsync_itsm.add_connection(namespace_id, jsonb_build_object(
+        'platform', 'servicenow', 'name', name, 'instance_url', url, 'auth_type', auth, 'oauth_grant', oauth,
+        'client_id_vault_id', pgsync_itsm.store_secret(namespace_id, 'client_id', client_id),
+        'client_secret_vault_id', pgsync_itsm.store_secret(namespace_id, 'client_secret', client_secret),
+        'username_vault_id', pgsync_itsm.store_secret(namespace_id, 'username', username),
+        'password_vault_id', pgsync_itsm.store_secret(namespace_id, 'password', password),
+        'api_key_vault_id', pgsync_itsm.store_secret(namespace_id, 'api_key', api_key),
+        'client_cert_file', client_cert_file, 'client_key_file', client_key_file,
+        'sync_direction', sync_direction, 'sync_schedule', sync_schedule, 'session_settings', session_settings,
+        'settings', (SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') FROM jsonb_each_text(all_settings) AS s
+                      WHERE s.key NOT LIKE 'filter.%')));
     IF id IS NULL THEN
         RAISE EXCEPTION 'namespace % already has a servicenow connection named "%"', namespace_id, coalesce(name, 'default')
             USING ERRCODE = 'unique_violation',
@@ -234,7 +203,6 @@ BEGIN
     END IF;
     PERFORM @extschema@.itsm_set_filter(id, substr(s.key, 8), s.value)
        FROM jsonb_each_text(all_settings) AS s WHERE s.key LIKE 'filter.%';
-    PERFORM pgsync_itsm.claim_cluster();
     RAISE NOTICE 'connection % is stored, inactive; next: SELECT * FROM itsm_test_connection(''%'');', id, id;
     RETURN id;
 END
@@ -247,24 +215,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c @extschema@.integration_connections := pgsync_itsm.own_connection(connection_id);
-    run_id bigint;
 BEGIN
-    FOR run_id IN SELECT r.id FROM @extschema@.integration_runs AS r
-                   WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running') ORDER BY r.id
-    LOOP
-        -- What is being planned ends first: its items would be left waiting.
-        PERFORM pgsync_itsm.cancel_planner(run_id);
-        PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = run_id FOR UPDATE;
-        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
-           FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
-    END LOOP;
-    PERFORM pgsync_itsm.drop_secret(s.id)
-       FROM unnest(ARRAY[c.client_id_vault_id, c.client_secret_vault_id, c.username_vault_id, c.password_vault_id,
-                         c.api_key_vault_id]) AS s(id) WHERE s.id IS NOT NULL;
-    DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = c.id;
-    DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = c.id;
-    DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = c.id;
-    DELETE FROM @extschema@.integration_connections AS i WHERE i.id = c.id;
+    PERFORM pgsync_itsm.remove_connection(c.id);
     RAISE NOTICE 'connection and secrets are gone; its map and its log are kept';
 END
 $$;
@@ -284,15 +236,7 @@ BEGIN
         RAISE WARNING 'connection % has not been tested', connection_id
             USING HINT = format('SELECT * FROM itsm_test_connection(%L);', connection_id);
     END IF;
-    IF active THEN
-        PERFORM pgsync_itsm.check_entitled(c.namespace_id, c.platform);
-    END IF;
-    UPDATE @extschema@.integration_connections AS i
-       SET is_active = active, paused_at = NULL, pause_class = NULL, pause_reason = NULL, updated_at = now(),
-           full_plan_after = CASE WHEN active THEN pg_current_snapshot() ELSE i.full_plan_after END,
-           look_at = NULL, next_run_at = CASE WHEN active THEN i.next_run_at END
-     WHERE i.id = connection_id;
-    PERFORM pgsync_itsm.wake();
+    PERFORM pgsync_itsm.set_active(c.id, active);
     IF active THEN
         RAISE NOTICE 'next: SELECT itsm_publish(''%'');', c.namespace_id;
     END IF;

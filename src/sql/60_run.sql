@@ -230,6 +230,7 @@ DECLARE
     all_free boolean := true;
 BEGIN
     PERFORM pgsync_itsm.collect();
+    PERFORM pgsync_itsm.cancel_gone();
     PERFORM pgsync_itsm.run_schedules();
     RETURN QUERY SELECT 'cancel', NULL::uuid, c.run_id, c.due FROM pgsync_itsm.cancel_runs() AS c;
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
@@ -380,7 +381,8 @@ DECLARE
     barrier integer;
 BEGIN
     -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
-    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE SKIP LOCKED;
+    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested
+        AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.is_active) FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;

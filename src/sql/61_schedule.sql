@@ -389,14 +389,8 @@ BEGIN
               AS v(name, value) WHERE v.value IS NOT NULL LOOP
         PERFORM @extschema@.itsm_set(c.id, s.name, nullif(s.value, ''));
     END LOOP;
-    UPDATE @extschema@.integration_connections AS x
-       SET sync_schedule = coalesce(sync_schedule, x.sync_schedule), scheduled_at = now(), look_at = NULL,
-           full_plan_after = pg_current_snapshot(), updated_at = now()
-     WHERE x.id = c.id
-    RETURNING * INTO c;
-    upcoming := pgsync_itsm.next_scheduled(c, now());
-    UPDATE @extschema@.integration_connections AS x SET next_run_at = upcoming WHERE x.id = c.id;
-    PERFORM pgsync_itsm.wake();
+    upcoming := pgsync_itsm.change_schedule(c.id, sync_schedule);
+    c := pgsync_itsm.own_connection(c.id);
     RAISE NOTICE '%', CASE
         WHEN NOT c.is_active THEN format('it holds once the connection is active: SELECT itsm_activate(%L);', c.id)
         WHEN c.first_publish_at IS NULL THEN format('it holds after the first publish: SELECT itsm_publish(%L);', c.namespace_id)

@@ -68,10 +68,7 @@ BEGIN
         IF c.sync_direction = 'subscribe' AND kind <> 'match' THEN
             CONTINUE;
         END IF;
-        PERFORM pgsync_itsm.check_entitled(namespace_id, c.platform);
-        INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, confirm, applications, partial)
-        VALUES (namespace_id, c.id, kind, coalesce(confirm, false), applications, applications IS NOT NULL)
-        RETURNING r.id INTO id;
+        id := pgsync_itsm.queue_run(c.id, kind, confirm, applications);
         RAISE NOTICE 'run % is queued%; next: CALL itsm_wait(%);', id,
             CASE WHEN c.paused_at IS NOT NULL THEN format(', but the connection is paused (%s): SELECT itsm_activate(%L)', c.pause_reason, c.id) ELSE '' END, id;
         RETURN NEXT id;
@@ -85,7 +82,6 @@ BEGIN
                                   format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', ...);', namespace_id));
     END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
-    PERFORM pgsync_itsm.wake();
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.new_runs(uuid, text, text, uuid, uuid[], boolean) IS 'Queues one run per active connection of a namespace';
@@ -138,15 +134,11 @@ BEGIN
         RAISE EXCEPTION 'connection % is not active', r.connection_id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', r.connection_id);
     END IF;
-    UPDATE @extschema@.integration_runs AS x
-       SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
-     WHERE x.id = r.id AND x.status IN ('planned', 'needs_approval');
-    IF NOT FOUND THEN
+    IF NOT pgsync_itsm.release_run(r.id) THEN
         RAISE EXCEPTION 'run % cannot be applied: somebody else has just applied or cancelled it', r.id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('CALL itsm_wait(%s);', r.id);
     END IF;
     PERFORM pgsync_itsm.say_if_no_worker();
-    PERFORM pgsync_itsm.wake();
     RAISE NOTICE 'run % goes on as planned; next: CALL itsm_wait(%);', r.id, r.id;
     RETURN r.id;
 END
@@ -163,19 +155,7 @@ BEGIN
     IF r.status IN ('done', 'failed', 'cancelled') THEN
         RAISE EXCEPTION 'run % has ended: it is %', r.id, r.status USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
-    PERFORM pgsync_itsm.cancel_planner(r.id);
-    -- Whoever has just applied it, or begun with it, comes first; nobody begins with it after this.
-    PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR UPDATE;
-    r := pgsync_itsm.own_run(run_id);
-    IF r.status IN ('planned', 'needs_approval', 'queued') THEN
-        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
-    ELSE
-        UPDATE @extschema@.integration_runs AS x
-           SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '500 ms')
-         WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
-        PERFORM pgsync_itsm.wake();
-    END IF;
+    PERFORM pgsync_itsm.stop_run(r.id);
     RAISE NOTICE 'what run % has sent stays; to send the rest: %', r.id,
         CASE r.kind WHEN 'rollback' THEN format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method) ELSE format('SELECT itsm_retry(%s);', r.id) END;
     RETURN r.id;
@@ -285,7 +265,7 @@ AS $$
 DECLARE
     r @extschema@.integration_runs;
     n bigint := 0;
-    busy boolean;
+    queued bigint;
 BEGIN
     IF run_id IS NULL AND error_class IS NULL AND entity_type IS NULL AND entity_id IS NULL THEN
         RAISE EXCEPTION 'nothing says which dead items to queue again' USING ERRCODE = 'invalid_parameter_value',
@@ -304,18 +284,14 @@ BEGIN
                                    AND (entity_id IS NULL OR i.entity_id = itsm_requeue.entity_id))
               ORDER BY x.id DESC
     LOOP
-        PERFORM pgsync_itsm.own_run(r.id);
-        busy := NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id) OR r.status NOT IN ('running', 'done') OR r.status = 'done' AND EXISTS (
-                    SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.id <> r.id AND o.status IN ('planning', 'running'));
-        IF busy AND run_id IS NOT NULL THEN
+        queued := pgsync_itsm.requeue_items(r.id, error_class, entity_type, entity_id);
+        IF queued IS NULL AND run_id IS NOT NULL THEN
             RAISE EXCEPTION 'dead items of run % cannot be queued again now', r.id
                 USING ERRCODE = 'object_not_in_prerequisite_state',
                       DETAIL = format('It is %s, its connection is gone, or another run of it is at work.', replace(r.status, '_', ' ')),
                       HINT = format('SELECT itsm_publish(%L);', r.namespace_id);
         END IF;
-        IF NOT busy THEN
-            n := n + pgsync_itsm.requeue_run(r, error_class, entity_type, entity_id);
-        END IF;
+        n := n + coalesce(queued, 0);
     END LOOP;
     RETURN n;
 END

@@ -378,7 +378,7 @@ COMMENT ON FUNCTION pgsync_itsm.readiness_there(uuid, text) IS
 
 -- The connections that are measured; one row without connection where there is none.
 CREATE FUNCTION pgsync_itsm.readiness_connections(namespace_id uuid) RETURNS SETOF uuid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found uuid[] := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c

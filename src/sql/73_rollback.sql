@@ -86,18 +86,16 @@ BEGIN
         RAISE NOTICE 'run % has left nothing to undo%', r.id,
             CASE WHEN others > 0 THEN format('; %s records and relationships stay as they are, each with its reason', others) ELSE '' END;
     ELSE
-        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, rolls_back, rollback_method, rollback_classes)
-        VALUES (r.namespace_id, r.connection_id, 'rollback', r.id, $2, chosen) RETURNING integration_runs.id INTO id;
+        id := pgsync_itsm.queue_rollback(r.id, $2, chosen);
         RAISE NOTICE 'run % will look at what was changed there since, and sends nothing yet; next: %', id,
             format('CALL itsm_wait(%s); SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', id, id, id);
         RAISE NOTICE 'the next publish sends again what is undone here; to prevent that, once run % is done: %', id,
             format('SELECT itsm_activate(%L, false);', r.connection_id);
         IF EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.sync_schedule = 'on_change') THEN
             RAISE NOTICE 'a record that is changed here after that is published again by itself; to prevent that, before itsm_apply(%): %', id,
-                format('UPDATE integration_connections SET sync_schedule = ''manual'' WHERE id = %L;', r.connection_id);
+                format('SELECT itsm_schedule(%L, ''manual'');', r.connection_id);
         END IF;
         PERFORM pgsync_itsm.say_if_no_worker();
-        PERFORM pgsync_itsm.wake();
     END IF;
     RETURN QUERY
         SELECT x.step, x.entity_type, x.entity_id, x.label, x.action, x.state, v.field, x.old_values ->> v.field, v.value, x.reason

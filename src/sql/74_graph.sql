@@ -647,7 +647,7 @@ COMMENT ON FUNCTION pgsync_itsm.graph_svg(text, pgsync_itsm.graph_node[], pgsync
 -- The call ------------------------------------------------------------------------------------------
 
 CREATE FUNCTION pgsync_itsm.graph_connections(namespace_id uuid) RETURNS uuid[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found uuid[];
@@ -661,11 +661,6 @@ BEGIN
                                         WHERE a.namespace_id = $1 AND a.is_active AND a.sync_direction <> 'subscribe'));
     IF found IS NOT NULL THEN
         RETURN found;
-    END IF;
-    -- The same error whether a namespace is unknown or somebody else's.
-    IF $1 IN (SELECT pgsync_itsm.known_namespaces()) AND NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.namespace_id = $1) THEN
-        RAISE EXCEPTION 'namespace % does not exist', $1
-            USING ERRCODE = 'undefined_object', HINT = 'SELECT DISTINCT namespace_id FROM integration_connections;';
     END IF;
     IF pgsync_itsm.attached_schema() IS NULL THEN
         RAISE EXCEPTION 'namespace % has no connection to publish through', $1

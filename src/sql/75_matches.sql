@@ -26,17 +26,13 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.match_ready(uuid) IS 'Lets decide on the matches of a connection, or says which run is about to replace them';
 
-CREATE FUNCTION pgsync_itsm.own_match(match_id bigint) RETURNS @extschema@.integration_matches
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION pgsync_itsm.seen_match(match_id bigint) RETURNS @extschema@.integration_matches
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     m @extschema@.integration_matches;
 BEGIN
     SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
-    IF FOUND THEN
-        PERFORM pgsync_itsm.match_ready(m.connection_id);
-        SELECT * INTO m FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
-    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'match % does not exist', coalesce(match_id::text, 'NULL')
             USING ERRCODE = 'undefined_object',
@@ -45,23 +41,34 @@ BEGIN
     RETURN m;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.own_match(bigint) IS 'A match''s row, locked, or the same error whether it is not there or not visible';
+COMMENT ON FUNCTION pgsync_itsm.seen_match(bigint) IS 'A match''s row, or the same error whether it is not there or not visible';
+
+CREATE FUNCTION pgsync_itsm.locked_match(match_id bigint) RETURNS @extschema@.integration_matches
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.match_ready(x.connection_id) FROM @extschema@.integration_matches AS x WHERE x.id = match_id;
+    PERFORM FROM @extschema@.integration_matches AS x WHERE x.id = match_id FOR UPDATE;
+    RETURN pgsync_itsm.seen_match(match_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.locked_match(bigint) IS 'A match''s row, locked, when it may be decided on';
 
 -- Who decides is written down where everything else is.
-CREATE FUNCTION pgsync_itsm.match_decide(ids bigint[], decision text, closers bigint[] DEFAULT NULL) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_decide(ids bigint[], decision text, closers bigint[], caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO @extschema@.integration_sync_log (connection_id, namespace_id, run_id, operation, entity_type, entity_id, external_id, status, request_payload)
     SELECT m.connection_id, m.namespace_id, m.run_id, 'read', m.entity_type, m.entity_id, m.external_id, 'success',
-           json_build_object('match', m.id, 'decision', match_decide.decision, 'before', m.decision, 'by', current_user, 'score', m.score, 'reason', m.reason,
+           json_build_object('match', m.id, 'decision', match_decide.decision, 'before', m.decision, 'by', match_decide.caller, 'score', m.score, 'reason', m.reason,
                              'name', m.entity_name, 'external_name', m.external_name, 'closed_by', k.closer)
       FROM unnest(ids, closers) AS k(id, closer)
       JOIN @extschema@.integration_matches AS m ON m.id = k.id
      ORDER BY m.id;
     UPDATE @extschema@.integration_matches AS m
        SET decision = match_decide.decision, closed_by = k.closer,
-           decided_by = CASE WHEN match_decide.decision <> 'proposed' THEN current_user END,
+           decided_by = CASE WHEN match_decide.decision <> 'proposed' THEN match_decide.caller END,
            decided_at = CASE WHEN match_decide.decision <> 'proposed' THEN now() END
       FROM unnest(ids, closers) AS k(id, closer)
      WHERE m.id = k.id;
@@ -69,7 +76,7 @@ BEGIN
      WHERE c.id IN (SELECT m.connection_id FROM @extschema@.integration_matches AS m WHERE m.id = ANY (ids));
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_decide(bigint[], text, bigint[]) IS 'Writes down a decision, and in the log who took it; closers: the matches that closed these';
+COMMENT ON FUNCTION pgsync_itsm.match_decide(bigint[], text, bigint[], name) IS 'Writes down a decision, and in the log who took it; closers: the matches that closed these';
 
 -- What is taken already, in words; NULL: nothing.
 CREATE FUNCTION pgsync_itsm.match_taken(m @extschema@.integration_matches) RETURNS text
@@ -112,7 +119,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.match_not_sent(@extschema@.integration_matches) IS 'Refuses a decision about a record that a run is sending';
 
 -- What competes with accepted pairs: other candidates of these records, other records with these candidates.
-CREATE FUNCTION pgsync_itsm.match_close(ids bigint[]) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_close(ids bigint[], caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -133,13 +140,13 @@ BEGIN
                      WHERE a.id = ANY (ids)) AS e
              GROUP BY e.id) AS c;
     IF others IS NOT NULL THEN
-        PERFORM pgsync_itsm.match_decide(others, 'rejected', closers);
+        PERFORM pgsync_itsm.match_decide(others, 'rejected', closers, caller);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_close(bigint[]) IS 'Closes the proposals that compete with accepted ones';
+COMMENT ON FUNCTION pgsync_itsm.match_close(bigint[], name) IS 'Closes the proposals that compete with accepted ones';
 
-CREATE FUNCTION pgsync_itsm.match_accept(ids bigint[]) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_accept(ids bigint[], caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -159,17 +166,22 @@ BEGIN
     IF n < cardinality(ids) THEN
         RAISE EXCEPTION 'the connection of match % is gone', ids[1] USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    PERFORM pgsync_itsm.match_decide(ids, 'accepted');
-    PERFORM pgsync_itsm.match_close(ids);
+    PERFORM pgsync_itsm.match_decide(ids, 'accepted', NULL, caller);
+    PERFORM pgsync_itsm.match_close(ids, caller);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_accept(bigint[]) IS 'Puts pairs into the map as subscribed, and closes what competes with them';
+COMMENT ON FUNCTION pgsync_itsm.match_accept(bigint[], name) IS 'Puts pairs into the map as subscribed, and closes what competes with them';
 
-CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
+CREATE FUNCTION pgsync_itsm.accept_match(match_id bigint) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_match';
+COMMENT ON FUNCTION pgsync_itsm.accept_match(bigint) IS 'Gate: accepts a match that the caller sees';
+
+CREATE FUNCTION pgsync_itsm.accept_match_granted(match_id bigint, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    m @extschema@.integration_matches := pgsync_itsm.locked_match(match_id);
     taken text;
 BEGIN
     IF m.external_id IS NULL THEN
@@ -189,9 +201,18 @@ BEGIN
                   HINT = format('SELECT id, entity_name, external_name FROM integration_matches WHERE decision = ''accepted'' AND (entity_id = %L OR external_id = %L);',
                                 m.entity_id, m.external_id);
     END IF;
-    PERFORM pgsync_itsm.match_accept(ARRAY[m.id]);
+    PERFORM pgsync_itsm.match_accept(ARRAY[m.id], caller);
     PERFORM pgsync_itsm.wake();
     RAISE NOTICE '"%" is "%" there from now on; next: SELECT itsm_preview(%);', left(m.entity_name, 80), left(m.external_name, 80), quote_literal(m.namespace_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.accept_match_granted(bigint, name) IS 'Behind accept_match()';
+
+CREATE FUNCTION @extschema@.itsm_accept_match(match_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.accept_match(match_id);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_accept_match(bigint) IS
@@ -227,7 +248,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.match_unmap(@extschema@.integration_matches) IS 'Takes an accepted pair out of the map, unless something was published by it';
 
 -- A decision that is taken back takes back what followed from it, but for what was decided otherwise since.
-CREATE FUNCTION pgsync_itsm.match_reopen(m @extschema@.integration_matches) RETURNS void
+CREATE FUNCTION pgsync_itsm.match_reopen(m @extschema@.integration_matches, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -242,17 +263,22 @@ DECLARE
          ORDER BY o.id);
 BEGIN
     IF closed <> '{}' THEN
-        PERFORM pgsync_itsm.match_decide(closed, 'proposed');
+        PERFORM pgsync_itsm.match_decide(closed, 'proposed', NULL, caller);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.match_reopen(@extschema@.integration_matches) IS 'Proposes again what was closed by a decision that is taken back';
+COMMENT ON FUNCTION pgsync_itsm.match_reopen(@extschema@.integration_matches, name) IS 'Proposes again what was closed by a decision that is taken back';
 
-CREATE FUNCTION @extschema@.itsm_reject_match(match_id bigint, create_new boolean DEFAULT false) RETURNS void
+CREATE FUNCTION pgsync_itsm.reject_match(match_id bigint, create_new boolean) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_match';
+COMMENT ON FUNCTION pgsync_itsm.reject_match(bigint, boolean) IS 'Gate: rejects a match that the caller sees';
+
+CREATE FUNCTION pgsync_itsm.reject_match_granted(match_id bigint, create_new boolean, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    m @extschema@.integration_matches := pgsync_itsm.own_match(match_id);
+    m @extschema@.integration_matches := pgsync_itsm.locked_match(match_id);
     others bigint[];
 BEGIN
     IF m.external_id IS NULL AND create_new IS NOT TRUE THEN
@@ -264,16 +290,16 @@ BEGIN
         PERFORM pgsync_itsm.match_not_sent(m);
         PERFORM pgsync_itsm.match_unmap(m);
     END IF;
-    PERFORM pgsync_itsm.match_decide(ARRAY[m.id], CASE WHEN create_new THEN 'create' ELSE 'rejected' END);
+    PERFORM pgsync_itsm.match_decide(ARRAY[m.id], CASE WHEN create_new THEN 'create' ELSE 'rejected' END, NULL, caller);
     IF m.decision IN ('accepted', 'create') THEN
-        PERFORM pgsync_itsm.match_reopen(m);
+        PERFORM pgsync_itsm.match_reopen(m, caller);
     END IF;
     IF create_new THEN
         others := ARRAY(SELECT x.id FROM @extschema@.integration_matches AS x
                          WHERE x.connection_id = m.connection_id AND x.entity_id = m.entity_id AND x.entity_type = m.entity_type
                            AND x.id <> m.id AND x.decision = 'proposed' ORDER BY x.id);
         IF others <> '{}' THEN
-            PERFORM pgsync_itsm.match_decide(others, 'rejected', array_fill(m.id, ARRAY[cardinality(others)]));
+            PERFORM pgsync_itsm.match_decide(others, 'rejected', array_fill(m.id, ARRAY[cardinality(others)]), caller);
         END IF;
         IF pgsync_itsm.is_identified(m.entity_type) AND pgsync_itsm.name_key(m.entity_name) = pgsync_itsm.name_key(m.external_name) THEN
             RAISE NOTICE '"%" is there under the very same name, by which the platform identifies it: it stays held until one of them is renamed', left(m.entity_name, 80);
@@ -282,10 +308,63 @@ BEGIN
     PERFORM pgsync_itsm.wake();
 END
 $$;
+COMMENT ON FUNCTION pgsync_itsm.reject_match_granted(bigint, boolean, name) IS 'Behind reject_match()';
+
+CREATE FUNCTION @extschema@.itsm_reject_match(match_id bigint, create_new boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.reject_match(match_id, create_new);
+END
+$$;
 COMMENT ON FUNCTION @extschema@.itsm_reject_match(bigint, boolean) IS
 'These two are not the same, and are not proposed again; an accepted match is taken back. create_new: none of what is there is it, the record is created';
 
 -- What needs a look, such as one of several of a name, or what belongs to something else there, is left to one.
+CREATE FUNCTION pgsync_itsm.accept_matches(connection_id uuid, min_score real, entity_type text) RETURNS bigint
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_seen_connection';
+COMMENT ON FUNCTION pgsync_itsm.accept_matches(uuid, real, text) IS
+'Gate: accepts the proposals of a connection that the caller sees which need no look; returns how many';
+
+CREATE FUNCTION pgsync_itsm.accept_matches_granted(connection_id uuid, min_score real, entity_type text, caller name) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted bigint[];
+    chosen bigint[];
+    n bigint := 0;
+BEGIN
+    PERFORM pgsync_itsm.match_ready(accept_matches_granted.connection_id);
+    wanted := ARRAY(SELECT x.id FROM @extschema@.integration_matches AS x
+                     WHERE x.connection_id = accept_matches_granted.connection_id AND x.decision = 'proposed' AND x.external_id IS NOT NULL
+                       AND x.score >= min_score
+                       AND (accept_matches_granted.entity_type IS NULL OR x.entity_type = accept_matches_granted.entity_type)
+                     ORDER BY x.id FOR UPDATE);
+    -- one to one, the best first; what that closes is no longer among those that are left
+    LOOP
+        chosen := ARRAY(
+            SELECT b.id
+              FROM (SELECT x.id,
+                           row_number() OVER (PARTITION BY x.entity_type, x.entity_id ORDER BY x.score DESC, x.external_id, x.id) AS here,
+                           row_number() OVER (PARTITION BY x.external_id ORDER BY x.score DESC, x.entity_type, x.entity_id, x.id) AS there
+                      FROM @extschema@.integration_matches AS x
+                     WHERE x.id = ANY (wanted) AND x.decision = 'proposed' AND x.duplicates = 1 AND x.reason NOT LIKE '%(correlation id)%'
+                       AND pgsync_itsm.match_taken(x) IS NULL AND pgsync_itsm.match_sent_by(x) IS NULL) AS b
+             WHERE b.here = 1 AND b.there = 1);
+        EXIT WHEN chosen = '{}';
+        PERFORM pgsync_itsm.match_accept(chosen, caller);
+        n := n + cardinality(chosen);
+    END LOOP;
+    IF n > 0 THEN
+        PERFORM pgsync_itsm.wake();
+    END IF;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.accept_matches_granted(uuid, real, text, name) IS 'Behind accept_matches()';
+
 CREATE FUNCTION @extschema@.itsm_accept_matches(min_score real DEFAULT 0.9, namespace_id uuid DEFAULT NULL, connection_id uuid DEFAULT NULL, entity_type text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -293,8 +372,6 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     conn uuid;
-    wanted bigint[];
-    chosen bigint[];
     n bigint := 0;
     left_out bigint := 0;
 BEGIN
@@ -307,31 +384,11 @@ BEGIN
                    AND (connection_id IS NULL OR x.connection_id = itsm_accept_matches.connection_id)
                    AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
                  ORDER BY 1 LOOP
-        PERFORM pgsync_itsm.match_ready(conn);
-        wanted := ARRAY(SELECT x.id FROM @extschema@.integration_matches AS x
-                         WHERE x.connection_id = conn AND x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
-                           AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type)
-                         ORDER BY x.id FOR UPDATE);
-        -- one to one, the best first; what that closes is no longer among those that are left
-        LOOP
-            chosen := ARRAY(
-                SELECT b.id
-                  FROM (SELECT x.id,
-                               row_number() OVER (PARTITION BY x.entity_type, x.entity_id ORDER BY x.score DESC, x.external_id, x.id) AS here,
-                               row_number() OVER (PARTITION BY x.external_id ORDER BY x.score DESC, x.entity_type, x.entity_id, x.id) AS there
-                          FROM @extschema@.integration_matches AS x
-                         WHERE x.id = ANY (wanted) AND x.decision = 'proposed' AND x.duplicates = 1 AND x.reason NOT LIKE '%(correlation id)%'
-                           AND pgsync_itsm.match_taken(x) IS NULL AND pgsync_itsm.match_sent_by(x) IS NULL) AS b
-                 WHERE b.here = 1 AND b.there = 1);
-            EXIT WHEN chosen = '{}';
-            PERFORM pgsync_itsm.match_accept(chosen);
-            n := n + cardinality(chosen);
-        END LOOP;
-        left_out := left_out + (SELECT count(*) FROM @extschema@.integration_matches AS x WHERE x.id = ANY (wanted) AND x.decision = 'proposed');
+        n := n + pgsync_itsm.accept_matches(conn, min_score, entity_type);
+        left_out := left_out + (SELECT count(*) FROM @extschema@.integration_matches AS x
+                                 WHERE x.connection_id = conn AND x.decision = 'proposed' AND x.external_id IS NOT NULL AND x.score >= min_score
+                                   AND (entity_type IS NULL OR x.entity_type = itsm_accept_matches.entity_type));
     END LOOP;
-    IF n > 0 THEN
-        PERFORM pgsync_itsm.wake();
-    END IF;
     RAISE NOTICE '% accepted%', n, CASE WHEN left_out > 0 THEN format(', %s left for a look: SELECT id, entity_name, external_name, reason FROM integration_matches WHERE decision = ''proposed'';', left_out) ELSE '' END;
     RETURN n;
 END

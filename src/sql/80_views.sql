@@ -57,7 +57,8 @@ SELECT c.namespace_id, c.id AS connection_id, c.platform, c.name, c.is_active, c
        r.id AS last_run, r.status AS last_run_status, c.last_sync_at, c.next_run_at,
        CASE WHEN c.blackout_until > now() THEN c.blackout_until END AS blackout_until,
        coalesce(c.pause_reason, r.error_message, r.approval_reason) AS problem,
-       CASE WHEN c.paused_at IS NOT NULL THEN format('SELECT itsm_activate(%L);', c.id)
+       CASE WHEN c.pause_class = 'NAMESPACE_DELETED' THEN format('SELECT itsm_disconnect(%L);', c.id)
+            WHEN c.paused_at IS NOT NULL THEN format('SELECT itsm_activate(%L);', c.id)
             WHEN NOT c.is_active THEN format('SELECT * FROM itsm_test_connection(%L);', c.id)
             WHEN r.status = 'needs_approval' THEN format('SELECT itsm_apply(%s);', r.id)
             WHEN r.status IN ('queued', 'planning', 'running') THEN format('CALL itsm_wait(%s);', r.id)
