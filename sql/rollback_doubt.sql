@@ -324,6 +324,14 @@ UPDATE there SET attrs = '{"operational_status": "2", "install_status": "2"}' WH
 SELECT field, old_value, new_value, state FROM itsm_rollback(:part) WHERE entity_id = :'two' AND field LIKE '%status';
 ROLLBACK;
 
+-- who changed it last is hidden
+BEGIN;
+INSERT INTO there SELECT 'record', external_id, external_id, '{"sys_updated_by": null}' FROM integration_sync_map WHERE entity_id = :'one' AND entity_type = 'application';
+SELECT count(*) > 0 AS p FROM itsm_rollback(:first);
+SELECT planf(last_run());
+SELECT action, state, reason FROM integration_run_items WHERE run_id = last_run() AND entity_id = :'one' AND entity_type = 'application';
+ROLLBACK;
+
 \c :main
 SET client_min_messages = error;
 DROP DATABASE regress_itsm_rollback_doubt;

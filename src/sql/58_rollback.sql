@@ -419,6 +419,7 @@ BEGIN
                     WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
                               || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
                     WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by)
+                    WHEN coalesce(s.made_by, '') = '' OR coalesce(s.touched_by, '') = '' THEN 'who made or changed it there cannot be read'
                     WHEN e.hand IS NOT NULL THEN format('changed there since by %s, and by us after that', e.hand) END AS why
           FROM seen AS s
          CROSS JOIN LATERAL (SELECT min(h) AS hand FROM unnest(s.hands) AS h WHERE h <> s.made_by) AS e
