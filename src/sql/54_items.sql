@@ -163,24 +163,50 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_unlink(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
 
--- A DELETE change whose record a read does not find any more retires what we published.
+-- A DELETE change whose record a read does not find any more.
+CREATE FUNCTION pgsync_itsm.deleted_here(run @extschema@.integration_runs) RETURNS SETOF @extschema@.integration_sync_map
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT m.* FROM pgsync_itsm.run_keys AS k
+          JOIN @extschema@.integration_sync_map AS m
+            ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
+           AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+         WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key' AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.deleted_here(@extschema@.integration_runs) IS 'Records that we made there, and whose deletion here a change run has heard of';
+
+CREATE FUNCTION pgsync_itsm.plan_ask_deleted(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN SELECT m.entity_type, m.external_table, array_agg(m.external_id) AS ids FROM pgsync_itsm.deleted_here(run) AS m GROUP BY 1, 2 LOOP
+        PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_ask_deleted(@extschema@.integration_runs) IS 'Asks what the records look like that are to be retired: a rollback needs it';
+
+-- They are retired there.
 CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle'
-       OR NOT EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
-        RETURN;
-    END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
          payload, old_values, payload_hash, external_id, external_table, reason)
     SELECT run.id, run.connection_id, run.namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
-           m.published_name, 'UPDATE', 'planned', v.payload, m.last_agreed, 'retired', m.external_id, m.external_table, 'deleted here: retired there'
-      FROM pgsync_itsm.run_keys AS k
-      JOIN @extschema@.integration_sync_map AS m
-        ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
-       AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+           m.published_name, 'UPDATE', 'planned', v.payload, coalesce(x.attrs, m.last_agreed), 'retired', m.external_id, m.external_table, 'deleted here: retired there'
+      FROM pgsync_itsm.deleted_here(run) AS m
+      LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = m.external_table AND x.key = m.external_id
      CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
      CROSS JOIN LATERAL (SELECT json_object_agg(c.field, c.value ORDER BY c.field) AS payload
             FROM (SELECT split_part(r.key, '/', 1) AS field, r.external_id AS value
@@ -188,10 +214,7 @@ BEGIN
                    WHERE r.connection_id = run.connection_id AND r.kind = 'choice' AND r.target = m.external_table
                      AND split_part(r.key, '/', 1) IN ('operational_status', 'install_status') AND lower(r.label) = 'retired'
                   UNION ALL SELECT 'name', m.published_name) AS c) AS v
-     WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key'
-       AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
-       AND v.payload ->> 'operational_status' IS NOT NULL
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
+     WHERE v.payload ->> 'operational_status' IS NOT NULL
     ON CONFLICT DO NOTHING;
 END
 $$;
@@ -295,6 +318,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.missing_records(@extschema@.integration_runs) IS
 'How many published records and relationships there are, and how many of them a plan in full did not find in the sources';
 
+-- What somebody has had undone does not come back by itself, all at once; a publish that somebody asks for brings it back.
+CREATE FUNCTION pgsync_itsm.rolled_back_since(connection_id uuid) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (SELECT b.rolls_back FROM @extschema@.integration_runs AS b
+             WHERE b.connection_id = connection_id AND b.kind = 'rollback' AND b.started_at IS NOT NULL
+               AND b.started_at > coalesce((SELECT max(p.started_at) FROM @extschema@.integration_runs AS p
+                                             WHERE p.connection_id = connection_id AND p.kind = 'publish' AND NOT p.partial AND (p.origin = 'call' OR p.confirm)), '-infinity')
+             ORDER BY b.started_at DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rolled_back_since(uuid) IS 'The run that was rolled back last, if nobody has asked for a publish in full since';
+
 CREATE FUNCTION pgsync_itsm.approval_needed(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -304,6 +342,7 @@ DECLARE
     m record;
     share integer := pgsync_itsm.setting(run.connection_id, 'shrink_percent')::integer;
     ceiling text := pgsync_itsm.setting(run.connection_id, 'max_changes');
+    undone bigint;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run.id;
     changes := r.to_create + r.to_update + r.to_delete;
@@ -312,6 +351,12 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.first_publish_at IS NOT NULL) THEN
         RETURN format('first publish of this connection: %s to create, %s to update', r.to_create, r.to_update);
+    END IF;
+    IF r.origin <> 'call' AND NOT r.partial THEN
+        undone := pgsync_itsm.rolled_back_since(r.connection_id);
+        IF undone IS NOT NULL THEN
+            RETURN format('run %s was rolled back: this would send again what was undone (%s to create, %s to update)', undone, r.to_create, r.to_update);
+        END IF;
     END IF;
     IF NOT r.partial THEN
         m := pgsync_itsm.missing_records(r);
@@ -813,6 +858,14 @@ BEGIN
     END IF;
     IF pgsync_itsm.plan_open_lookups(r.id) THEN
         RETURN 'wait';
+    END IF;
+    -- A run is the rows of those who see its namespace: a plan for another's connection would be theirs to read.
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.namespace_id = r.namespace_id) THEN
+        UPDATE @extschema@.integration_runs AS x
+           SET status = 'failed', phase = 'finished', finished_at = now(), error_code = '42704', error_message = format('connection %s does not exist', r.connection_id)
+         WHERE x.id = r.id;
+        PERFORM pgsync_itsm.clear_plan(r.id);
+        RETURN 'done';
     END IF;
     SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
     IF FOUND THEN

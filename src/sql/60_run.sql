@@ -782,7 +782,9 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     INSERT INTO pgsync_itsm.connection_pace AS p (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, updated_at)
-    VALUES (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, now())
+    SELECT connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, now()
+     -- an answer may come after itsm_disconnect()
+     WHERE EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = connection_id)
     ON CONFLICT ON CONSTRAINT connection_pace_pkey DO UPDATE
        SET state = excluded.state, reason = excluded.reason, until = excluded.until, slots = excluded.slots, rules = excluded.rules, limits = excluded.limits,
            used = excluded.used, resets = excluded.resets, subs = excluded.subs, apis = excluded.apis, api_rules = excluded.api_rules, updated_at = excluded.updated_at;

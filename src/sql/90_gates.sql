@@ -107,11 +107,14 @@ AS $$
 DECLARE
     r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
 BEGIN
+    -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
+    PERFORM pgsync_itsm.cancel_planner(r.id);
+    -- Whoever has just applied it, or begun with it, comes first; nobody begins with it after this.
+    PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR UPDATE;
+    r := pgsync_itsm.own_run(run_id);
     IF r.status IN ('planned', 'needs_approval', 'queued') THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
     ELSIF r.status IN ('planning', 'running') THEN
-        -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
-        PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x
            SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '500 ms')
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
@@ -189,12 +192,21 @@ CREATE FUNCTION pgsync_itsm.remove_connection_granted(connection_id uuid, caller
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    run_id bigint;
 BEGIN
-    PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
-       FROM @extschema@.integration_runs AS r
-      WHERE r.connection_id = connection_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    FOR run_id IN SELECT r.id FROM @extschema@.integration_runs AS r
+                   WHERE r.connection_id = connection_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running') ORDER BY r.id
+    LOOP
+        -- What is being planned ends first: its items would be left waiting.
+        PERFORM pgsync_itsm.cancel_planner(run_id);
+        PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = run_id FOR UPDATE;
+        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
+           FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    END LOOP;
     PERFORM pgsync_itsm.drop_secrets(connection_id);
     DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = connection_id;
     DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = connection_id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = connection_id;
 END

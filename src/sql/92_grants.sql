@@ -40,7 +40,7 @@ BEGIN ATOMIC
                       went_through}'::text[]),
         ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,new_runs,queue_rollback,queue_run,reject_match,
                       release_run,requeue_items,rollback_changed,rollback_created,rollback_effects,rollback_method,rollback_ord,
-                      rollback_removed,rollback_retired,rollback_rows,same_value,say_if_no_worker,seen_match,stop_run}'),
+                      rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
         ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,
                       check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,
                       check_schedule_setting,check_setting,check_source_sql,check_source_text,check_url,check_value_map,
