@@ -403,12 +403,10 @@ write_changes(void)
 	if (changes->order == NIL || !SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(changes->function)))
 		return;
 	find_relations(changes->function);
-	PushActiveSnapshot(GetTransactionSnapshot());
 	open_queue(&queue);
 	foreach (cell, changes->order)
 		write_set(&queue, lfirst(cell));
 	close_queue(&queue);
-	PopActiveSnapshot();
 	changes->order = NIL;
 	changes->sets = NULL;
 	transaction++; /* no key goes where the last one went */
