@@ -439,14 +439,15 @@ transaction_event(XactEvent event, void *arg)
 static void
 begin_changes(Oid function)
 {
-	bool wanted;
+	Changes *begun;
 
 	find_relations(function);
-	wanted = has_follower(NULL);
-	changes = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
-	changes->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
-	changes->function = function;
-	changes->wanted = wanted;
+	begun = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
+	begun->wanted = has_follower(NULL);
+	begun->function = function;
+	begun->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
+	/* only now: an error before this may be caught, and the transaction goes on */
+	changes = begun;
 	transaction++;
 }
 
@@ -701,6 +702,15 @@ note_row(TriggerPlan *plan, KeyColumn *key, TupleTableSlot *slot, char op)
 
 /* Comparing ------------------------------------------------------------------- */
 
+/* A value that came with a column's default has another header than the same value in a row. */
+static inline bool
+text_changed(const struct varlena *a, const struct varlena *b)
+{
+	if (VARATT_IS_EXTERNAL(a) || VARATT_IS_EXTERNAL(b) || VARATT_IS_COMPRESSED(a) || VARATT_IS_COMPRESSED(b))
+		return VARSIZE_ANY(a) != VARSIZE_ANY(b) || memcmp(a, b, VARSIZE_ANY(a)) != 0;
+	return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) || memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
+}
+
 /* Byte by byte, out-of-line values by their pointers: what differs so may be equal, and is noted in vain. */
 static inline bool
 column_changed(AttrNumber column, TupleTableSlot *old, TupleTableSlot *new)
@@ -719,7 +729,7 @@ column_changed(AttrNumber column, TupleTableSlot *old, TupleTableSlot *new)
 	if (attribute->attlen > 0)
 		return memcmp(a, b, attribute->attlen) != 0;
 	if (attribute->attlen == -1)
-		return VARSIZE_ANY(a) != VARSIZE_ANY(b) || memcmp(a, b, VARSIZE_ANY(a)) != 0;
+		return text_changed((const struct varlena *) a, (const struct varlena *) b);
 	return strcmp(a, b) != 0;
 }
 

@@ -140,7 +140,7 @@ sub burst
 	my (%opt) = @_;
 	my $apps = $opt{records} / 2;
 	$node = new_cluster(name => 'burst', conf => "pgsync_itsm.debounce = '200ms'\nshared_preload_libraries = 'pgsync_itsm, pg_stat_statements'\npg_stat_statements.track = all\nautovacuum = off\n", slow_poll => 1);
-	$sim = start_simulator();
+	$sim = start_simulator(options => [ '--switch', 'choice_cache_seconds=0' ]);
 	sql('CREATE EXTENSION pg_stat_statements');
 	load_getinsync($node, 'postgres', generate => { applications => $apps, profiles => 1, services => 1, products => 1 });
 	load_platform($sim, $node, 'postgres');
