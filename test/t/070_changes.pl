@@ -262,6 +262,7 @@ ok(poll_query($node, 'postgres', "SELECT count(*) > 0 FROM integration_runs WHER
 like(sql("SELECT error_code || ' ' || error_message FROM integration_runs WHERE id > $last AND status = 'failed' ORDER BY id LIMIT 1"), qr/^42703 .*column "note" does not exist/, 'and says what is missing');
 sql(set('Not concerned'));
 ok(poll_until(sub { short_there() eq 'Not concerned' }), 'another namespace meanwhile is not concerned');
+ok(poll_query($node, 'postgres', "SELECT coalesce(bool_or(NOT partial), false) FROM integration_runs WHERE id > $last AND status = 'failed'"), 'the plan in full that follows fails, too');
 sql("BEGIN; ALTER TABLE machine RENAME COLUMN remark TO note; UPDATE machine SET note = 'mended' WHERE id = '${machine}1'; COMMIT");
 ok(poll_until(sub { note_there(1) eq 'mended' }), 'mended, the next change is sent');
 settled('mended');
