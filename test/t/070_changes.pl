@@ -257,11 +257,10 @@ is(there("${machine}5", undef, $third)->{operational_status}, '1', 'is no record
 
 my $last = sql('SELECT max(id) FROM integration_runs');
 sql("BEGIN; UPDATE machine SET note = 'under the old name' WHERE id = '${machine}3'; ALTER TABLE machine RENAME COLUMN note TO remark;
-	UPDATE machine SET remark = 'under the new name' WHERE id = '${machine}4'; COMMIT");
+	UPDATE machine SET remark = 'under the new name' WHERE id = '${machine}4'; " . set('Not concerned') . '; COMMIT');
 ok(poll_query($node, 'postgres', "SELECT count(*) > 0 FROM integration_runs WHERE id > $last AND status = 'failed'"), 'a source that the same transaction breaks: it commits, the run fails');
 like(sql("SELECT error_code || ' ' || error_message FROM integration_runs WHERE id > $last AND status = 'failed' ORDER BY id LIMIT 1"), qr/^42703 .*column "note" does not exist/, 'and says what is missing');
-sql(set('Not concerned'));
-ok(poll_until(sub { short_there() eq 'Not concerned' }), 'another namespace meanwhile is not concerned');
+ok(poll_until(sub { short_there() eq 'Not concerned' }), 'another namespace is not concerned');
 ok(poll_query($node, 'postgres', "SELECT coalesce(bool_or(NOT partial), false) FROM integration_runs WHERE id > $last AND status = 'failed'"), 'the plan in full that follows fails, too');
 sql("BEGIN; ALTER TABLE machine RENAME COLUMN remark TO note; UPDATE machine SET note = 'mended' WHERE id = '${machine}1'; COMMIT");
 ok(poll_until(sub { note_there(1) eq 'mended' }), 'mended, the next change is sent');
