@@ -49,6 +49,15 @@
 #define compat_all_settings(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
+/* Index entries of a row that was just appended; its answer is of no use where nothing is deferred. */
+#if PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples((info), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples((info), (slot), (estate), false, false, NULL, NIL)
+#endif
+
 /* base64 works on bytes from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define compat_b64_encode(src, len, dst, size) pg_b64_encode((const uint8 *) (src), (len), (dst), (size))

@@ -51,10 +51,11 @@ BEGIN
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
-    -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about.
+    -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about; if that
+    -- fails, too, the next one does.
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
       FROM @extschema@.integration_runs AS r
-     WHERE r.id = run_id AND c.id = r.connection_id AND r.partial AND r.origin = 'on_change' AND status IN ('failed', 'cancelled');
+     WHERE r.id = run_id AND c.id = r.connection_id AND r.origin = 'on_change' AND (r.partial AND status = 'cancelled' OR status = 'failed');
     PERFORM pgsync_itsm.purge();
 END
 $$;
@@ -151,9 +152,16 @@ BEGIN
            AND c.first_publish_at IS NOT NULL
            AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_from)
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
-        RETURNING c.id, c.namespace_id, c.owner)
-    INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
-    SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d;
+           -- one that has just failed would fail again, unless something was brought through since
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.origin = 'on_change' AND r.status = 'failed'
+                                 AND NOT r.partial AND r.finished_at > now() - interval '10 minutes'
+                                 AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = c.id AND o.id > r.id AND o.status = 'done'))
+        RETURNING c.id, c.namespace_id, c.owner),
+    made AS (
+        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
+        SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d
+        RETURNING id)
+    SELECT free_runs || array_agg(m.id) INTO free_runs FROM made AS m;
     UPDATE @extschema@.integration_runs AS r SET status = 'planning', phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
       FROM (SELECT DISTINCT ON (q.connection_id) q.id
               FROM @extschema@.integration_runs AS q
