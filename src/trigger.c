@@ -295,7 +295,8 @@ open_queue(Queue *queue)
 {
 	queue->relation = table_open(relations.queue, RowExclusiveLock);
 	if (RelationGetDescr(queue->relation)->natts != QUEUE_COLUMNS)
-		elog(ERROR, "integration_queue has %d columns, not %d", RelationGetDescr(queue->relation)->natts, QUEUE_COLUMNS);
+		elog(ERROR, "integration_queue has %d columns, not %d", RelationGetDescr(queue->relation)->natts,
+			 QUEUE_COLUMNS);
 	queue->estate = CreateExecutorState();
 	queue->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(queue->info, queue->relation, 0, NULL, 0);
@@ -708,7 +709,8 @@ text_changed(const struct varlena *a, const struct varlena *b)
 {
 	if (VARATT_IS_EXTERNAL(a) || VARATT_IS_EXTERNAL(b) || VARATT_IS_COMPRESSED(a) || VARATT_IS_COMPRESSED(b))
 		return VARSIZE_ANY(a) != VARSIZE_ANY(b) || memcmp(a, b, VARSIZE_ANY(a)) != 0;
-	return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) || memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
+	return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) ||
+		   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
 }
 
 /* Byte by byte, out-of-line values by their pointers: what differs so may be equal, and is noted in vain. */
@@ -803,7 +805,8 @@ forget(Datum arg, Oid relation)
 	while ((plan = hash_seq_search(&scan)) != NULL)
 		if (relation == InvalidOid || plan->relation == relation)
 			plan->valid = false;
-	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections || relation == relations.followers)
+	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections ||
+		relation == relations.followers)
 		relations.valid = false;
 }
 
