@@ -88,21 +88,21 @@ SELECT "check", ok FROM itsm.itsm_test_connection(:'connection') WHERE "check" I
 
 -- a key that others can read, none, another one
 SELECT format('chmod 644 %L', :'key_file') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT attempt($$SELECT pgsync_itsm.store_secret('11111111-1111-4111-8111-111111111111', 'password', 'wonderland-5')$$);
 SELECT format('chmod 600 %1$L && mv %1$L %1$L.away', :'key_file') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT attempt($$SELECT pgsync_itsm.store_secret('11111111-1111-4111-8111-111111111111', 'password', 'wonderland-5')$$);
 SELECT format('umask 077; echo %L > %L', repeat('ab', 32), :'key_file') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT format('echo nonsense > %L', :'key_file') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 SELECT format('mv %1$L.away %1$L', :'key_file') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 SELECT attempt(:'test_call');
 
 -- a sealed value is bound to its row, its namespace and its bits
@@ -162,7 +162,7 @@ SELECT itsm.itsm_disconnect(:'connection');
 SELECT name FROM vault.secrets;
 
 SELECT format('rm -f %L', :'key_file' || '.test') AS command \gset
-COPY (SELECT 1) TO PROGRAM :'command';
+COPY (SELECT WHERE false) TO PROGRAM :'command';
 ALTER SYSTEM RESET pgsync_itsm.allow_insecure_hosts;
 SELECT pg_reload_conf(), pg_sleep(1) IS NOT NULL AS waited;
 DROP SCHEMA vault CASCADE;

@@ -118,8 +118,9 @@ RESET enable_seqscan;
 -- the owner reads, with its own rights, its policies and the session settings of the connection
 CREATE ROLE regress_itsm_owner;
 CREATE ROLE regress_itsm_other;
-GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_owner, regress_itsm_other;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA itsm, pgsync_itsm TO regress_itsm_owner, regress_itsm_other;
+SET client_min_messages = warning;
+SELECT itsm_secure('namespace_id = ''11111111-1111-4111-8111-111111111111''') AS secured, itsm_grant('regress_itsm_owner', 'admin') AS granted, itsm_grant('regress_itsm_other', 'admin') AS granted;
+SET client_min_messages = notice;
 UPDATE integration_connections SET owner = 'regress_itsm_owner' WHERE id = :riverton;
 SELECT entity_type, rows, error FROM pgsync_itsm.source_row_counts(:riverton) WHERE entity_type IN ('application', 'consumes', 'contract');
 GRANT USAGE ON SCHEMA public, auth TO regress_itsm_owner;
@@ -141,6 +142,9 @@ UPDATE integration_connections SET session_settings = '{"request.jwt.claims": "{
 -- who is no member of the owner cannot have it read for him
 SET ROLE regress_itsm_other;
 SELECT count(*) FROM pgsync_itsm.read_source(:riverton, 'application');
+-- nor, with the words for what is not there, if he does not see it
+SELECT count(*) FROM pgsync_itsm.read_source(:elmsworth, 'application');
+SELECT count(*) FROM pgsync_itsm.read_source('00000000-0000-4000-8000-00000000000f', 'application');
 SELECT * FROM pgsync_itsm.check_source_sql(:riverton, 'application');
 RESET ROLE;
 SET ROLE regress_itsm_owner;

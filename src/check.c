@@ -26,6 +26,7 @@
 
 #include "adapter.h"
 #include "check.h"
+#include "compat.h"
 #include "http.h"
 #include "json.h"
 #include "oauth.h"
@@ -633,8 +634,12 @@ raise_cannot_prepare(Check *check)
 static void
 pause_between_polls(void)
 {
-	int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+	static uint32 wait_event = 0;
+	int			  events;
 
+	if (wait_event == 0)
+		wait_event = compat_wait_event("PgsyncItsmCheck");
+	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, wait_event);
 	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();

@@ -11,8 +11,11 @@
 
 #include "postgres.h"
 
+#include "catalog/pg_database.h"
 #include "common/base64.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
@@ -39,6 +42,22 @@
 #define compat_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* All settings of the server; their number into *count. */
+#if PG_VERSION_NUM >= 160000
+#define compat_all_settings(count) get_guc_variables(count)
+#else
+#define compat_all_settings(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
+/* Index entries of a row that was just appended; its answer is of no use where nothing is deferred. */
+#if PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples((info), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define compat_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples((info), (slot), (estate), false, false, NULL, NIL)
+#endif
+
 /* base64 works on bytes from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define compat_b64_encode(src, len, dst, size) pg_b64_encode((const uint8 *) (src), (len), (dst), (size))
@@ -46,6 +65,13 @@
 #else
 #define compat_b64_encode(src, len, dst, size) pg_b64_encode((src), (len), (dst), (size))
 #define compat_b64_decode(src, len, dst, size) pg_b64_decode((src), (len), (dst), (size))
+#endif
+
+/* May the current user drop or rename it, as far as that is the database's matter? */
+#if PG_VERSION_NUM >= 160000
+#define compat_owns_database(oid) object_ownercheck(DatabaseRelationId, (oid), GetUserId())
+#else
+#define compat_owns_database(oid) pg_database_ownercheck((oid), GetUserId())
 #endif
 
 /* From 17 on a dynamic worker may say that DROP DATABASE can interrupt it. */

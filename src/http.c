@@ -1371,13 +1371,16 @@ http_next_finished(HttpEngine *engine)
 static bool
 wait_for_network(HttpEngine *engine, long timeout_ms)
 {
-	long deadline = http_deadline_ms(engine);
-	int	 events;
+	static uint32 wait_event = 0;
+	long		  deadline = http_deadline_ms(engine);
+	int			  events;
 
+	if (wait_event == 0)
+		wait_event = compat_wait_event("PgsyncItsmRequest");
 	if (deadline >= 0)
 		timeout_ms = Min(timeout_ms, deadline);
 	events = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   engine->mux, timeout_ms, PG_WAIT_EXTENSION);
+							   engine->mux, timeout_ms, wait_event);
 	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();

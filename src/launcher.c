@@ -26,6 +26,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -45,6 +46,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "aside.h"
 #include "compat.h"
 #include "launcher.h"
 #include "pgsync_itsm.h"
@@ -56,9 +58,26 @@
 #define MIN_DELAY_MS 1000 /* between two starts of one worker */
 #define PAUSE_MS 500	  /* between an exit and the next start; time for a DROP DATABASE */
 #define MAX_DELAY_MS 60000
+#define SHORT_MS 2000		  /* without a free worker process, before that is told */
+#define MIN_SLOTS 500		  /* most of a long list may be databases without the extension */
+#define ASIDE_MS 15000		  /* longer than any statement waits for a database to become free */
 #define STEADY_MS 60000		  /* a worker that lived so long was well */
 #define PLANNER_PAUSE_MS 5000 /* after a planner that failed */
+#define YIELD_MS 5000		  /* to end a phase that was cancelled; then the planner ends */
+#define LOST_TIMES 3		  /* a run that ended so many planners is at an end */
 #define NOTE_MAX 256
+
+/* A planner's place. Who has it may be moved to another lane. */
+typedef struct Seat
+{
+	PGPROC	   *planner;
+	pid_t		pid;
+	int64		run;	/* 0: between two */
+	TimestampTz since;	/* of run */
+	int64		yields; /* the run that it was cancelled for, as others wait */
+	TimestampTz yields_at;
+	TimestampTz failed_at;
+} Seat;
 
 typedef struct Slot
 {
@@ -72,16 +91,19 @@ typedef struct Slot
 	TimestampTz		 last_error_at;
 	int				 last_error_code;
 	char			 last_error[NOTE_MAX];
-	int				 failures; /* in a row */
+	TimestampTz		 aside_until; /* no worker before */
+	TimestampTz		 short_since; /* no worker process was free; 0: one was */
+	int				 failures;	  /* in a row */
 	int				 restarts;
 	int				 in_flight;
 	bool			 recheck; /* the extension may have come */
 	PGPROC			*worker;
 	pid_t			 worker_pid;
-	PGPROC			*planner;
-	pid_t			 planner_pid;
-	int64			 planner_run;
-	TimestampTz		 planner_failed_at;
+	TimestampTz		 oldest_change;
+	int64			 here_run;	 /* that the worker is planning itself */
+	int64			 lost_run;	 /* whose planner ended with an error */
+	int				 lost_times; /* in a row */
+	Seat			 seats[PLANNER_LANES];
 	pg_atomic_uint32 wake;
 } Slot;
 
@@ -97,8 +119,9 @@ typedef struct Shared
 /* What the launcher hands to a worker, and the worker to its planner. */
 typedef struct Ticket
 {
-	int	   slot;
-	uint32 generation;
+	int			slot;
+	uint32		generation;
+	PlannerLane lane; /* of a planner */
 } Ticket;
 
 /* A database of the list. */
@@ -112,15 +135,9 @@ typedef struct Target
 StaticAssertDecl(sizeof(Ticket) <= BGW_EXTRALEN, "ticket does not fit");
 
 static const char *const state_names[] = {
-	[LAUNCHER_STARTING] = "starting",
-	[LAUNCHER_IDLE] = "idle",
-	[LAUNCHER_BUSY] = "busy",
-	[LAUNCHER_NOT_ADOPTED] = "not adopted",
-	[LAUNCHER_ABSENT] = "no extension",
-	[LAUNCHER_STOPPING] = "stopping",
-	[LAUNCHER_EXITED] = "exited",
-	[LAUNCHER_WAITING] = "waiting to restart",
-	[LAUNCHER_NO_SLOT] = "no worker slot",
+	[LAUNCHER_STARTING] = "starting",		[LAUNCHER_IDLE] = "idle",			[LAUNCHER_BUSY] = "busy",
+	[LAUNCHER_NOT_ADOPTED] = "not adopted", [LAUNCHER_ABSENT] = "no extension", [LAUNCHER_STOPPING] = "stopping",
+	[LAUNCHER_EXITED] = "exited",			[LAUNCHER_WAITING] = "backing off", [LAUNCHER_NO_SLOT] = "no worker slot",
 };
 
 static Shared				  *shared = NULL;
@@ -131,6 +148,9 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 /* Asked for in this transaction, sent when it commits. */
 static bool wake_worker_at_commit = false;
 static bool wake_launcher_at_commit = false;
+
+/* The database that this transaction wants for itself. */
+static Oid aside_database = InvalidOid;
 
 /* The launcher's own. */
 static BackgroundWorkerHandle **handles = NULL;
@@ -143,10 +163,16 @@ static bool						out_of_slots_reported = false;
  * ----------------------------------------------------------------
  */
 
+static int
+number_of_slots(void)
+{
+	return Max(MIN_SLOTS, max_worker_processes);
+}
+
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(Shared, slots), mul_size(max_worker_processes, sizeof(Slot)));
+	return add_size(offsetof(Shared, slots), mul_size(number_of_slots(), sizeof(Slot)));
 }
 
 static void
@@ -171,20 +197,29 @@ launcher_shmem_startup(void)
 	{
 		memset(shared, 0, shared_size());
 		shared->lock = &GetNamedLWLockTranche("pgsync_itsm")->lock;
-		shared->nslots = max_worker_processes;
+		shared->nslots = number_of_slots();
 		for (int i = 0; i < shared->nslots; i++)
 			pg_atomic_init_u32(&shared->slots[i].wake, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Caller holds the lock. */
+/* Caller holds the lock.  A backend looks for the slot of its own database, again and again. */
 static Slot *
 find_slot(Oid dboid)
 {
+	static int last = 0;
+
+	if (OidIsValid(dboid) && shared->slots[last].dboid == dboid)
+		return &shared->slots[last];
 	for (int i = 0; i < shared->nslots; i++)
+	{
 		if (shared->slots[i].dboid == dboid)
+		{
+			last = i;
 			return &shared->slots[i];
+		}
+	}
 	return NULL;
 }
 
@@ -215,10 +250,59 @@ wake_slot(Slot *slot)
 		SetLatch(&slot->worker->procLatch);
 }
 
+/* Without a worker there is no planner.  True if one has to end yet.  Caller holds the lock. */
+static bool
+end_planners(Slot *slot)
+{
+	bool any = false;
+
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		if (slot->seats[lane].planner == NULL)
+			continue;
+		kill(slot->seats[lane].pid, SIGTERM);
+		any = true;
+	}
+	return any;
+}
+
+void
+launcher_step_aside(Oid database)
+{
+	Slot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+	{
+		slot->aside_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASIDE_MS);
+		if (slot->worker)
+			kill(slot->worker_pid, SIGTERM);
+		(void) end_planners(slot);
+		aside_database = database;
+	}
+	LWLockRelease(shared->lock);
+}
+
 /* ----------------------------------------------------------------
  * Waking at commit
  * ----------------------------------------------------------------
  */
+
+/* The transaction has ended: what it wanted a database for is done or given up. */
+static void
+step_back(void)
+{
+	Slot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(aside_database);
+	if (slot)
+		slot->aside_until = 0;
+	poke_launcher();
+	LWLockRelease(shared->lock);
+	aside_database = InvalidOid;
+}
 
 /* Neither allocates nor throws: the transaction has committed already. */
 static void
@@ -242,6 +326,8 @@ send_wakeups(void)
 static void
 launcher_xact_callback(XactEvent event, void *arg)
 {
+	if (OidIsValid(aside_database) && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
+		step_back();
 	if (!wake_worker_at_commit && !wake_launcher_at_commit)
 		return;
 	switch (event)
@@ -273,11 +359,17 @@ pgsync_itsm_wake(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+void
+launcher_look_at_commit(void)
+{
+	wake_launcher_at_commit = shared != NULL;
+}
+
 PG_FUNCTION_INFO_V1(pgsync_itsm_wake_launcher);
 Datum
 pgsync_itsm_wake_launcher(PG_FUNCTION_ARGS)
 {
-	wake_launcher_at_commit = shared != NULL;
+	launcher_look_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -302,16 +394,39 @@ detach_worker(int code, Datum arg)
 	LWLockRelease(shared->lock);
 }
 
+/* This planner's place; NULL: it has none. Caller holds the lock. */
+static Seat *
+my_seat(void)
+{
+	for (int lane = 0; my_slot && lane < PLANNER_LANES; lane++)
+		if (my_slot->seats[lane].planner == MyProc)
+			return &my_slot->seats[lane];
+	return NULL;
+}
+
+/* Caller holds the lock exclusively. */
+static void
+lose_run(Slot *slot, int64 run_id, int times)
+{
+	slot->lost_times = slot->lost_run == run_id ? slot->lost_times + times : times;
+	slot->lost_run = run_id;
+}
+
 static void
 detach_planner(int code, Datum arg)
 {
+	Seat *seat;
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (my_slot->planner == MyProc)
+	seat = my_seat();
+	if (seat)
 	{
-		my_slot->planner = NULL;
-		my_slot->planner_pid = 0;
-		my_slot->planner_run = 0;
-		my_slot->planner_failed_at = code != 0 ? GetCurrentTimestamp() : 0;
+		if (code != 0 && seat->run != 0)
+			lose_run(my_slot, seat->run, 1);
+		memset(seat, 0, sizeof(*seat));
+		/* a run that is at an end need not be waited for */
+		if (code != 0 && my_slot->lost_times < LOST_TIMES)
+			seat->failed_at = GetCurrentTimestamp();
 		wake_slot(my_slot);
 		if (my_slot->worker == NULL)
 			poke_launcher();
@@ -328,24 +443,27 @@ take_slot(bool planner)
 {
 	Ticket ticket;
 	Slot  *slot;
+	Seat  *seat;
 	bool   expected;
 
 	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
 	if (shared == NULL || ticket.slot < 0 || ticket.slot >= shared->nslots)
 		proc_exit(0);
 	slot = &shared->slots[ticket.slot];
+	seat = &slot->seats[ticket.lane];
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	expected = slot->generation == ticket.generation && slot->dboid == DatumGetObjectId(MyBgworkerEntry->bgw_main_arg);
 	if (planner)
-		expected = expected && slot->worker != NULL && slot->planner == NULL;
+		expected = expected && slot->worker != NULL && seat->planner == NULL;
 	else
-		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING;
+		expected = expected && slot->worker == NULL && slot->state == LAUNCHER_STARTING &&
+				   slot->aside_until <= GetCurrentTimestamp();
 	if (expected && planner)
 	{
-		slot->planner = MyProc;
-		slot->planner_pid = MyProcPid;
-		slot->planner_run = 0;
+		memset(seat, 0, sizeof(*seat));
+		seat->planner = MyProc;
+		seat->pid = MyProcPid;
 	}
 	else if (expected)
 	{
@@ -370,6 +488,16 @@ launcher_attach_worker(void)
 {
 	take_slot(false);
 	before_shmem_exit(detach_worker, (Datum) 0);
+}
+
+void
+launcher_planner_ticket(PlannerLane lane, char *extra)
+{
+	Ticket ticket;
+
+	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
+	ticket.lane = lane;
+	memcpy(extra, &ticket, sizeof(ticket));
 }
 
 void
@@ -410,11 +538,12 @@ launcher_set_idle(void)
 }
 
 void
-launcher_report_cycle(int in_flight)
+launcher_report_cycle(int in_flight, TimestampTz oldest_change)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	my_slot->last_cycle = GetCurrentTimestamp();
 	my_slot->in_flight = in_flight;
+	my_slot->oldest_change = oldest_change;
 	LWLockRelease(shared->lock);
 }
 
@@ -431,42 +560,178 @@ launcher_report_error(int sqlerrcode, const char *message)
 void
 launcher_set_planner_run(int64 run_id)
 {
+	Seat *seat;
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	my_slot->planner_run = run_id;
+	seat = my_seat();
+	if (seat)
+	{
+		/* it has come through */
+		if (run_id == 0 && my_slot->lost_run == seat->run)
+			my_slot->lost_times = 0;
+		seat->run = run_id;
+		seat->since = run_id != 0 ? GetCurrentTimestamp() : 0;
+		seat->yields = 0;
+	}
 	LWLockRelease(shared->lock);
+}
+
+PlannerLane
+launcher_planner_lane(void)
+{
+	PlannerLane lane;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	lane = my_seat() == &my_slot->seats[PLANNER_SLOW] ? PLANNER_SLOW : PLANNER_FAST;
+	LWLockRelease(shared->lock);
+	return lane;
+}
+
+bool
+launcher_planner_yields(int64 run_id)
+{
+	Seat *seat;
+	bool  yields;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	seat = my_seat();
+	yields = seat && run_id != 0 && seat->yields == run_id;
+	LWLockRelease(shared->lock);
+	return yields;
+}
+
+bool
+launcher_planner_attached(PlannerLane lane)
+{
+	bool attached;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	attached = my_slot->seats[lane].planner != NULL;
+	LWLockRelease(shared->lock);
+	return attached;
+}
+
+long
+launcher_planner_pause_ms(PlannerLane lane)
+{
+	TimestampTz failed_at;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	failed_at = my_slot->seats[lane].failed_at;
+	LWLockRelease(shared->lock);
+	if (failed_at == 0)
+		return 0;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+}
+
+/* Caller holds the lock. */
+static bool
+is_planned(const Slot *slot, int64 run_id)
+{
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+		if (run_id != 0 && slot->seats[lane].run == run_id && slot->seats[lane].planner != MyProc)
+			return true;
+	return false;
+}
+
+int64
+launcher_lost_run(void)
+{
+	int64 run_id = 0;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->lost_times >= LOST_TIMES && !is_planned(my_slot, my_slot->lost_run))
+	{
+		run_id = my_slot->lost_run;
+		my_slot->lost_run = my_slot->lost_times = 0;
+	}
+	LWLockRelease(shared->lock);
+	return run_id;
+}
+
+int64
+launcher_set_here_run(int64 run_id)
+{
+	int64 before;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	before = my_slot->here_run;
+	my_slot->here_run = run_id;
+	LWLockRelease(shared->lock);
+	return before;
+}
+
+bool
+launcher_run_is_planned(int64 run_id)
+{
+	bool planned;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	planned = is_planned(my_slot, run_id);
+	LWLockRelease(shared->lock);
+	return planned;
+}
+
+/* Caller holds the lock exclusively. */
+static PlannerRelief
+interrupt_planner(Slot *slot, Seat *seat, TimestampTz now)
+{
+	if (seat->yields == seat->run && TimestampDifferenceExceeds(seat->yields_at, now, YIELD_MS))
+	{
+		lose_run(slot, seat->run, LOST_TIMES);
+		kill(seat->pid, SIGTERM);
+		return PLANNER_INTERRUPTED;
+	}
+	if (seat->yields != seat->run)
+		seat->yields_at = now;
+	seat->yields = seat->run;
+	kill(seat->pid, SIGINT);
+	return PLANNER_INTERRUPTED;
+}
+
+PlannerRelief
+launcher_relieve_planner(bool may_move, long *wait_ms)
+{
+	Seat		 *fast = &my_slot->seats[PLANNER_FAST];
+	Seat		 *slow = &my_slot->seats[PLANNER_SLOW];
+	TimestampTz	  now = GetCurrentTimestamp();
+	PlannerRelief relief = PLANNER_IN_TIME;
+
+	*wait_ms = 0;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (fast->run != 0)
+		*wait_ms =
+			TimestampDifferenceMilliseconds(now, TimestampTzPlusMilliseconds(fast->since, pgsync_itsm_planner_slice));
+	if (fast->planner == NULL || fast->run == 0 || *wait_ms > 0)
+		relief = PLANNER_IN_TIME;
+	else if (may_move && slow->planner == NULL)
+	{
+		*slow = *fast;
+		memset(fast, 0, sizeof(*fast));
+		relief = PLANNER_MOVED;
+	}
+	else
+		relief = interrupt_planner(my_slot, fast, now);
+	LWLockRelease(shared->lock);
+	return relief;
 }
 
 /* Caller holds the lock. */
 static bool
 cancel_planner(Slot *slot, int64 run_id)
 {
-	if (slot->planner == NULL || run_id == 0 || slot->planner_run != run_id)
-		return false;
-	return kill(slot->planner_pid, SIGINT) == 0;
-}
+	bool cancelled = false;
 
-bool
-launcher_planner_attached(void)
-{
-	bool attached;
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		Seat *seat = &slot->seats[lane];
 
-	LWLockAcquire(shared->lock, LW_SHARED);
-	attached = my_slot->planner != NULL;
-	LWLockRelease(shared->lock);
-	return attached;
-}
-
-long
-launcher_planner_pause_ms(void)
-{
-	TimestampTz failed_at;
-
-	LWLockAcquire(shared->lock, LW_SHARED);
-	failed_at = my_slot->planner_failed_at;
-	LWLockRelease(shared->lock);
-	if (failed_at == 0)
-		return 0;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), failed_at + PLANNER_PAUSE_MS * INT64CONST(1000));
+		if (seat->planner != NULL && run_id != 0 && seat->run == run_id)
+			cancelled = kill(seat->pid, SIGINT) == 0;
+	}
+	return cancelled;
 }
 
 void
@@ -592,6 +857,7 @@ forget_reports(void)
 	known = MemoryContextStrdup(TopMemoryContext, pgsync_itsm_databases);
 	list_free_deep(reported);
 	reported = NIL;
+	out_of_slots_reported = false;
 }
 
 /* ----------------------------------------------------------------
@@ -610,8 +876,9 @@ target_name(List *targets, Oid dboid)
 	return NULL;
 }
 
+/* Told once, until the list changes or all of it is served. */
 static void
-report_out_of_slots(const char *name)
+report_shortage(const char *name)
 {
 	if (!out_of_slots_reported)
 		ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -643,11 +910,12 @@ assign_slots(List *targets)
 			slot->generation = generation;
 			slot->dboid = target->oid;
 			slot->state = LAUNCHER_WAITING;
+			slot->restarts = -1;
 			slot->since = slot->restart_at = GetCurrentTimestamp();
 		}
 		LWLockRelease(shared->lock);
 		if (slot == NULL)
-			report_out_of_slots(target->name);
+			target->obstacle = "the list is too long";
 	}
 }
 
@@ -669,6 +937,67 @@ fill_worker(BackgroundWorker *worker, int i, Oid dboid, uint32 generation, const
 	memcpy(worker->bgw_extra, &ticket, sizeof(ticket));
 }
 
+/* Tried again soon, then seldom, and when one of our own has ended.  True if it has been so for a while. */
+static bool
+find_no_process(Slot *slot)
+{
+	bool lasts;
+
+	if (slot->short_since == 0)
+		slot->short_since = slot->started_at;
+	lasts = TimestampDifferenceExceeds(slot->short_since, slot->started_at, SHORT_MS);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	set_slot_state(slot, LAUNCHER_NO_SLOT);
+	slot->since = slot->short_since;
+	slot->restart_at = TimestampTzPlusMilliseconds(slot->started_at, lasts ? MAX_DELAY_MS : SHORT_MS + 100);
+	LWLockRelease(shared->lock);
+	return lasts;
+}
+
+/* Forgets workers that have ended.  True if there were any. */
+static bool
+reap_workers(void)
+{
+	bool any = false;
+
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		pid_t pid;
+
+		/* that of one that never began is wanted yet */
+		if (handles[i] == NULL || shared->slots[i].state == LAUNCHER_STARTING ||
+			GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
+			continue;
+		pfree(handles[i]);
+		handles[i] = NULL;
+		any = true;
+	}
+	return any;
+}
+
+/* A worker has ended: who waited for a process may have that. */
+static void
+end_shortage(void)
+{
+	bool any = false;
+	bool ended = reap_workers();
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot *slot = &shared->slots[i];
+
+		if (!OidIsValid(slot->dboid) || slot->state != LAUNCHER_NO_SLOT)
+			continue;
+		any = true;
+		if (ended)
+			slot->restart_at = GetCurrentTimestamp();
+	}
+	LWLockRelease(shared->lock);
+	if (!any)
+		out_of_slots_reported = false;
+}
+
 static void
 start_worker(int i, const char *name)
 {
@@ -681,8 +1010,6 @@ start_worker(int i, const char *name)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot->generation++;
 	slot->recheck = false;
-	if (slot->started_at != 0)
-		slot->restarts++;
 	slot->started_at = GetCurrentTimestamp();
 	set_slot_state(slot, LAUNCHER_STARTING);
 	fill_worker(&worker, i, slot->dboid, slot->generation, name);
@@ -696,14 +1023,11 @@ start_worker(int i, const char *name)
 	handles[i] = registered ? handle : NULL;
 	if (registered)
 	{
-		out_of_slots_reported = false;
-		return;
+		slot->short_since = 0;
+		slot->restarts++;
 	}
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	set_slot_state(slot, LAUNCHER_NO_SLOT);
-	slot->restart_at = slot->started_at + MAX_DELAY_MS * INT64CONST(1000);
-	LWLockRelease(shared->lock);
-	report_out_of_slots(name);
+	else if (find_no_process(slot))
+		report_shortage(name);
 }
 
 /* Registered, but the process never came: fork failed, or it died at once. */
@@ -751,9 +1075,7 @@ tend_slot(int i, bool wanted, TimestampTz now)
 		kill(slot->worker_pid, SIGTERM);
 		set_slot_state(slot, LAUNCHER_STOPPING);
 	}
-	else if (slot->planner && slot->worker == NULL)
-		kill(slot->planner_pid, SIGTERM);
-	else if (slot->worker == NULL)
+	else if (slot->worker == NULL && !end_planners(slot))
 	{
 		if (slot->state == LAUNCHER_EXITED || start_failed(i, now))
 			schedule_restart(slot, now);
@@ -766,6 +1088,8 @@ tend_slot(int i, bool wanted, TimestampTz now)
 		else
 			due = slot->restart_at;
 	}
+	if (due != DT_NOEND)
+		due = Max(due, slot->aside_until);
 	LWLockRelease(shared->lock);
 	return due;
 }
@@ -796,8 +1120,9 @@ look(void)
 
 	if (targets != NIL)
 		resolve_targets(targets);
-	report_obstacles(targets);
 	assign_slots(targets);
+	report_obstacles(targets);
+	end_shortage();
 	next = now + (targets != NIL ? LOOK_MS : 10 * LOOK_MS) * INT64CONST(1000);
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -848,11 +1173,16 @@ attach_launcher(void)
 void
 launcher_main(Datum arg)
 {
+	uint32 wait_event;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	attach_launcher();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+	pgstat_report_activity(STATE_IDLE, "pgsync_itsm: watching its workers");
+	wait_event = compat_wait_event("PgsyncItsmLauncher");
 	forget_reports();
 
 	for (;;)
@@ -870,7 +1200,7 @@ launcher_main(Datum arg)
 		MemoryContextSwitchTo(look_context);
 		timeout = look();
 		MemoryContextReset(look_context);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
 		ResetLatch(MyLatch);
 	}
 }
@@ -901,6 +1231,7 @@ launcher_init(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = launcher_shmem_startup;
 	RegisterXactCallback(launcher_xact_callback, NULL);
+	aside_init();
 	register_launcher();
 }
 
@@ -909,7 +1240,7 @@ launcher_init(void)
  * ----------------------------------------------------------------
  */
 
-#define STATE_COLUMNS 12
+#define STATE_COLUMNS 17
 
 static void
 put_time(TimestampTz at, Datum *value, bool *isnull)
@@ -938,22 +1269,29 @@ put_slot(const Slot *slot, Datum *values, bool *nulls)
 {
 	memset(nulls, 0, STATE_COLUMNS * sizeof(bool));
 	values[0] = ObjectIdGetDatum(slot->dboid);
-	put_pid(slot->worker_pid, &values[1], &nulls[1]);
-	put_pid(slot->planner_pid, &values[2], &nulls[2]);
-	put_number(slot->planner_run, &values[3], &nulls[3]);
-	values[4] = CStringGetTextDatum(state_names[slot->state]);
-	put_time(slot->since, &values[5], &nulls[5]);
+	values[1] = CStringGetTextDatum(state_names[slot->state]);
+	put_time(slot->since, &values[2], &nulls[2]);
+	put_pid(slot->worker_pid, &values[3], &nulls[3]);
+	values[4] = Int32GetDatum(slot->in_flight);
+	values[5] = Int64GetDatum(Max(slot->restarts, 0));
 	put_time(slot->last_cycle, &values[6], &nulls[6]);
-	put_time(slot->last_error_at, &values[7], &nulls[7]);
-	nulls[8] = nulls[9] = slot->last_error_at == 0;
-	if (!nulls[8])
+	put_time(slot->oldest_change, &values[7], &nulls[7]);
+	put_time(slot->last_error_at, &values[8], &nulls[8]);
+	nulls[9] = nulls[10] = slot->last_error_at == 0;
+	if (!nulls[9])
 	{
-		values[8] = CStringGetTextDatum(unpack_sql_state(slot->last_error_code));
-		values[9] = CStringGetTextDatum(slot->last_error);
-		nulls[9] = !superuser();
+		values[9] = CStringGetTextDatum(unpack_sql_state(slot->last_error_code));
+		values[10] = CStringGetTextDatum(slot->last_error);
+		nulls[10] = !superuser();
 	}
-	values[10] = Int64GetDatum(slot->restarts);
-	values[11] = Int32GetDatum(slot->in_flight);
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+	{
+		int column = 11 + 3 * lane;
+
+		put_pid(slot->seats[lane].pid, &values[column], &nulls[column]);
+		put_number(slot->seats[lane].run, &values[column + 1], &nulls[column + 1]);
+		put_time(slot->seats[lane].since, &values[column + 2], &nulls[column + 2]);
+	}
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_worker_state);
@@ -1015,6 +1353,48 @@ pgsync_itsm_cancel_planner(PG_FUNCTION_ARGS)
 		LWLockRelease(shared->lock);
 	}
 	PG_RETURN_BOOL(cancelled);
+}
+
+/* Is a planner of this database, other than this process, at the run? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_is_planned);
+Datum
+pgsync_itsm_is_planned(PG_FUNCTION_ARGS)
+{
+	int64 run_id = PG_GETARG_INT64(0);
+	bool  planned = false;
+
+	if (shared)
+	{
+		Slot *slot;
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		slot = find_slot(MyDatabaseId);
+		planned = slot && is_planned(slot, run_id);
+		LWLockRelease(shared->lock);
+	}
+	PG_RETURN_BOOL(planned);
+}
+
+/* For a planner: was it asked to leave this run, as others wait? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_planner_yields);
+Datum
+pgsync_itsm_planner_yields(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(launcher_planner_yields(PG_GETARG_INT64(0)));
+}
+
+/* Does the list of databases hold this one? */
+PG_FUNCTION_INFO_V1(pgsync_itsm_is_listed);
+Datum
+pgsync_itsm_is_listed(PG_FUNCTION_ARGS)
+{
+	char	 *name = get_database_name(MyDatabaseId);
+	ListCell *cell;
+
+	foreach (cell, pgsync_itsm_database_list())
+		if (name && strcmp(lfirst(cell), name) == 0)
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
 }
 
 PG_FUNCTION_INFO_V1(pgsync_itsm_preloaded);

@@ -34,6 +34,7 @@ char *pgsync_itsm_site = NULL;
 int	  pgsync_itsm_slow_poll = 30;
 int	  pgsync_itsm_log_retention = 90 * 24 * 60;
 int	  pgsync_itsm_plan_timeout = 10 * 60 * 1000;
+int	  pgsync_itsm_planner_slice = 3 * 1000;
 int	  pgsync_itsm_lock_timeout = 10 * 1000;
 int	  pgsync_itsm_resolve_timeout = 5 * 1000;
 int	  pgsync_itsm_connect_timeout = 10 * 1000;
@@ -205,6 +206,9 @@ define_number_settings(void)
 			   &pgsync_itsm_log_retention, 90 * 24 * 60, 0, INT_MAX / 60, GUC_UNIT_MIN);
 	define_int("pgsync_itsm.plan_timeout", "Longest time that one statement of a user's source may take.",
 			   &pgsync_itsm_plan_timeout, 10 * 60 * 1000, 1000, INT_MAX, GUC_UNIT_MS);
+	define_int("pgsync_itsm.planner_slice",
+			   "Time after which a plan that others wait for goes on in a planner for slow ones.",
+			   &pgsync_itsm_planner_slice, 3 * 1000, 100, INT_MAX, GUC_UNIT_MS);
 	define_int("pgsync_itsm.lock_timeout", "Longest wait for a lock while a source is read.", &pgsync_itsm_lock_timeout,
 			   10 * 1000, 10, INT_MAX, GUC_UNIT_MS);
 	define_int("pgsync_itsm.resolve_timeout", "Longest time to find a host's address.", &pgsync_itsm_resolve_timeout,

@@ -31,6 +31,7 @@ extern char *pgsync_itsm_site;
 extern int	 pgsync_itsm_slow_poll;			 /* s */
 extern int	 pgsync_itsm_log_retention;		 /* min, as PostgreSQL has no unit above it to store; 0 = for ever */
 extern int	 pgsync_itsm_plan_timeout;		 /* ms */
+extern int	 pgsync_itsm_planner_slice;		 /* ms */
 extern int	 pgsync_itsm_lock_timeout;		 /* ms */
 extern int	 pgsync_itsm_resolve_timeout;	 /* ms */
 extern int	 pgsync_itsm_connect_timeout;	 /* ms */

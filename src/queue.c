@@ -467,8 +467,9 @@ work_named(const char *name)
 		const char *name;
 		QueueWork	work;
 	} known[] = {
-		{"plan_here", QUEUE_PLAN_HERE}, {"plan", QUEUE_PLAN},	{"cancel", QUEUE_CANCEL},
-		{"lookup", QUEUE_LOOKUP},		{"write", QUEUE_WRITE}, {"sleep", QUEUE_SLEEP},
+		{"plan_here", QUEUE_PLAN_HERE}, {"plan", QUEUE_PLAN},	  {"plan_slow", QUEUE_PLAN_SLOW},
+		{"cancel", QUEUE_CANCEL},		{"lookup", QUEUE_LOOKUP}, {"write", QUEUE_WRITE},
+		{"sleep", QUEUE_SLEEP},
 	};
 
 	for (size_t i = 0; i < lengthof(known); i++)
@@ -1108,49 +1109,85 @@ queue_settle_lookups(const pg_uuid_t *connection_id, int nlookups, const Adapter
  */
 
 int64
-queue_next_plan(void)
+queue_next_plan(bool slow, int64 after)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.next_plan()",
+		.sql = "SELECT pgsync_itsm.next_plan($1, $2)",
+		.types = {BOOLOID, INT8OID},
 		.result = {INT8OID},
 	};
 	Args  args = {0};
-	int64 run_id = run_call(&call, &args) > 0 ? get_bigint(0, 1) : 0;
+	int64 run_id;
 
+	put_bool(&args, slow);
+	put_bigint(&args, after);
+	run_id = run_call(&call, &args) > 0 ? get_bigint(0, 1) : 0;
 	done_rows();
 	return run_id;
 }
 
 QueuePlan
-queue_plan_step(int64 run_id)
+queue_plan_step(int64 run_id, bool hasty)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.plan_step($1)",
-		.types = {INT8OID},
+		.sql = "SELECT pgsync_itsm.plan_step($1, $2)",
+		.types = {INT8OID, BOOLOID},
 		.result = {TEXTOID},
 	};
 	Args		args = {0};
 	const char *answer;
 
 	put_bigint(&args, run_id);
+	put_bool(&args, hasty);
 	answer = run_call(&call, &args) > 0 ? get_server_text(0, 1) : NULL;
 	done_rows();
 	if (answer && strcmp(answer, "more") == 0)
 		return QUEUE_PLAN_MORE;
 	if (answer && strcmp(answer, "wait") == 0)
 		return QUEUE_PLAN_WAITS;
+	if (answer && strcmp(answer, "busy") == 0)
+		return QUEUE_PLAN_BUSY;
 	if (answer && strcmp(answer, "done") == 0)
 		return QUEUE_PLAN_DONE;
 	elog(ERROR, "unknown state \"%s\" of a plan", answer ? answer : "NULL");
 }
 
 void
+queue_move_plan(int64 run_id, bool slow)
+{
+	static Call call = {
+		.sql = "SELECT pgsync_itsm.move_plan($1, $2)",
+		.types = {INT8OID, BOOLOID},
+		.result = {VOIDOID},
+	};
+	Args args = {0};
+
+	put_bigint(&args, run_id);
+	put_bool(&args, slow);
+	run_void(&call, &args);
+}
+
+TimestampTz
+queue_oldest_change(void)
+{
+	static Call call = {
+		.sql = "SELECT pgsync_itsm.oldest_change()",
+		.result = {TIMESTAMPTZOID},
+	};
+	Args		args = {0};
+	TimestampTz at = run_call(&call, &args) > 0 ? get_bigint(0, 1) : 0;
+
+	done_rows();
+	return at;
+}
+
+bool
 queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint)
 {
 	static Call call = {
-		.sql = "SELECT pgsync_itsm.fail_run($1, $2, $3, $4)",
+		.sql = "SELECT pgsync_itsm.fail_free_run($1, $2, $3, $4)",
 		.types = {INT8OID, TEXTOID, TEXTOID, TEXTOID},
-		.result = {VOIDOID},
+		.result = {BOOLOID},
 	};
 	Args args = {0};
 
@@ -1158,5 +1195,5 @@ queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const ch
 	put_text(&args, sqlstate);
 	put_text(&args, message);
 	put_text(&args, hint);
-	run_void(&call, &args);
+	return take_bool(&call, &args);
 }

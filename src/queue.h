@@ -25,6 +25,7 @@ typedef enum QueueWork
 {
 	QUEUE_PLAN_HERE, /* a small plan: the worker does it */
 	QUEUE_PLAN,		 /* a plan for the planner */
+	QUEUE_PLAN_SLOW, /* a plan that others are not to wait for */
 	QUEUE_CANCEL,	 /* this run's plan is to stop */
 	QUEUE_LOOKUP,	 /* questions wait */
 	QUEUE_WRITE,	 /* items wait */
@@ -111,6 +112,8 @@ typedef enum QueuePlan
 {
 	QUEUE_PLAN_MORE,  /* again, in another transaction */
 	QUEUE_PLAN_WAITS, /* for the answers to questions */
+	QUEUE_PLAN_BUSY,  /* somebody else has it */
+	QUEUE_PLAN_MOVED, /* took too long; another process begins the step again */
 	QUEUE_PLAN_DONE
 } QueuePlan;
 
@@ -171,10 +174,18 @@ extern void queue_settle_lookups(const pg_uuid_t *connection_id, int nlookups, c
 
 extern void queue_count_requests(const pg_uuid_t *connection_id, const QueueCount *count);
 
-/* 0 if no run waits for the planner. */
-extern int64	 queue_next_plan(void);
-extern QueuePlan queue_plan_step(int64 run_id);
+/* The next run of a planner's lane, after another one in turn; 0 if none waits. */
+extern int64 queue_next_plan(bool slow, int64 after);
 
-extern void queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint);
+/* hasty: if it is cancelled, it will be done elsewhere. */
+extern QueuePlan queue_plan_step(int64 run_id, bool hasty);
+
+/* Who plans it from now on: the planner, or the one for slow plans. */
+extern void queue_move_plan(int64 run_id, bool slow);
+
+/* When the oldest change that waits was made; 0: none waits. */
+extern TimestampTz queue_oldest_change(void);
+
+extern bool queue_fail_run(int64 run_id, const char *sqlstate, const char *message, const char *hint);
 
 #endif /* PGSYNC_ITSM_QUEUE_H */

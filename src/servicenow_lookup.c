@@ -674,15 +674,19 @@ record_urls(const AdapterConnection *conn, const AdapterLookup *lookup, const Lo
 	StringInfoData ids;
 
 	initStringInfo(&ids);
-	for (int i = 0; i < lookup->nkeys; i++)
+	for (int c = 0; c < 2 && kind->keys[c] != NULL; c++)
 	{
-		if (!servicenow_query_is_sys_id(lookup->keys[i]))
-			continue;
-		appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
-		if (ids.len > QUERY_BYTES - 100)
-			urls = id_url(urls, lookup, kind, kind->keys[0], &ids);
+		for (int i = 0; i < lookup->nkeys; i++)
+		{
+			if (!servicenow_query_is_sys_id(lookup->keys[i]))
+				continue;
+			appendStringInfo(&ids, "%s%s", ids.len > 0 ? "," : "", lookup->keys[i]);
+			if (ids.len > QUERY_BYTES - 100)
+				urls = id_url(urls, lookup, kind, kind->keys[c], &ids);
+		}
+		urls = id_url(urls, lookup, kind, kind->keys[c], &ids);
 	}
-	return id_url(urls, lookup, kind, kind->keys[0], &ids);
+	return urls;
 }
 
 /* Splits parent/child/type; parts that are missing are "". False if one is no id. */
@@ -923,8 +927,15 @@ role_rows(Reading *reading, struct json_object *answer)
 
 /* -------------------------------------------------------------------- kinds */
 
-/* Rows that the integration user did not make: what others have put into relation with a record. */
-#define OTHERS "sys_created_by!=javascript:gs.getUserName()"
+/* Rows that the integration user did not make, or not alone: what others have put into relation with a record. */
+#define OTHERS "sys_created_by!=javascript:gs.getUserName()^ORsys_updated_by!=javascript:gs.getUserName()"
+
+/* The others' rows of a table that refer to a record by one of its columns. */
+#define OTHERS_OF(name, from, shown, ...)                                                                              \
+	{                                                                                                                  \
+		.kind = name, .optional = true, .urls = record_urls, .rows = keyed_rows, .table = from, .keys = {__VA_ARGS__}, \
+		.filter = OTHERS, .id = "sys_id", .label = shown                                                               \
+	}
 
 static const LookupKind kinds[] = {
 	{.kind = "user",
@@ -1094,51 +1105,15 @@ static const LookupKind kinds[] = {
 	 .id = "sys_id",
 	 .label = "contract.short_description",
 	 .attrs = {"contract", "ci_item"}},
-	{.kind = "others_vendor",
-	 .optional = true,
-	 .urls = record_urls,
-	 .rows = keyed_rows,
-	 .table = "cmdb_ci",
-	 .keys = {"vendor"},
-	 .filter = OTHERS,
-	 .id = "sys_id",
-	 .label = "name"},
-	{.kind = "others_maker",
-	 .optional = true,
-	 .urls = record_urls,
-	 .rows = keyed_rows,
-	 .table = "cmdb_ci",
-	 .keys = {"manufacturer"},
-	 .filter = OTHERS,
-	 .id = "sys_id",
-	 .label = "name"},
-	{.kind = "others_product",
-	 .optional = true,
-	 .urls = record_urls,
-	 .rows = keyed_rows,
-	 .table = "cmdb_model",
-	 .keys = {"manufacturer"},
-	 .filter = OTHERS,
-	 .id = "sys_id",
-	 .label = "name"},
-	{.kind = "others_supplier",
-	 .optional = true,
-	 .urls = record_urls,
-	 .rows = keyed_rows,
-	 .table = "ast_contract",
-	 .keys = {"vendor"},
-	 .filter = OTHERS,
-	 .id = "sys_id",
-	 .label = "short_description"},
-	{.kind = "others_model",
-	 .optional = true,
-	 .urls = record_urls,
-	 .rows = keyed_rows,
-	 .table = "cmdb_ci",
-	 .keys = {"model_id"},
-	 .filter = OTHERS,
-	 .id = "sys_id",
-	 .label = "name"},
+	OTHERS_OF("others_vendor", "cmdb_ci", "name", "vendor"),
+	OTHERS_OF("others_maker", "cmdb_ci", "name", "manufacturer"),
+	OTHERS_OF("others_product", "cmdb_model", "name", "manufacturer"),
+	OTHERS_OF("others_supplier", "ast_contract", "short_description", "vendor"),
+	OTHERS_OF("others_model", "cmdb_ci", "name", "model_id"),
+	OTHERS_OF("others_owner", "cmdb_ci", "name", "owned_by", "managed_by"),
+	OTHERS_OF("others_keeper", "cmdb_ci", "name", "assigned_to", "supported_by"),
+	OTHERS_OF("others_member", "sys_user_grmember", "group.name", "user"),
+	OTHERS_OF("others_task", "task", "number", "opened_by", "assigned_to"),
 	{.kind = "role",
 	 .optional = true,
 	 .urls = role_urls,
@@ -1279,17 +1254,32 @@ read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
 									   table_of(reading->lookup, reading->kind), answer->message));
 }
 
-/* Rows that are counted and not shown are there all the same: absence is not proved then. */
+static bool
+is_others(const LookupKind *kind)
+{
+	return kind->filter != NULL && strcmp(kind->filter, OTHERS) == 0;
+}
+
+/* Rows that are counted and not shown are there all the same: absence is not proved then, nor where nobody counted. */
 static void
 check_count(Reading *reading, const ServicenowSub *sub, int rows)
 {
-	if (rows >= ROW_LIMIT || sub->total > ROW_LIMIT)
+	bool many = rows >= ROW_LIMIT || sub->total > ROW_LIMIT;
+
+	/* That others have so many is an answer; of whom, is not shown. */
+	if (many && is_others(reading->kind))
+		reading->result->messages[reading->number] = servicenow_answer_text(
+			"more than %d rows of %s are not ours", ROW_LIMIT, table_of(reading->lookup, reading->kind));
+	else if (many)
 		set_rule(reading, "item", "TOO_MANY_ROWS",
 				 servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
 	else if (sub->total > rows)
 		reading->result->messages[reading->number] = servicenow_answer_text(
 			"%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows), (int) sub->total,
 			table_of(reading->lookup, reading->kind));
+	else if (sub->total < 0 && (is_others(reading->kind) || strcmp(reading->kind->kind, "record") == 0))
+		reading->result->messages[reading->number] = servicenow_answer_text(
+			"the answer does not tell how many rows of %s there are", table_of(reading->lookup, reading->kind));
 }
 
 /*

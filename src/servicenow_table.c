@@ -220,7 +220,10 @@ servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, co
 		read_record(conn, item, payload, answer->root, outcome);
 }
 
-/* The call goes through the engine, which may have found a CI that was there: that is no creation. */
+/*
+ * The call goes through the engine, which may have found a CI that was there:
+ * that is no creation, and neither is what does not show how often it changed.
+ */
 static const char *
 instance_operation(const AdapterItem *item, struct json_object *attributes)
 {
@@ -228,7 +231,7 @@ instance_operation(const AdapterItem *item, struct json_object *attributes)
 
 	if (!servicenow_is_creation(item))
 		return "update";
-	return changes == NULL || strcmp(changes, "0") == 0 ? "create" : "update";
+	return changes != NULL && strcmp(changes, "0") == 0 ? "create" : "update";
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <limits.h>
 
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
@@ -25,6 +26,8 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -33,6 +36,7 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/plancache.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
@@ -40,6 +44,7 @@
 #include "utils/timeout.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "pgsync_itsm.h"
 #include "source.h"
 
@@ -94,6 +99,11 @@ typedef struct KeptTask
 
 static KeptTask *kept_tasks = NULL;
 static int		 nkept_tasks = 0;
+
+/* A function of a user may catch that it is cancelled, and go on. Nobody can catch that the process ends. */
+#define LAST_RESORT_MS 5000
+
+static TimeoutId limit_timeout = MAX_TIMEOUTS;
 
 /* Sources being read: user SQL may call read_source() again, and then nothing is kept or forgotten. */
 static int reading = 0;
@@ -315,6 +325,17 @@ keep_task(const SourceTask *task, Datum connection, const char *match_by, const 
 	return kept;
 }
 
+/* Throws, the same error, if the connection is not there or the caller does not see it. */
+static void
+check_seen(Oid caller, Oid owner, Datum connection)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = {UUIDOID};
+
+	if (caller != owner && !superuser_arg(caller))
+		call_own(&plan, "SELECT FROM pgsync_itsm.seen_connection($1)", lengthof(types), types, &connection, NULL);
+}
+
 /*
  * Reads what is to be run, with the rights of the extension's owner.  Throws
  * if there is no such connection, its owner is gone, or the caller is not a
@@ -331,6 +352,8 @@ read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, 
 
 	GetUserIdAndSecContext(&user, &sec_context);
 	SPI_connect();
+	if (!no_connection)
+		check_seen(user, function_owner(function), connection);
 	SetUserIdAndSecContext(function_owner(function), sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	if (keep)
 		version = task_version(task, connection);
@@ -354,11 +377,59 @@ read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, 
 	return task;
 }
 
+/*
+ * With exit_on_error an error ends the process, whoever would catch it: a
+ * source that sets it and fails would end the caller's session, or worker and
+ * planner again and again.  Anybody may set it; from here on, nobody may while
+ * another role's SQL runs.
+ */
+static void
+keep_errors_catchable(void)
+{
+	static bool				kept = false;
+	int						count;
+	struct config_generic **all = compat_all_settings(&count);
+
+	for (int i = 0; i < count && !kept; i++)
+	{
+		if (strcmp(all[i]->name, "exit_on_error") == 0)
+			all[i]->flags |= GUC_NOT_WHILE_SEC_REST;
+	}
+	kept = true;
+}
+
 static void
 set_here(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 							 0, false);
+}
+
+static void
+end_process(void)
+{
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+source_begin_limit(int limit_ms)
+{
+	static TimeoutId last_resort = MAX_TIMEOUTS;
+
+	if (last_resort == MAX_TIMEOUTS)
+		last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
+	limit_timeout = last_resort;
+	enable_timeout_after(STATEMENT_TIMEOUT, limit_ms);
+	enable_timeout_after(last_resort, limit_ms > INT_MAX - LAST_RESORT_MS ? INT_MAX : limit_ms + LAST_RESORT_MS);
+}
+
+void
+source_end_limit(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	disable_timeout(limit_timeout, false);
 }
 
 /*
@@ -372,6 +443,7 @@ switch_to_owner(SourceSwitch *back, const SourceTask *task)
 	char limit[32];
 	int	 i;
 
+	keep_errors_catchable();
 	GetUserIdAndSecContext(&back->user, &back->sec_context);
 	SetUserIdAndSecContext(task->owner,
 						   back->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
@@ -388,7 +460,7 @@ switch_to_owner(SourceSwitch *back, const SourceTask *task)
 
 	back->timer = pgsync_itsm_plan_timeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT);
 	if (back->timer)
-		enable_timeout_after(STATEMENT_TIMEOUT, pgsync_itsm_plan_timeout);
+		source_begin_limit(pgsync_itsm_plan_timeout);
 }
 
 /* The time limit ends even if an error is caught further up. */
@@ -396,7 +468,7 @@ static void
 stop_timer(SourceSwitch *back)
 {
 	if (back->timer)
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		source_end_limit();
 	back->timer = false;
 }
 
@@ -627,6 +699,9 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, Return
 	{
 		stop_timer(&back);
 		reading--;
+		/* what a source locked for the session would be locked as long as the worker lives; a caller's locks are his own */
+		if (MyBackendType == B_BG_WORKER && reading == 0)
+			LockReleaseSession(USER_LOCKMETHOD);
 	}
 	PG_END_TRY();
 	switch_back(&back);

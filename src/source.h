@@ -19,4 +19,12 @@ extern PGDLLEXPORT Datum source_check_sql(PG_FUNCTION_ARGS);
 /* pgsync_itsm.check_expression: throws unless the text is one expression. */
 extern PGDLLEXPORT Datum source_check_expression(PG_FUNCTION_ARGS);
 
+/*
+ * SQL of users that follows is cancelled after so many milliseconds; if it
+ * would not be, the process ends a few seconds later.  Not while
+ * statement_timeout is in force.
+ */
+extern void source_begin_limit(int limit_ms);
+extern void source_end_limit(void);
+
 #endif /* PGSYNC_ITSM_SOURCE_H */

@@ -5,25 +5,34 @@
  *
  * Evaluates nothing that a user wrote and reads no user table.  When it cannot
  * tell what changed, it says "everything".  Keys are gathered in memory, each
- * once, and written in one go at PRE_COMMIT or PRE_PREPARE, as the owner of the
- * extension; a key that a rolled-back savepoint left behind is harmless.  The
- * append is as hard as any AFTER trigger: if it fails, so does the transaction.
+ * once, and written in one go at PRE_COMMIT or PRE_PREPARE; a key that a
+ * rolled-back savepoint left behind is harmless.  The append is as hard as any
+ * AFTER trigger: if it fails, so does the transaction.
+ *
+ * Every change of the portfolio pays for what happens here.  So the queue is
+ * written, and the connections are looked at, without a statement: no rights
+ * are asked of the user, no plan is made, nothing shows in pg_stat_statements.
  *
  * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -31,8 +40,11 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
+#include "compat.h"
 #include "launcher.h"
 #include "trigger.h"
 
@@ -41,11 +53,30 @@ PG_FUNCTION_INFO_V1(trigger_queue_change);
 #define KEYS_PER_QUEUE_ROW 1000
 #define KEYS_AT_MOST 100000 /* beyond: "everything", except for what was deleted */
 #define PARTS_AT_MOST 4
+#define ARENA_SIZE 8192
+#define UUID_TEXT_LEN 36
+
+/* Columns of integration_queue; see 10_tables.sql. */
+#define QUEUE_ID 1
+#define QUEUE_RELATION 2
+#define QUEUE_OP 3
+#define QUEUE_KEY_COLUMN 4
+#define QUEUE_KEYS 5
+#define QUEUE_NAMESPACE_ID 6
+#define QUEUE_XID 7
+#define QUEUE_AT 8
+#define QUEUE_COLUMNS 8
+
+/* An id is the transaction's, and which of its rows this is. */
+#define QUEUE_ID_BITS 20
+#define QUEUE_ROWS_COUNTED ((UINT64CONST(1) << QUEUE_ID_BITS) - 1)
 
 #define OP_INSERT 'i'
 #define OP_UPDATE 'u'
 #define OP_DELETE 'd'
 #define OP_TRUNCATE 't' /* of which rows cannot be said */
+
+typedef struct ChangeSet ChangeSet;
 
 /* Trigger arguments, resolved against the table ------------------------------ */
 
@@ -56,7 +87,10 @@ typedef struct KeyColumn
 	bool	   missing;	   /* a column of it is gone */
 	int		   nparts;
 	AttrNumber parts[PARTS_AT_MOST];
+	Oid		   types[PARTS_AT_MOST];
 	FmgrInfo   output[PARTS_AT_MOST];
+	ChangeSet *recent; /* where the last key went, in transaction number recent_in */
+	uint64	   recent_in;
 } KeyColumn;
 
 /* Lives as long as the backend; resolved again when the table was changed. */
@@ -68,6 +102,7 @@ typedef struct TriggerPlan
 	bool		  some_watched; /* false: every column counts */
 	MemoryContext context;
 	AttrNumber	  namespace_column; /* 0: none */
+	AttrNumber	  last_column;		/* nothing behind it is looked at */
 	int			  nkeys;
 	KeyColumn	 *keys;
 	int			  nwatched;
@@ -76,19 +111,20 @@ typedef struct TriggerPlan
 
 /* Keys of one transaction ---------------------------------------------------- */
 
+/* Keys are texts, as the array will hold them. */
 typedef struct KeyEntry
 {
-	char  *key;
+	text  *key;
 	uint32 hash;
 	char   status;
 } KeyEntry;
 
 #define SH_PREFIX keyset
 #define SH_ELEMENT_TYPE KeyEntry
-#define SH_KEY_TYPE char *
+#define SH_KEY_TYPE text *
 #define SH_KEY key
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), (int) strlen(key))
-#define SH_EQUAL(tb, a, b) (strcmp((a), (b)) == 0)
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) VARDATA(key), (int) (VARSIZE(key) - VARHDRSZ))
+#define SH_EQUAL(tb, a, b) (VARSIZE(a) == VARSIZE(b) && memcmp(VARDATA(a), VARDATA(b), VARSIZE(a) - VARHDRSZ) == 0)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a) ((a)->hash)
 #define SH_SCOPE static inline
@@ -107,107 +143,274 @@ typedef struct ChangeId
 	pg_uuid_t namespace_id;
 } ChangeId;
 
-typedef struct ChangeSet
+struct ChangeSet
 {
-	ChangeId	 id;		 /* hash key */
+	ChangeId	 id;
 	char		*key_column; /* NULL for OP_TRUNCATE */
+	bool		 wanted;	 /* false: of a namespace that no connection follows */
 	bool		 overflown;
 	keyset_hash *known;
-	char	   **keys; /* in the order in which they came */
+	text	   **keys; /* in the order in which they came */
 	int			 nkeys;
 	int			 allocated;
-} ChangeSet;
+};
+
+typedef struct SetEntry
+{
+	ChangeId   id;
+	ChangeSet *set;
+	uint32	   hash;
+	char	   status;
+} SetEntry;
+
+#define SH_PREFIX setmap
+#define SH_ELEMENT_TYPE SetEntry
+#define SH_KEY_TYPE ChangeId
+#define SH_KEY id
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) &(key), sizeof(ChangeId))
+#define SH_EQUAL(tb, a, b) (memcmp(&(a), &(b), sizeof(ChangeId)) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) ((a)->hash)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 typedef struct Changes
 {
 	MemoryContext context;
 	Oid			  function;
-	Oid			  owner;
 	bool		  wanted;
 	bool		  written; /* PRE_COMMIT is behind us */
-	HTAB		 *sets;
+	setmap_hash	 *sets;
 	List		 *order;
+	uint64		  rows; /* appended so far */
+	char		 *arena;
+	Size		  arena_left;
 } Changes;
 
-static HTAB		 *plans = NULL;
-static Changes	 *changes = NULL; /* of this transaction; lives in TopTransactionContext */
-static SPIPlanPtr wants_plan = NULL;
-static SPIPlanPtr enqueue_plan = NULL;
+/* Our own relations, as pgsync_itsm.queue_relations() names them: once a backend, and when one of them was changed. */
+typedef struct Relations
+{
+	Oid	 function; /* of this extension; another one after DROP and CREATE EXTENSION */
+	bool valid;
+	Oid	 queue;
+	Oid	 connections;
+	Oid	 followers; /* index of the connections that follow changes, by namespace */
+} Relations;
+
+static HTAB		*plans = NULL;
+static Changes	*changes = NULL; /* of this transaction; lives in TopTransactionContext */
+static uint64	 transaction = 0;
+static Relations relations;
+
+/* Our own relations ------------------------------------------------------------ */
+
+static Oid
+function_owner(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid		  owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+ask_relations(Oid *found, int nfound)
+{
+	bool	   isnull;
+	ArrayType *array;
+
+	if (SPI_execute("SELECT pgsync_itsm.queue_relations()", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "queue_relations failed");
+	array = DatumGetArrayTypeP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (isnull || ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] != nfound || ARR_HASNULL(array))
+		elog(ERROR, "unexpected answer of queue_relations");
+	memcpy(found, ARR_DATA_PTR(array), sizeof(Oid) * nfound);
+}
+
+static void
+find_relations(Oid function)
+{
+	Oid user;
+	int sec_context;
+	Oid found[3];
+
+	if (relations.valid && relations.function == function)
+		return;
+	/* before anything is looked up, so that what changes meanwhile is not missed */
+	relations.valid = true;
+	relations.function = InvalidOid;
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(function_owner(function), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	ask_relations(found, lengthof(found));
+	SetUserIdAndSecContext(user, sec_context);
+	PopActiveSnapshot();
+	SPI_finish();
+	relations.queue = found[0];
+	relations.connections = found[1];
+	relations.followers = found[2];
+	relations.function = function;
+}
+
+/* Does a connection follow changes, of this namespace or (NULL) of any?  Asked with the newest snapshot. */
+static bool
+has_follower(const pg_uuid_t *namespace_id)
+{
+	Relation	connections = table_open(relations.connections, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	if (namespace_id)
+		ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(namespace_id));
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(connections, relations.followers, true, GetActiveSnapshot(), namespace_id ? 1 : 0, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	PopActiveSnapshot();
+	table_close(connections, AccessShareLock);
+	return found;
+}
 
 /* Writing --------------------------------------------------------------------- */
 
-static SPIPlanPtr
-kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
+/* The queue, open for rows to be appended. */
+typedef struct Queue
 {
-	if (*plan == NULL)
-	{
-		SPIPlanPtr fresh = SPI_prepare(query, nargs, types);
+	Relation		relation;
+	EState		   *estate;
+	ResultRelInfo  *info;
+	TupleTableSlot *slot;
+} Queue;
 
-		if (fresh == NULL || SPI_keepplan(fresh) != 0)
-			elog(ERROR, "could not prepare \"%s\"", query);
-		*plan = fresh;
-	}
-	return *plan;
+static void
+open_queue(Queue *queue)
+{
+	queue->relation = table_open(relations.queue, RowExclusiveLock);
+	if (RelationGetDescr(queue->relation)->natts != QUEUE_COLUMNS)
+		elog(ERROR, "integration_queue has %d columns, not %d", RelationGetDescr(queue->relation)->natts,
+			 QUEUE_COLUMNS);
+	queue->estate = CreateExecutorState();
+	queue->info = makeNode(ResultRelInfo);
+	InitResultRelInfo(queue->info, queue->relation, 0, NULL, 0);
+	ExecOpenIndices(queue->info, false);
+	queue->slot = table_slot_create(queue->relation, NULL);
 }
 
 static void
-write_row(const ChangeSet *set, int first, int count)
+close_queue(Queue *queue)
 {
-	Oid	   types[] = {OIDOID, CHAROID, TEXTOID, TEXTARRAYOID, UUIDOID};
-	Datum *keys = palloc(sizeof(Datum) * (count + 1));
-	bool   no_column = set->key_column == NULL || set->overflown;
-	Datum  values[5];
-	char   nulls[5] = {' ', ' ', no_column ? 'n' : ' ', ' ', set->id.has_namespace ? ' ' : 'n'};
-	int	   i;
+	ExecDropSingleTupleTableSlot(queue->slot);
+	ExecCloseIndices(queue->info);
+	FreeExecutorState(queue->estate);
+	table_close(queue->relation, NoLock);
+}
 
+static ArrayType *
+array_of(text **keys, int count)
+{
+	Size	   size = ARR_OVERHEAD_NONULLS(1);
+	ArrayType *array;
+	char	  *at;
+	int		   i;
+
+	if (count == 0)
+		return construct_empty_array(TEXTOID);
 	for (i = 0; i < count; i++)
-		keys[i] = CStringGetTextDatum(set->keys[first + i]);
-	values[0] = ObjectIdGetDatum(set->id.relation);
-	values[1] = CharGetDatum(set->overflown ? OP_TRUNCATE : (char) set->id.op);
-	values[2] = no_column ? (Datum) 0 : CStringGetTextDatum(set->key_column);
-	values[3] = PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[4] = UUIDPGetDatum(&set->id.namespace_id);
-	if (SPI_execute_plan(
-			kept_plan(&enqueue_plan, "SELECT pgsync_itsm.enqueue($1, $2, $3, $4, $5)", lengthof(types), types), values,
-			nulls, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not append to integration_queue");
+		size += INTALIGN(VARSIZE(keys[i]));
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = TEXTOID;
+	ARR_DIMS(array)[0] = count;
+	ARR_LBOUND(array)[0] = 1;
+	at = ARR_DATA_PTR(array);
+	for (i = 0; i < count; i++)
+	{
+		memcpy(at, keys[i], VARSIZE(keys[i]));
+		at += INTALIGN(VARSIZE(keys[i]));
+	}
+	return array;
 }
 
 static void
-write_set(const ChangeSet *set)
+put(TupleTableSlot *slot, AttrNumber column, Datum value, bool isnull)
+{
+	slot->tts_values[column - 1] = value;
+	slot->tts_isnull[column - 1] = isnull;
+}
+
+/* Not a sequence's next value: that would be what the user's lastval() returns after this transaction. */
+static Datum
+next_id(FullTransactionId xid)
+{
+	uint64 row = Min(changes->rows, QUEUE_ROWS_COUNTED);
+
+	changes->rows++;
+	return Int64GetDatum((int64) (U64FromFullTransactionId(xid) << QUEUE_ID_BITS | row));
+}
+
+static void
+write_row(Queue *queue, const ChangeSet *set, int first, int count)
+{
+	FullTransactionId xid = GetTopFullTransactionId();
+	bool			  no_column = set->key_column == NULL || set->overflown;
+	TupleTableSlot	 *slot = queue->slot;
+	MemoryContext	  old = MemoryContextSwitchTo(GetPerTupleMemoryContext(queue->estate));
+
+	ExecClearTuple(slot);
+	put(slot, QUEUE_ID, next_id(xid), false);
+	put(slot, QUEUE_RELATION, ObjectIdGetDatum(set->id.relation), false);
+	put(slot, QUEUE_OP, CharGetDatum(set->overflown ? OP_TRUNCATE : (char) set->id.op), false);
+	put(slot, QUEUE_KEY_COLUMN, no_column ? (Datum) 0 : CStringGetTextDatum(set->key_column), no_column);
+	put(slot, QUEUE_KEYS, PointerGetDatum(array_of(set->keys + first, count)), false);
+	put(slot, QUEUE_NAMESPACE_ID, UUIDPGetDatum(&set->id.namespace_id), !set->id.has_namespace);
+	put(slot, QUEUE_XID, FullTransactionIdGetDatum(xid), false);
+	put(slot, QUEUE_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(queue->relation, slot, GetCurrentCommandId(true), 0, NULL);
+	(void) compat_insert_index_tuples(queue->info, slot, queue->estate);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(queue->estate);
+}
+
+static void
+write_set(Queue *queue, const ChangeSet *set)
 {
 	int first;
 
 	if (set->overflown || set->key_column == NULL)
-		write_row(set, 0, 0);
+		write_row(queue, set, 0, 0);
 	else
 		for (first = 0; first < set->nkeys; first += KEYS_PER_QUEUE_ROW)
-			write_row(set, first, Min(KEYS_PER_QUEUE_ROW, set->nkeys - first));
+			write_row(queue, set, first, Min(KEYS_PER_QUEUE_ROW, set->nkeys - first));
 }
 
 /* Appends to the queue what was noted, unless the extension was dropped meanwhile. */
 static void
 write_changes(void)
 {
-	Oid		  user;
-	int		  sec_context;
+	Queue	  queue;
 	ListCell *cell;
 
 	changes->written = true;
 	if (changes->order == NIL || !SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(changes->function)))
 		return;
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(changes->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	find_relations(changes->function);
+	open_queue(&queue);
 	foreach (cell, changes->order)
-		write_set(lfirst(cell));
-	SetUserIdAndSecContext(user, sec_context);
-	PopActiveSnapshot();
-	SPI_finish();
+		write_set(&queue, lfirst(cell));
+	close_queue(&queue);
 	changes->order = NIL;
-	hash_destroy(changes->sets);
 	changes->sets = NULL;
+	transaction++; /* no key goes where the last one went */
 	launcher_wake_at_commit();
 }
 
@@ -233,92 +436,88 @@ transaction_event(XactEvent event, void *arg)
 
 /* Noting ---------------------------------------------------------------------- */
 
-/* Does any connection follow changes?  Asked with the newest snapshot, once a transaction. */
-static bool
-ask_wanted(Oid owner)
-{
-	Oid	 user;
-	int	 sec_context;
-	bool isnull;
-	bool wanted;
-
-	SPI_connect();
-	PushActiveSnapshot(GetLatestSnapshot());
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_plan(kept_plan(&wants_plan, "SELECT pgsync_itsm.wants_changes()", 0, NULL), NULL, NULL, true, 1) !=
-			SPI_OK_SELECT ||
-		SPI_processed != 1)
-		elog(ERROR, "wants_changes failed");
-	wanted = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SetUserIdAndSecContext(user, sec_context);
-	PopActiveSnapshot();
-	SPI_finish();
-	return wanted;
-}
-
-static Oid
-function_owner(Oid function)
-{
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid		  owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
+/* Whether anybody follows changes is asked once a transaction. */
 static void
 begin_changes(Oid function)
 {
-	Oid	 owner = function_owner(function);
-	bool wanted = ask_wanted(owner);
+	Changes *begun;
 
-	changes = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
-	changes->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
-	changes->function = function;
-	changes->owner = owner;
-	changes->wanted = wanted;
+	find_relations(function);
+	begun = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
+	begun->wanted = has_follower(NULL);
+	begun->function = function;
+	begun->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
+	/* only now: an error before this may be caught, and the transaction goes on */
+	changes = begun;
+	transaction++;
+}
+
+static ChangeSet *
+make_set(const ChangeId *id, const char *key_column)
+{
+	MemoryContext old = MemoryContextSwitchTo(changes->context);
+	ChangeSet	 *set = palloc0(sizeof(ChangeSet));
+
+	set->id = *id;
+	set->key_column = key_column ? pstrdup(key_column) : NULL;
+	set->wanted = !id->has_namespace || has_follower(&id->namespace_id);
+	if (set->wanted)
+	{
+		set->known = keyset_create(changes->context, 16, NULL);
+		set->allocated = 16;
+		set->keys = palloc(sizeof(text *) * set->allocated);
+		changes->order = lappend(changes->order, set);
+	}
+	MemoryContextSwitchTo(old);
+	return set;
 }
 
 static ChangeSet *
 find_set(const ChangeId *id, const char *key_column)
 {
-	ChangeSet *set;
-	bool	   found;
+	SetEntry *entry;
+	bool	  found;
 
 	if (changes->sets == NULL)
+		changes->sets = setmap_create(changes->context, 16, NULL);
+	entry = setmap_lookup(changes->sets, *id);
+	if (entry == NULL)
 	{
-		HASHCTL control = {.keysize = sizeof(ChangeId), .entrysize = sizeof(ChangeSet), .hcxt = changes->context};
+		ChangeSet *set = make_set(id, key_column);
 
-		changes->sets = hash_create("pgsync_itsm changes", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		entry = setmap_insert(changes->sets, *id, &found);
+		entry->set = set;
 	}
-	set = hash_search(changes->sets, id, HASH_ENTER, &found);
-	if (!found)
+	return entry->set;
+}
+
+/* Memory for a key, without a header for each. */
+static text *
+keep(const text *key)
+{
+	Size  size = INTALIGN(VARSIZE(key));
+	text *kept;
+
+	if (size > ARENA_SIZE / 8)
+		return memcpy(MemoryContextAlloc(changes->context, size), key, VARSIZE(key));
+	if (size > changes->arena_left)
 	{
-		MemoryContext old = MemoryContextSwitchTo(changes->context);
-
-		set->key_column = key_column ? pstrdup(key_column) : NULL;
-		set->overflown = false;
-		set->known = keyset_create(changes->context, 16, NULL);
-		set->allocated = 16;
-		set->keys = palloc(sizeof(char *) * set->allocated);
-		set->nkeys = 0;
-		changes->order = lappend(changes->order, set);
-		MemoryContextSwitchTo(old);
+		changes->arena = MemoryContextAlloc(changes->context, ARENA_SIZE);
+		changes->arena_left = ARENA_SIZE;
 	}
-	return set;
+	kept = memcpy(changes->arena, key, VARSIZE(key));
+	changes->arena += size;
+	changes->arena_left -= size;
+	return kept;
 }
 
 static void
-add_key(ChangeSet *set, char *key)
+add_key(ChangeSet *set, text *key)
 {
 	KeyEntry *entry;
 	bool	  found;
 
-	if (set->overflown)
+	if (!set->wanted || set->overflown)
 		return;
 	if (set->nkeys >= KEYS_AT_MOST && set->id.op != OP_DELETE)
 	{
@@ -328,35 +527,104 @@ add_key(ChangeSet *set, char *key)
 	entry = keyset_insert(set->known, key, &found);
 	if (found)
 		return;
-	entry->key = MemoryContextStrdup(changes->context, key);
+	entry->key = keep(key);
 	if (set->nkeys == set->allocated)
 	{
 		set->allocated *= 2;
-		set->keys = repalloc_huge(set->keys, sizeof(char *) * set->allocated);
+		set->keys = repalloc_huge(set->keys, sizeof(text *) * set->allocated);
 	}
 	set->keys[set->nkeys++] = entry->key;
 }
 
-/* A key of the row in slot; without key column: that of which rows cannot be said. */
 static void
-note(const TriggerPlan *plan, TupleTableSlot *slot, char op, const KeyColumn *column, char *key)
+identify(ChangeId *id, const TriggerPlan *plan, TupleTableSlot *slot, char op, const KeyColumn *column)
+{
+	memset(id, 0, sizeof(*id));
+	id->relation = plan->relation;
+	id->trigger = plan->trigger;
+	id->key = column ? (int32) (column - plan->keys) : -1;
+	id->op = (unsigned char) op;
+	if (slot && plan->namespace_column != 0 && !slot->tts_isnull[plan->namespace_column - 1])
+	{
+		id->has_namespace = 1;
+		id->namespace_id = *DatumGetUUIDP(slot->tts_values[plan->namespace_column - 1]);
+	}
+}
+
+/* A key of the row in slot. */
+static void
+note_key(const TriggerPlan *plan, TupleTableSlot *slot, char op, KeyColumn *column, text *key)
 {
 	ChangeId id;
 
-	memset(&id, 0, sizeof(id));
-	id.relation = plan->relation;
-	id.trigger = plan->trigger;
-	id.key = column ? (int32) (column - plan->keys) : -1;
-	id.op = (unsigned char) op;
-	if (slot && plan->namespace_column != 0 && !slot->tts_isnull[plan->namespace_column - 1])
+	identify(&id, plan, slot, op, column);
+	if (column->recent_in != transaction || memcmp(&column->recent->id, &id, sizeof(id)) != 0)
 	{
-		id.has_namespace = 1;
-		id.namespace_id = *DatumGetUUIDP(slot->tts_values[plan->namespace_column - 1]);
+		column->recent = find_set(&id, column->name);
+		column->recent_in = transaction;
 	}
-	if (column)
-		add_key(find_set(&id, column->name), key);
-	else
-		(void) find_set(&id, NULL);
+	add_key(column->recent, key);
+}
+
+/* That something changed of which rows cannot be said. */
+static void
+note_unknown(const TriggerPlan *plan)
+{
+	ChangeId id;
+
+	identify(&id, plan, NULL, OP_TRUNCATE, NULL);
+	(void) find_set(&id, NULL);
+}
+
+/* Keys as text ------------------------------------------------------------------ */
+
+/* Room for a key of that length; good until the next one. */
+static text *
+key_buffer(Size length)
+{
+	static text *buffer = NULL;
+	static Size	 allocated = 0;
+
+	if (VARHDRSZ + length > allocated)
+	{
+		Size size = Max(VARHDRSZ + length, 256);
+
+		if (buffer)
+			pfree(buffer);
+		buffer = NULL;
+		allocated = 0;
+		buffer = MemoryContextAlloc(TopMemoryContext, size);
+		allocated = size;
+	}
+	SET_VARSIZE(buffer, VARHDRSZ + length);
+	return buffer;
+}
+
+static text *
+key_of_string(const char *string, Size length)
+{
+	text *key = key_buffer(length);
+
+	memcpy(VARDATA(key), string, length);
+	return key;
+}
+
+static text *
+key_of_uuid(const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	text			 *key = key_buffer(UUID_TEXT_LEN);
+	char			 *at = VARDATA(key);
+	int				  i;
+
+	for (i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		*at++ = digits[uuid->data[i] >> 4];
+		*at++ = digits[uuid->data[i] & 0x0F];
+	}
+	return key;
 }
 
 /* Text of a composite key's part: without the blanks around it that a source removes, too. */
@@ -376,17 +644,23 @@ append_part(StringInfo key, char *part)
 }
 
 /* A row's key as text; NULL if it has none, which means that it concerns no record. */
-static char *
+static text *
 key_text(KeyColumn *key, TupleTableSlot *slot)
 {
 	StringInfoData result;
+	char		  *string;
 	int			   i;
 	int			   last = key->parts[key->nparts - 1] - 1;
 
 	if (slot->tts_isnull[last])
 		return NULL;
+	if (key->nparts == 1 && key->types[0] == UUIDOID)
+		return key_of_uuid(DatumGetUUIDP(slot->tts_values[last]));
 	if (key->nparts == 1)
-		return OutputFunctionCall(&key->output[0], slot->tts_values[last]);
+	{
+		string = OutputFunctionCall(&key->output[0], slot->tts_values[last]);
+		return key_of_string(string, strlen(string));
+	}
 	initStringInfo(&result);
 	for (i = 0; i < key->nparts; i++)
 	{
@@ -397,7 +671,7 @@ key_text(KeyColumn *key, TupleTableSlot *slot)
 		if (!slot->tts_isnull[column])
 			append_part(&result, OutputFunctionCall(&key->output[i], slot->tts_values[column]));
 	}
-	return result.data;
+	return key_of_string(result.data, result.len);
 }
 
 static bool
@@ -414,31 +688,51 @@ concerns_everything(const KeyColumn *key, TupleTableSlot *slot)
 static void
 note_row(TriggerPlan *plan, KeyColumn *key, TupleTableSlot *slot, char op)
 {
-	char *text;
+	text *found;
 
 	if (key->missing)
-		note(plan, NULL, OP_TRUNCATE, NULL, NULL);
+		note_unknown(plan);
 	else if (key->everything)
 	{
 		if (concerns_everything(key, slot))
-			note(plan, slot, op, key, "*");
+			note_key(plan, slot, op, key, key_of_string("*", 1));
 	}
-	else if ((text = key_text(key, slot)) != NULL)
-		note(plan, slot, op, key, text);
+	else if ((found = key_text(key, slot)) != NULL)
+		note_key(plan, slot, op, key, found);
 }
 
 /* Comparing ------------------------------------------------------------------- */
 
+/* A value that came with a column's default has another header than the same value in a row. */
+static inline bool
+text_changed(const struct varlena *a, const struct varlena *b)
+{
+	if (VARATT_IS_EXTERNAL(a) || VARATT_IS_EXTERNAL(b) || VARATT_IS_COMPRESSED(a) || VARATT_IS_COMPRESSED(b))
+		return VARSIZE_ANY(a) != VARSIZE_ANY(b) || memcmp(a, b, VARSIZE_ANY(a)) != 0;
+	return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) ||
+		   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
+}
+
 /* Byte by byte, out-of-line values by their pointers: what differs so may be equal, and is noted in vain. */
-static bool
+static inline bool
 column_changed(AttrNumber column, TupleTableSlot *old, TupleTableSlot *new)
 {
 	Form_pg_attribute attribute = TupleDescAttr(new->tts_tupleDescriptor, column - 1);
 	int				  i = column - 1;
+	const char		 *a;
+	const char		 *b;
 
 	if (old->tts_isnull[i] || new->tts_isnull[i])
 		return old->tts_isnull[i] != new->tts_isnull[i];
-	return !datumIsEqual(old->tts_values[i], new->tts_values[i], attribute->attbyval, attribute->attlen);
+	if (attribute->attbyval)
+		return old->tts_values[i] != new->tts_values[i];
+	a = DatumGetPointer(old->tts_values[i]);
+	b = DatumGetPointer(new->tts_values[i]);
+	if (attribute->attlen > 0)
+		return memcmp(a, b, attribute->attlen) != 0;
+	if (attribute->attlen == -1)
+		return text_changed((const struct varlena *) a, (const struct varlena *) b);
+	return strcmp(a, b) != 0;
 }
 
 static bool
@@ -472,8 +766,8 @@ note_update(TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 	bool moved;
 	int	 i;
 
-	slot_getallattrs(old);
-	slot_getallattrs(new);
+	slot_getsomeattrs(old, plan->last_column);
+	slot_getsomeattrs(new, plan->last_column);
 	if (!row_changed(plan, old, new))
 		return;
 	moved = plan->namespace_column != 0 && column_changed(plan->namespace_column, old, new);
@@ -493,7 +787,7 @@ note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 {
 	int i;
 
-	slot_getallattrs(slot);
+	slot_getsomeattrs(slot, plan->last_column);
 	for (i = 0; i < plan->nkeys; i++)
 		if (!(plan->keys[i].everything && plan->keys[i].nparts == 0 && plan->some_watched))
 			note_row(plan, &plan->keys[i], slot, op);
@@ -502,7 +796,7 @@ note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 /* Resolving ------------------------------------------------------------------- */
 
 static void
-forget_plans(Datum arg, Oid relation)
+forget(Datum arg, Oid relation)
 {
 	HASH_SEQ_STATUS scan;
 	TriggerPlan	   *plan;
@@ -511,6 +805,9 @@ forget_plans(Datum arg, Oid relation)
 	while ((plan = hash_seq_search(&scan)) != NULL)
 		if (relation == InvalidOid || plan->relation == relation)
 			plan->valid = false;
+	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections ||
+		relation == relations.followers)
+		relations.valid = false;
 }
 
 /* Once a backend, when the first watched row changes. */
@@ -520,7 +817,7 @@ initialize(void)
 	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TriggerPlan)};
 
 	plans = hash_create("pgsync_itsm triggers", 32, &control, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(forget_plans, (Datum) 0);
+	CacheRegisterRelcacheCallback(forget, (Datum) 0);
 	RegisterXactCallback(transaction_event, NULL);
 }
 
@@ -554,6 +851,7 @@ resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 			break;
 		getTypeOutputInfo(TupleDescAttr(desc, column - 1)->atttypid, &output, &is_varlena);
 		fmgr_info(output, &key->output[key->nparts]);
+		key->types[key->nparts] = TupleDescAttr(desc, column - 1)->atttypid;
 		key->parts[key->nparts++] = column;
 	}
 }
@@ -566,6 +864,20 @@ watch_all(TriggerPlan *plan, TupleDesc desc)
 	for (i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
 			plan->watched[plan->nwatched++] = (AttrNumber) (i + 1);
+}
+
+static void
+find_last_column(TriggerPlan *plan)
+{
+	int i;
+	int k;
+
+	plan->last_column = plan->namespace_column;
+	for (i = 0; i < plan->nwatched; i++)
+		plan->last_column = Max(plan->last_column, plan->watched[i]);
+	for (k = 0; k < plan->nkeys; k++)
+		for (i = 0; i < plan->keys[k].nparts; i++)
+			plan->last_column = Max(plan->last_column, plan->keys[k].parts[i]);
 }
 
 /* Arguments: @namespace column, key columns, |, watched columns; a watched column that is gone is none. */
@@ -600,17 +912,23 @@ resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 	}
 	if (!plan->some_watched)
 		watch_all(plan, desc);
+	find_last_column(plan);
 }
 
 static TriggerPlan *
 find_plan(const TriggerData *data)
 {
-	Oid			  relation = RelationGetRelid(data->tg_relation);
-	TriggerPlan	 *plan;
-	MemoryContext old;
-	bool		  found;
+	static TriggerPlan *recent = NULL;
+	Oid					relation = RelationGetRelid(data->tg_relation);
+	TriggerPlan		   *plan;
+	MemoryContext		old;
+	bool				found;
 
+	/* entries stay where they are, and are never removed */
+	if (recent != NULL && recent->trigger == data->tg_trigger->tgoid && recent->valid && recent->relation == relation)
+		return recent;
 	plan = hash_search(plans, &data->tg_trigger->tgoid, HASH_ENTER, &found);
+	recent = plan;
 	if (found && plan->valid && plan->relation == relation)
 		return plan;
 	if (found && plan->context)
@@ -637,7 +955,7 @@ note_event(TriggerData *data)
 	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		note_update(plan, data->tg_trigslot, data->tg_newslot);
 	else
-		note(plan, NULL, OP_TRUNCATE, NULL, NULL);
+		note_unknown(plan);
 }
 
 /*

@@ -22,6 +22,8 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "compat.h"
+
 #define POLL_MS 100
 
 typedef struct WaitState
@@ -97,7 +99,7 @@ fail_unless_through(WaitState *state)
 {
 	char *through;
 
-	run_query("SELECT pgsync_itsm.went_through($1)::text", state->run_id);
+	run_query("SELECT pgsync_itsm.went_through($1)::pg_catalog.text", state->run_id);
 	through = first_text(1);
 	if (through == NULL || strcmp(through, "true") != 0)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -109,7 +111,11 @@ fail_unless_through(WaitState *state)
 static void
 pause_a_moment(void)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = compat_wait_event("PgsyncItsmWait");
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

@@ -43,6 +43,22 @@
 /* However many answers come: so often the tables are asked what there is to do. */
 #define LOOK_INTERVAL_MS 200
 
+/* So long may a step of a small plan take here; then it is the planner's. */
+#define HERE_MS 300
+
+/* Of so many connections, and for so long, it is remembered that it was not enough. */
+#define MAX_SLOW 32
+#define SLOW_MS 60000
+
+/* Somebody holds a run that is to be planned: a planner, which will wake us, or its user. */
+#define BUSY_MS 500
+
+typedef struct SlowSource
+{
+	pg_uuid_t	connection_id;
+	TimestampTz until;
+} SlowSource;
+
 typedef struct Worker
 {
 	MemoryContext cycle_context; /* reset each turn */
@@ -56,6 +72,10 @@ typedef struct Worker
 	TimestampTz	  last_look;   /* at the tables */
 	TimestampTz	  next_look;
 	TimestampTz	  leases_at; /* last look for those that ran out */
+	TimestampTz	  oldest_change;
+	char		  shown[64]; /* what it waits for */
+	SlowSource	  slow[MAX_SLOW];
+	int			  next_slow;
 } Worker;
 
 /* ----------------------------------------------------------------
@@ -84,28 +104,89 @@ leave(void)
 	proc_exit(0);
 }
 
-/* A step of a small plan.  Answers or the next step want another turn at once. */
 static void
-plan_here(Worker *worker, int64 run_id)
+remember_slow(Worker *worker, const pg_uuid_t *connection_id)
+{
+	SlowSource *slow = &worker->slow[worker->next_slow++ % MAX_SLOW];
+
+	slow->connection_id = *connection_id;
+	slow->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOW_MS);
+}
+
+static bool
+was_slow(Worker *worker, const pg_uuid_t *connection_id)
+{
+	for (int i = 0; i < MAX_SLOW; i++)
+		if (memcmp(&worker->slow[i].connection_id, connection_id, UUID_LEN) == 0 &&
+			worker->slow[i].until > GetCurrentTimestamp())
+			return true;
+	return false;
+}
+
+/*
+ * A step of a small plan.  Answers or the next step want another turn at once.
+ * While its sources are read nothing else happens here, so that they get a
+ * moment only.  False if that was not enough.
+ */
+static bool
+plan_here(Worker *worker, const QueueTurn *turn)
 {
 	QueuePlan outcome;
 
-	if (run_id == worker->waiting_run)
-		return;
-	if (!planner_step(run_id, &outcome))
+	if (turn->run_id == worker->waiting_run)
+		return true;
+	(void) launcher_set_here_run(turn->run_id);
+	if (!planner_step(turn->run_id, HERE_MS, &outcome))
 		leave();
+	(void) launcher_set_here_run(0);
 	if (outcome == QUEUE_PLAN_WAITS)
-		worker->waiting_run = run_id;
-	look_in(worker, 0);
+		worker->waiting_run = turn->run_id;
+	if (outcome == QUEUE_PLAN_MOVED)
+		remember_slow(worker, &turn->connection_id);
+	look_in(worker, outcome == QUEUE_PLAN_BUSY ? BUSY_MS : 0);
+	return outcome != QUEUE_PLAN_MOVED;
 }
 
 static void
-start_planner(Worker *worker)
+start_planner(Worker *worker, PlannerLane lane)
 {
-	long again = planner_start();
+	long again = planner_start(lane);
 
 	if (again > 0)
 		look_in(worker, again);
+}
+
+/* Small plans, and who else is to plan. */
+static void
+follow_plans(Worker *worker, const QueueTurn *turns, int nturns)
+{
+	bool wanted[PLANNER_LANES] = {false, false};
+	bool goes_on = true;
+
+	for (int i = 0; i < nturns; i++)
+	{
+		const QueueTurn *turn = &turns[i];
+		bool			 small = turn->what == QUEUE_PLAN_HERE;
+
+		if (turn->what != QUEUE_PLAN && turn->what != QUEUE_PLAN_SLOW && !small)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		if (launcher_run_is_planned(turn->run_id))
+			continue;
+		if (small && !was_slow(worker, &turn->connection_id))
+		{
+			/* one that takes its time here is enough for a turn */
+			if (goes_on)
+				goes_on = plan_here(worker, turn);
+			else
+				look_in(worker, 0);
+		}
+		else
+			wanted[turn->what == QUEUE_PLAN_SLOW ? PLANNER_SLOW : PLANNER_FAST] = true;
+	}
+	for (int lane = 0; lane < PLANNER_LANES; lane++)
+		if (wanted[lane])
+			start_planner(worker, lane);
 }
 
 /* What a turn asks for beside requests; after its commit. */
@@ -118,11 +199,9 @@ follow_turns(Worker *worker, const QueueTurn *turns, int nturns)
 		switch (turns[i].what)
 		{
 			case QUEUE_PLAN_HERE:
-				plan_here(worker, turns[i].run_id);
-				break;
 			case QUEUE_PLAN:
-				start_planner(worker);
-				break;
+			case QUEUE_PLAN_SLOW:
+				break; /* done by follow_plans() */
 			case QUEUE_CANCEL:
 				launcher_cancel_planner(turns[i].run_id);
 				break;
@@ -148,6 +227,21 @@ leases_are_due(Worker *worker)
 	return true;
 }
 
+/* What ended the worker before while it planned is not tried here again. */
+static void
+recover(void)
+{
+	int64 run_id = launcher_set_here_run(0);
+
+	queue_recover();
+	if (run_id == 0)
+		return;
+	ereport(LOG, (errmsg("pgsync_itsm leaves run " INT64_FORMAT
+						 " to the planner: the worker before ended while it planned it",
+						 run_id)));
+	queue_move_plan(run_id, false);
+}
+
 /* Asks the tables what there is to do.  Returns the turns' number. */
 static int
 look(Worker *worker, QueueTurn **turns)
@@ -158,11 +252,12 @@ look(Worker *worker, QueueTurn **turns)
 	worker->next_look = TimestampTzPlusMilliseconds(worker->last_look, pgsync_itsm_slow_poll * INT64CONST(1000));
 	worker->ready = queue_worker_ready();
 	if (worker->ready && !worker->recovered)
-		queue_recover();
+		recover();
 	/* what comes with an adoption was left by another one, too */
 	worker->recovered = worker->ready;
 	if (worker->ready)
 		nturns = queue_turn(leases_are_due(worker), turns);
+	worker->oldest_change = queue_oldest_change();
 	run_take_turns(worker->runner, *turns, nturns);
 	return nturns;
 }
@@ -211,13 +306,15 @@ take_turn(Worker *worker, bool looks)
 	int		   nturns;
 
 	launcher_set_state(LAUNCHER_BUSY);
+	worker->shown[0] = '\0';
 	nturns = settle_and_claim(worker, looks, &turns);
 	run_send(worker->runner);
 	follow_turns(worker, turns, nturns);
+	follow_plans(worker, turns, nturns);
 	if (run_has_leftovers(worker->runner))
 		look_in(worker, 0);
 	look_before(worker, run_resume_at(worker->runner));
-	launcher_report_cycle(run_in_flight(worker->runner));
+	launcher_report_cycle(run_in_flight(worker->runner), worker->oldest_change);
 }
 
 /* ----------------------------------------------------------------
@@ -257,6 +354,24 @@ milliseconds_to_wait(Worker *worker)
 	return settle >= 0 ? Min(turn, settle) : turn;
 }
 
+/* In pg_stat_activity. */
+static void
+show_what_for(Worker *worker)
+{
+	int	 in_flight = run_in_flight(worker->runner);
+	char text[64];
+
+	if (in_flight > 0)
+		snprintf(text, sizeof(text), "pgsync_itsm: waiting for answers to %d requests", in_flight);
+	else
+		strlcpy(text, worker->ready ? "pgsync_itsm: waiting for work" : "pgsync_itsm: waiting to be adopted",
+				sizeof(text));
+	if (strcmp(text, worker->shown) == 0)
+		return;
+	strlcpy(worker->shown, text, sizeof(worker->shown));
+	pgstat_report_activity(STATE_IDLE, text);
+}
+
 /* The only place where the worker waits. */
 static void
 wait_turn(Worker *worker)
@@ -267,7 +382,10 @@ wait_turn(Worker *worker)
 	int		  n;
 
 	if (timeout > 0)
+	{
 		launcher_set_idle();
+		show_what_for(worker);
+	}
 	if (timeout > 1000)
 		queue_flush_statistics();
 	n = WaitEventSetWait(worker->events, timeout, events, lengthof(events), worker->wait_event);

@@ -49,6 +49,8 @@ CREATE TABLE @extschema@.integration_connections (
     updated_at             timestamptz NOT NULL DEFAULT now(),
     UNIQUE (namespace_id, platform, name)
 );
+-- every transaction that changes a watched table looks here
+CREATE INDEX integration_connections_on_change ON @extschema@.integration_connections (namespace_id) WHERE sync_schedule = 'on_change';
 
 -- entity_type of the map, the items and the log: application, deployment_profile, it_service,
 -- software_product (a model), software_package (the CI of the same product), contract, contact,
@@ -111,8 +113,9 @@ CREATE TABLE @extschema@.integration_sync_log (
 CREATE INDEX integration_sync_log_time ON @extschema@.integration_sync_log USING brin (created_at, run_id) WITH (pages_per_range = 32, autosummarize = on);
 CREATE INDEX integration_sync_log_record ON @extschema@.integration_sync_log (entity_id);
 
+-- The trigger numbers its rows itself (transaction * 2^20 + row), without the sequence, and may meet the numbers of a dump.
 CREATE TABLE @extschema@.integration_queue (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
     relation     oid NOT NULL,
     op           "char" NOT NULL,
     key_column   text,
@@ -121,6 +124,9 @@ CREATE TABLE @extschema@.integration_queue (
     xid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at           timestamptz NOT NULL DEFAULT now()
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX integration_queue_id ON @extschema@.integration_queue (id);
+-- compressing keys costs more than writing them, and each is read once
+ALTER TABLE @extschema@.integration_queue ALTER COLUMN keys SET STORAGE EXTERNAL;
 
 CREATE TABLE @extschema@.integration_runs (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -133,6 +139,7 @@ CREATE TABLE @extschema@.integration_runs (
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
     phase           text NOT NULL DEFAULT 'queued',
+    plan_lane       text CHECK (plan_lane IN ('planner', 'slow')),
     confirm         boolean NOT NULL DEFAULT false,
     partial         boolean NOT NULL DEFAULT false,
     applications    uuid[],
@@ -467,6 +474,9 @@ CREATE TABLE pgsync_itsm.run_keys (
     deleted     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, entity_type, match_by, key)
 );
+
+-- Which runs have a work space; as unlogged as that.  Where the row is missing, a crash has emptied it.
+CREATE UNLOGGED TABLE pgsync_itsm.plan_spaces (run_id bigint PRIMARY KEY);
 
 -- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.  A verdict UNCHANGED
 -- without payload_hash says that the source row is the one that was resolved for the map, under source_version.

@@ -1,6 +1,6 @@
 -- The queue of changes: triggers append to it in the user's transaction, the worker collects from it into runs.
 --
--- Rows are never updated and are taken by their exact ids: the order of ids is not the order of commits.  No
+-- Rows are never updated, and those that were seen are taken: the order of ids is not the order of commits.  No
 -- function here looks at a user's table.
 
 CREATE FUNCTION pgsync_itsm.queue_change() RETURNS trigger
@@ -8,20 +8,12 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'trigger_queue_change';
 COMMENT ON FUNCTION pgsync_itsm.queue_change() IS
 'Trigger that notes the keys of changed rows and appends them to integration_queue before commit. Arguments: @ and the namespace column, if any; key columns (a/b: two as one key, *: the whole entity type; *a/b: that, if a or b is NULL), |, columns whose change counts (none: all)';
 
-CREATE FUNCTION pgsync_itsm.wants_changes() RETURNS boolean
+CREATE FUNCTION pgsync_itsm.queue_relations() RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.sync_schedule = 'on_change');
-COMMENT ON FUNCTION pgsync_itsm.wants_changes() IS
-'Does any connection follow changes; an inactive one counts, so that activating it leaves no gap';
-
-CREATE FUNCTION pgsync_itsm.enqueue(relation oid, op "char", key_column text, keys text[], namespace_id uuid) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    INSERT INTO @extschema@.integration_queue (relation, op, key_column, keys, namespace_id)
-    VALUES (enqueue.relation, enqueue.op, enqueue.key_column, enqueue.keys, enqueue.namespace_id);
-END;
-COMMENT ON FUNCTION pgsync_itsm.enqueue(oid, "char", text, text[], uuid) IS
-'Appends one queue row; called by the trigger function as the extension''s owner';
+RETURN ARRAY['@extschema@.integration_queue'::regclass::oid, '@extschema@.integration_connections'::regclass::oid,
+             '@extschema@.integration_connections_on_change'::regclass::oid];
+COMMENT ON FUNCTION pgsync_itsm.queue_relations() IS
+'What the trigger function writes and reads: the queue; the connections and the index of those that follow changes, of which an inactive one counts, so that activating it leaves no gap';
 
 -- Watches -----------------------------------------------------------------------------------------
 

@@ -374,7 +374,7 @@ AS $$
 BEGIN
     RETURN ARRAY(SELECT DISTINCT f.target_field FROM pgsync_itsm.mapped_fields(wanted_fields.connection_id, wanted_fields.entity_type) AS f
                   WHERE f.target_field NOT LIKE '\_%'
-                 UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count']) AS x);
+                 UNION SELECT x FROM unnest(ARRAY['sys_id', 'name', 'number', 'sys_class_name', 'duplicate_of', 'correlation_id', 'sys_mod_count', 'sys_updated_by']) AS x);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.wanted_fields(uuid, text) IS 'Columns to read back of a record there';
@@ -571,6 +571,7 @@ BEGIN
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
     END LOOP;
+    PERFORM pgsync_itsm.plan_ask_deleted(run);
     PERFORM pgsync_itsm.plan_ask_agreed(run);
 END
 $$;

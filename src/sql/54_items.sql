@@ -163,24 +163,50 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_unlink(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
 
--- A DELETE change whose record a read does not find any more retires what we published.
+-- A DELETE change whose record a read does not find any more.
+CREATE FUNCTION pgsync_itsm.deleted_here(run @extschema@.integration_runs) RETURNS SETOF @extschema@.integration_sync_map
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT m.* FROM pgsync_itsm.run_keys AS k
+          JOIN @extschema@.integration_sync_map AS m
+            ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
+           AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+         WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key' AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.deleted_here(@extschema@.integration_runs) IS 'Records that we made there, and whose deletion here a change run has heard of';
+
+CREATE FUNCTION pgsync_itsm.plan_ask_deleted(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN SELECT m.entity_type, m.external_table, array_agg(m.external_id) AS ids FROM pgsync_itsm.deleted_here(run) AS m GROUP BY 1, 2 LOOP
+        PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_ask_deleted(@extschema@.integration_runs) IS 'Asks what the records look like that are to be retired: a rollback needs it';
+
+-- They are retired there.
 CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle'
-       OR NOT EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
-        RETURN;
-    END IF;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
          payload, old_values, payload_hash, external_id, external_table, reason)
     SELECT run.id, run.connection_id, run.namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
-           m.published_name, 'UPDATE', 'planned', v.payload, m.last_agreed, 'retired', m.external_id, m.external_table, 'deleted here: retired there'
-      FROM pgsync_itsm.run_keys AS k
-      JOIN @extschema@.integration_sync_map AS m
-        ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
-       AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
+           m.published_name, 'UPDATE', 'planned', v.payload, coalesce(x.attrs, m.last_agreed), 'retired', m.external_id, m.external_table, 'deleted here: retired there'
+      FROM pgsync_itsm.deleted_here(run) AS m
+      LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = m.external_table AND x.key = m.external_id
      CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
      CROSS JOIN LATERAL (SELECT json_object_agg(c.field, c.value ORDER BY c.field) AS payload
             FROM (SELECT split_part(r.key, '/', 1) AS field, r.external_id AS value
@@ -188,10 +214,7 @@ BEGIN
                    WHERE r.connection_id = run.connection_id AND r.kind = 'choice' AND r.target = m.external_table
                      AND split_part(r.key, '/', 1) IN ('operational_status', 'install_status') AND lower(r.label) = 'retired'
                   UNION ALL SELECT 'name', m.published_name) AS c) AS v
-     WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key'
-       AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
-       AND v.payload ->> 'operational_status' IS NOT NULL
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
+     WHERE v.payload ->> 'operational_status' IS NOT NULL
     ON CONFLICT DO NOTHING;
 END
 $$;
@@ -295,6 +318,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.missing_records(@extschema@.integration_runs) IS
 'How many published records and relationships there are, and how many of them a plan in full did not find in the sources';
 
+-- What somebody has had undone does not come back by itself, all at once; a publish that somebody asks for brings it back.
+CREATE FUNCTION pgsync_itsm.rolled_back_since(connection_id uuid) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (SELECT b.rolls_back FROM @extschema@.integration_runs AS b
+             WHERE b.connection_id = connection_id AND b.kind = 'rollback' AND b.started_at IS NOT NULL
+               AND b.started_at > coalesce((SELECT max(p.started_at) FROM @extschema@.integration_runs AS p
+                                             WHERE p.connection_id = connection_id AND p.kind = 'publish' AND NOT p.partial AND (p.origin = 'call' OR p.confirm)), '-infinity')
+             ORDER BY b.started_at DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rolled_back_since(uuid) IS 'The run that was rolled back last, if nobody has asked for a publish in full since';
+
 CREATE FUNCTION pgsync_itsm.approval_needed(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -304,6 +342,7 @@ DECLARE
     m record;
     share integer := pgsync_itsm.setting(run.connection_id, 'shrink_percent')::integer;
     ceiling text := pgsync_itsm.setting(run.connection_id, 'max_changes');
+    undone bigint;
 BEGIN
     SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = run.id;
     changes := r.to_create + r.to_update + r.to_delete;
@@ -312,6 +351,12 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.first_publish_at IS NOT NULL) THEN
         RETURN format('first publish of this connection: %s to create, %s to update', r.to_create, r.to_update);
+    END IF;
+    IF r.origin <> 'call' AND NOT r.partial THEN
+        undone := pgsync_itsm.rolled_back_since(r.connection_id);
+        IF undone IS NOT NULL THEN
+            RETURN format('run %s was rolled back: this would send again what was undone (%s to create, %s to update)', undone, r.to_create, r.to_update);
+        END IF;
     END IF;
     IF NOT r.partial THEN
         m := pgsync_itsm.missing_records(r);
@@ -461,7 +506,7 @@ BEGIN
                     WHERE d.connection_id = run.connection_id AND d.external_id IS NOT NULL AND i.state IN ('planned', 'pending')) THEN
         RETURN;
     END IF;
-    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    PERFORM pgsync_itsm.match_lock_soon(run.connection_id);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', reason = CASE i.action WHEN 'CREATE' THEN 'matched since the plan' ELSE 'no match any more since the plan' END, updated_at = now()
      WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.parent_id IS NULL
@@ -710,6 +755,10 @@ AS $$
 DECLARE
     wanted text[] := pgsync_itsm.wanted_types(run.connection_id);
 BEGIN
+    -- What starts by itself asks nobody else; what was published can be undone all the same.
+    IF run.phase = 'queued' AND run.kind <> 'rollback' THEN
+        PERFORM pgsync_itsm.check_entitled_granted(run.namespace_id, (SELECT c.platform FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id), NULL);
+    END IF;
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
     IF run.phase NOT LIKE 'recheck%' AND pgsync_itsm.plan_is_small(run) THEN
         -- One that was made while a work table was empty is made anew when a large plan has filled and analyzed it.
@@ -734,7 +783,8 @@ BEGIN
     END IF;
     LOOP
         run.phase := pgsync_itsm.plan_part(run, wanted);
-        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id);
+        -- What comes after reading may end the plan, which writes to the connection.
+        EXIT WHEN run.phase IS NULL OR pgsync_itsm.plan_open_lookups(run.id) OR NOT pgsync_itsm.is_free(run.connection_id);
     END LOOP;
     RETURN run.phase;
 END
@@ -742,7 +792,43 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_phases(@extschema@.integration_runs) IS
 'Does the next phase of a plan, of a partial one all until the platform has to answer; returns the phase that is next, NULL at the end';
 
-CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint) RETURNS text
+-- Where somebody holds the connection's row, the run ends when that is free again: what failed is not done a second time.
+CREATE FUNCTION pgsync_itsm.fail_plan(run @extschema@.integration_runs, sqlstate text, message text, hint text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pgsync_itsm.is_free(run.connection_id) THEN
+        PERFORM pgsync_itsm.fail_run(run.id, sqlstate, message, hint);
+        RETURN 'done';
+    END IF;
+    UPDATE @extschema@.integration_runs AS r
+       SET phase = 'failed', error_code = sqlstate, error_message = left(message, 2000), error_hint = hint
+     WHERE r.id = run.id;
+    RETURN 'busy';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.fail_plan(@extschema@.integration_runs, text, text, text) IS 'Ends a plan that cannot go on, now or as soon as nobody holds its connection''s row';
+
+-- Found out here and not when a worker begins: that would have to wait for whoever holds the run's row.
+CREATE FUNCTION pgsync_itsm.phase_to_do(run @extschema@.integration_runs) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END;
+BEGIN
+    IF run.phase <> first AND EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) THEN
+        RETURN run.phase;
+    END IF;
+    INSERT INTO pgsync_itsm.plan_spaces (run_id) VALUES (run.id) ON CONFLICT DO NOTHING;
+    IF run.phase <> first AND first = 'queued' THEN
+        DELETE FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id;
+    END IF;
+    RETURN first;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.phase_to_do(@extschema@.integration_runs) IS 'The phase of a plan that is next: the first one again if a crash has emptied the work space';
+
+CREATE FUNCTION pgsync_itsm.plan_step(run_id bigint, hasty boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -753,41 +839,67 @@ DECLARE
     words text;
     more text;
 BEGIN
-    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE;
-    IF NOT FOUND OR r.status <> 'planning' THEN
+    -- Another planner may be at it, or its user has just cancelled it and not committed yet: nobody waits for that.
+    SELECT * INTO r FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM @extschema@.integration_runs AS x WHERE x.id = plan_step.run_id) THEN
+        RETURN 'busy';
+    END IF;
+    IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
+    END IF;
+    -- What ends a plan writes to the connection.  While a source is read, for as long as that takes, its row is for others.
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+        RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
         RETURN 'done';
     END IF;
+    IF r.phase = 'failed' THEN
+        RETURN pgsync_itsm.fail_plan(r, r.error_code, r.error_message, r.error_hint);
+    END IF;
     IF pgsync_itsm.plan_open_lookups(r.id) THEN
         RETURN 'wait';
     END IF;
-    SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
-    IF FOUND THEN
-        PERFORM pgsync_itsm.fail_run(r.id, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
-                                     'SELECT * FROM itsm_test_connection(''' || r.connection_id || ''');');
+    -- A run is the rows of those who see its namespace: a plan for another's connection would be theirs to read.
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.namespace_id = r.namespace_id) THEN
+        UPDATE @extschema@.integration_runs AS x
+           SET status = 'failed', phase = 'finished', finished_at = now(), error_code = '42704', error_message = format('connection %s does not exist', r.connection_id)
+         WHERE x.id = r.id;
+        PERFORM pgsync_itsm.clear_plan(r.id);
         RETURN 'done';
     END IF;
+    SELECT l.* INTO failed FROM pgsync_itsm.lookups AS l WHERE l.run_id = r.id AND l.state = 'failed' LIMIT 1;
+    IF FOUND THEN
+        RETURN pgsync_itsm.fail_plan(r, failed.error_class, format('the platform did not answer a look-up (%s %s): %s', failed.kind, failed.target, failed.error_message),
+                                     'SELECT * FROM itsm_test_connection(''' || r.connection_id || ''');');
+    END IF;
+    r.phase := pgsync_itsm.phase_to_do(r);
     BEGIN
         next_phase := pgsync_itsm.plan_phases(r);
     EXCEPTION WHEN query_canceled OR others THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, more = PG_EXCEPTION_HINT;
+        -- Whoever planned has no more time for it, and another process will begin the phase again.
+        IF code = '57014' AND (hasty OR pgsync_itsm.planner_yields(r.id)) THEN
+            RAISE;
+        END IF;
         -- Interrupted before plan_timeout could have run out: somebody asked for it.
         IF code = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+            IF NOT pgsync_itsm.is_free(r.connection_id) THEN
+                RETURN 'busy';
+            END IF;
             PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
             RETURN 'done';
         END IF;
-        PERFORM pgsync_itsm.fail_run(r.id, code, format('phase "%s": %s', r.phase, words), more);
-        RETURN 'done';
+        RETURN pgsync_itsm.fail_plan(r, code, format('phase "%s": %s', r.phase, words), more);
     END;
     IF next_phase IS NULL THEN
+        DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = r.id;
         RETURN 'done';
     END IF;
     UPDATE @extschema@.integration_runs AS x SET phase = next_phase WHERE x.id = r.id;
     RETURN CASE WHEN pgsync_itsm.plan_open_lookups(r.id) THEN 'wait' ELSE 'more' END;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint) IS
-'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), done. An error of user SQL fails the run';
+COMMENT ON FUNCTION pgsync_itsm.plan_step(bigint, boolean) IS
+'Does the next part of a plan: more (call again, in a new transaction), wait (the platform has to answer first), busy (another process has it, or somebody holds its row or its connection''s), done. hasty: a step that is cancelled throws, and changes nothing. An error of user SQL fails the run';

@@ -390,12 +390,25 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.match_lock(uuid) IS 'Waits for other decisions about records of a connection';
 
+-- Anybody may hold a lock of this kind for as long as he likes; a plan that waited for him would hold up everybody's.
+CREATE FUNCTION pgsync_itsm.match_lock_soon(connection_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.match_lock(connection_id);
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'somebody is deciding on matches of connection %', connection_id
+        USING ERRCODE = 'lock_not_available', HINT = 'Start the run again when that transaction has ended.';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.match_lock_soon(uuid) IS 'The same for a run, which gives up after 10 s';
+
 -- The proposals of a run take the place of earlier ones that nobody has decided on.
 CREATE FUNCTION pgsync_itsm.match_write(run @extschema@.integration_runs, with_new boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pgsync_itsm.match_lock(run.connection_id);
+    PERFORM pgsync_itsm.match_lock_soon(run.connection_id);
     DELETE FROM @extschema@.integration_matches AS m
      WHERE m.connection_id = run.connection_id
        -- one that was accepted and is not in the map any more, after a rollback, is to be decided again

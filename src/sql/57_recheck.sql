@@ -218,7 +218,7 @@ BEGIN
         PERFORM pgsync_itsm.recheck_records(run);
         PERFORM pgsync_itsm.recheck_map(run);
         PERFORM pgsync_itsm.recheck_ask(run);
-        IF pgsync_itsm.plan_open_lookups(run.id) THEN
+        IF pgsync_itsm.plan_open_lookups(run.id) OR NOT pgsync_itsm.is_free(run.connection_id) THEN
             RETURN 'recheck there';
         END IF;
     END IF;

@@ -26,9 +26,9 @@ COMMENT ON FUNCTION pgsync_itsm.rollback_method(text, jsonb, text, text) IS 'ret
 
 CREATE TYPE pgsync_itsm.rollback_effect AS (ord integer, step text, entity_type text, entity_id uuid, native_key text, label text, action text,
     state text, payload json, old_values json, external_id text, external_table text, parent_type text, parent_id uuid, child_type text, child_id uuid,
-    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, changed_by bigint);
+    rel_type text, ours boolean, heard boolean, in_map boolean, map_state text, agreed json, overtaken text);
 COMMENT ON TYPE pgsync_itsm.rollback_effect IS
-'What an item of a run did; ours: it made the record; heard: the platform said so itself; changed_by: a later run that wrote to it and was not undone';
+'What an item of a run did, or may have done (cancelled, dead: sent, and never answered); ours: it made the record; heard: the platform said so itself; overtaken: why it is another run''s by now';
 
 CREATE FUNCTION pgsync_itsm.rollback_effects(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_effect
 LANGUAGE sql STABLE
@@ -45,22 +45,30 @@ BEGIN ATOMIC
          WHERE NOT EXISTS (SELECT FROM @extschema@.integration_runs AS b
                              JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged')
                             WHERE b.kind = 'rollback' AND b.rolls_back = n.run_id AND u.entity_type = n.entity_type AND u.entity_id = n.entity_id)
-    ), changed AS MATERIALIZED (
-        SELECT i.id, min(l.run_id) AS by_run
-          FROM later AS l JOIN @extschema@.integration_run_items AS i
-            ON i.run_id = rollback_effects.run_id AND i.entity_type = l.entity_type AND i.entity_id = l.entity_id AND i.updated_at < l.updated_at
-         GROUP BY i.id
+    ), mine AS MATERIALIZED (
+        -- by their order in time, not by a join: whatever the planner thinks of how many these are, there are thousands
+        SELECT t.item, min(t.run_id) OVER (PARTITION BY t.entity_id, t.entity_type ORDER BY t.updated_at
+                                           RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE GROUP) AS by_run
+          FROM (SELECT i AS item, i.entity_id, i.entity_type, i.updated_at, NULL::bigint AS run_id
+                  FROM run AS r
+                  JOIN @extschema@.integration_run_items AS i
+                    ON i.run_id = r.id AND (i.state IN ('done', 'unchanged') OR i.state IN ('cancelled', 'dead') AND (i.in_doubt OR i.unheard))
+                UNION ALL SELECT NULL, l.entity_id, l.entity_type, l.updated_at, l.run_id FROM later AS l) AS t
     )
-    SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values, i.external_id, i.external_table,
+    SELECT i.ord, i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action, i.state, i.payload, i.old_values,
+           -- a relationship that was removed and made again is the same one under another id
+           CASE WHEN i.parent_id IS NULL THEN i.external_id ELSE coalesce(m.external_id, i.external_id) END,
+           CASE WHEN i.parent_id IS NULL THEN i.external_table ELSE coalesce(m.external_table, i.external_table) END,
            i.parent_type, i.parent_id, nullif(i.child_type, ''), i.child_id, i.rel_type,
-           i.action = 'CREATE' AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
-           coalesce(i.operation, '') = 'create', m.id IS NOT NULL, m.state, m.last_agreed,
-           c.by_run
-      FROM run AS r
-      JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id AND i.state IN ('done', 'unchanged')
+           i.action = 'CREATE' AND i.state IN ('done', 'unchanged') AND (coalesce(i.operation, '') = 'create' OR i.unheard) AND coalesce(m.created_by_us, false),
+           -- what a second attempt made, or found, counts as created, and may be somebody else's
+           coalesce(i.operation, '') = 'create' AND NOT i.unheard AND coalesce(i.reason, '') NOT LIKE 'found%', m.id IS NOT NULL, m.state, m.last_agreed,
+           CASE WHEN n.by_run IS NOT NULL THEN format('changed by run %s since', n.by_run)
+                WHEN i.parent_id IS NULL AND m.external_id <> i.external_id THEN 'another record there is published for it by now' END
+      FROM run AS r CROSS JOIN mine AS n CROSS JOIN LATERAL (SELECT (n.item).*) AS i
       LEFT JOIN @extschema@.integration_sync_map AS m
         ON m.connection_id = r.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
-      LEFT JOIN changed AS c ON c.id = i.id;
+     WHERE n.item IS DISTINCT FROM NULL;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_effects(bigint) IS 'What a run did there, record by record, and what the map and later runs say of it';
 
@@ -109,10 +117,16 @@ BEGIN ATOMIC
           FROM pgsync_itsm.rollback_effects(rollback_created.run_id) AS e
           LEFT JOIN retired AS t ON t.external_table = e.external_table
              AND e.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
-         WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map
+         WHERE e.action IN ('CREATE', 'MATCH') AND e.in_map AND e.state IN ('done', 'unchanged')
+           -- what was removed already, and is there by now, was made by another run
+           AND (e.entity_type, e.entity_id) NOT IN (
+               SELECT u.entity_type, u.entity_id
+                 FROM @extschema@.integration_runs AS b
+                 JOIN @extschema@.integration_run_items AS u ON u.run_id = b.id AND u.state IN ('done', 'unchanged') AND u.action = 'DELETE'
+                WHERE b.kind = 'rollback' AND b.rolls_back = rollback_created.run_id)
     )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.undo,
-           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           CASE WHEN e.undo = 'SKIP' THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
            CASE WHEN e.undo = 'UPDATE' THEN (e.retire || jsonb_build_object('name', coalesce(e.agreed ->> 'name', e.label)))::json END,
            CASE WHEN e.undo = 'UPDATE' THEN e.agreed END, CASE WHEN e.undo = 'UPDATE' THEN 'retired' END,
            e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
@@ -122,7 +136,7 @@ BEGIN ATOMIC
                      THEN format('%s are not retired, only deleted: method => ''delete''',
                           CASE e.entity_type WHEN 'company' THEN 'companies' ELSE replace(e.entity_type, '_', ' ') || 's' END)
                 WHEN e.undo = 'SKIP' THEN format('no retired state of %s is known: left as it is', e.external_table)
-                WHEN e.changed_by IS NOT NULL THEN format('changed by run %s since', e.changed_by) END
+                ELSE e.overtaken END
       FROM made AS e
      WHERE NOT (e.ours AND e.parent_id IS NULL AND e.undo <> 'DELETE' AND e.map_state = 'retired');
 END;
@@ -142,32 +156,32 @@ BEGIN ATOMIC
            -- not the name that only said which CI was meant
            AND NOT pgsync_itsm.same_value(f.value, u.old_values ->> f.field)
     ), fields AS MATERIALIZED (
-        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.changed_by, e.agreed, e.payload,
+        SELECT e.ord, e.step, e.entity_type, e.entity_id, e.native_key, e.label, e.external_id, e.external_table, e.overtaken, e.agreed, e.payload,
                v.field, v.value AS written, e.old_values ->> v.field AS old, coalesce(e.old_values::jsonb ? v.field, false) AS known
           FROM pgsync_itsm.rollback_effects(rollback_changed.run_id) AS e
          CROSS JOIN LATERAL json_each_text(e.payload) AS v(field, value)
-         WHERE e.action IN ('UPDATE', 'CLEAR') AND e.state = 'done' AND e.in_map AND NOT starts_with(v.field, '_')
+         -- of what was never answered, a look at what is there tells
+         WHERE e.action IN ('UPDATE', 'CLEAR') AND e.state IN ('done', 'cancelled', 'dead') AND e.in_map AND NOT starts_with(v.field, '_')
            AND NOT (coalesce(e.old_values::jsonb ? v.field, false) AND pgsync_itsm.same_value(e.old_values ->> v.field, v.value))
-           AND NOT EXISTS (SELECT FROM undone AS u WHERE u.entity_type = e.entity_type AND u.entity_id = e.entity_id AND u.field = v.field)
+           AND (e.entity_type, e.entity_id, v.field) NOT IN (SELECT u.entity_type, u.entity_id, u.field FROM undone AS u)
     ), items AS (
         SELECT f.entity_type, f.entity_id,
                CASE WHEN NOT f.known THEN 'SKIP' WHEN coalesce(f.old, '') = '' THEN 'CLEAR' ELSE 'UPDATE' END AS action,
                min(f.ord) AS ord, min(f.step) AS step, min(f.native_key) AS native_key, min(f.label) AS label, min(f.external_id) AS external_id,
-               min(f.external_table) AS external_table, min(f.changed_by) AS changed_by,
+               min(f.external_table) AS external_table, min(f.overtaken) AS overtaken,
                jsonb_object_agg(f.field, coalesce(f.old, '')) AS payload, json_object_agg(f.field, f.written ORDER BY f.field) AS old_values,
                min(coalesce(f.payload ->> '_is_internal', f.agreed ->> '_is_internal')) AS internal, string_agg(f.field, ', ' ORDER BY f.field) AS names
           FROM fields AS f GROUP BY 1, 2, 3
     )
     SELECT pgsync_itsm.rollback_ord(i.ord), i.step, i.entity_type, i.entity_id, i.native_key, i.label, i.action,
-           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.changed_by IS NOT NULL THEN 'held' ELSE 'planned' END,
+           CASE WHEN i.action = 'SKIP' THEN 'skipped' WHEN i.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
            CASE i.action WHEN 'SKIP' THEN NULL
                 -- the adapter sends no contract that does not say what it is
                 WHEN 'UPDATE' THEN (i.payload || CASE WHEN i.entity_type = 'contract' AND i.internal IS NOT NULL
                          THEN jsonb_build_object('_is_internal', i.internal) ELSE '{}' END)::json
                 ELSE i.payload::json END,
            i.old_values, 'restored', i.external_id, i.external_table, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::text, NULL::text, true,
-           CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names)
-                WHEN i.changed_by IS NOT NULL THEN format('changed by run %s since', i.changed_by) END
+           CASE WHEN i.action = 'SKIP' THEN format('what it was before is not known: %s', i.names) ELSE i.overtaken END
       FROM items AS i;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_changed(bigint) IS 'The inverse of the updates of a run, as far as it is not undone already';
@@ -177,9 +191,10 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key,
            coalesce(p.published_name || ' > ' || c.published_name, e.label), CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'SKIP' ELSE 'CREATE' END,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' ELSE 'planned' END, NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
+           NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
            e.parent_type, e.parent_id, c.entity_type, e.child_id, n.rel_type, t.external_id, true,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published' END
+           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published' ELSE e.overtaken END
       FROM @extschema@.integration_runs AS r
      CROSS JOIN LATERAL pgsync_itsm.rollback_effects(r.id) AS e
      CROSS JOIN LATERAL (SELECT coalesce(e.rel_type, pgsync_itsm.relation_type(r.connection_id, e.entity_type, false)) AS rel_type) AS n
@@ -194,12 +209,26 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_removed(bigint) IS 'The inverse of the relationships that a run removed';
 
+-- An update that was not heard of is told by what is there; of the rest, nothing here tells.
+CREATE FUNCTION pgsync_itsm.rollback_unknown(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_row
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key, e.label, 'SKIP', 'skipped', NULL::json, NULL::json, NULL::text,
+           e.external_id, e.external_table, e.parent_type, e.parent_id, e.child_type, e.child_id, e.rel_type, NULL::text, e.heard,
+           CASE e.action WHEN 'CREATE' THEN 'may have been sent, and was never answered: it may be there; the next publish looks for it'
+                         ELSE 'may have been sent, and was never answered: what came of it is not known' END
+      FROM pgsync_itsm.rollback_effects(rollback_unknown.run_id) AS e
+     WHERE e.state IN ('cancelled', 'dead') AND (e.action = 'DELETE' OR NOT e.in_map);
+END;
+COMMENT ON FUNCTION pgsync_itsm.rollback_unknown(bigint) IS 'What a run may have done, and nobody knows';
+
 CREATE FUNCTION pgsync_itsm.rollback_rows(run_id bigint, method text, classes jsonb) RETURNS SETOF pgsync_itsm.rollback_row
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT x.* FROM pgsync_itsm.rollback_created(rollback_rows.run_id, rollback_rows.method, rollback_rows.classes) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_changed(rollback_rows.run_id) AS x
-    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x;
+    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x
+    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_unknown(rollback_rows.run_id) AS x;
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rows(bigint, text, jsonb) IS
 'The inverse of a run as far as the database alone can tell: what is there now is looked at later';
@@ -247,7 +276,8 @@ BEGIN
     SELECT run.id, run.connection_id, run.namespace_id, x.ord, x.step, x.entity_type, x.entity_id, x.native_key, x.label, x.action, x.state, x.payload,
            x.old_values, x.payload_hash, x.external_id, x.external_table, x.parent_type, x.parent_id, x.child_type, x.child_id, x.rel_type, x.rel_type_id,
            -- what a contract covers is looked for before it is made again: nothing there keeps it from being made twice
-           x.action = 'CREATE' AND x.entity_type = 'covers', NOT x.heard AND x.action = 'DELETE', x.reason
+           x.action = 'CREATE' AND x.entity_type = 'covers',
+           NOT x.heard AND (x.action = 'DELETE' OR x.action = 'UPDATE' AND x.payload_hash = 'retired'), x.reason
       FROM pgsync_itsm.rollback_rows(run.rolls_back, run.rollback_method, run.rollback_classes) AS x
      ORDER BY x.ord, x.entity_id, x.action DESC
     ON CONFLICT DO NOTHING;
@@ -282,7 +312,8 @@ BEGIN
                             ('others_child', '{application,deployment_profile,it_service,software_package}'),
                             ('others_covered', '{application,deployment_profile,it_service,software_package}'), ('others_contract', '{contract}'),
                             ('others_vendor', '{company}'), ('others_maker', '{company}'), ('others_product', '{company}'), ('others_supplier', '{company}'),
-                            ('others_model', '{software_product}')) AS k(kind, types)
+                            ('others_model', '{software_product}'), ('others_owner', '{contact}'), ('others_keeper', '{contact}'), ('others_member', '{contact}'),
+                            ('others_task', '{contact}')) AS k(kind, types)
                  ON i.entity_type = ANY (k.types)
               WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' GROUP BY 1 ORDER BY 1
     LOOP
@@ -294,7 +325,7 @@ BEGIN
           JOIN @extschema@.integration_sync_map AS p ON p.connection_id = run.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id
           JOIN @extschema@.integration_sync_map AS c ON c.connection_id = run.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.rel_type_id IS NOT NULL), chunk => 50);
-    IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE') THEN
+    IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.unheard)) THEN
         PERFORM pgsync_itsm.ask(run, 'role', '', ARRAY['']);
     END IF;
 END
@@ -328,48 +359,76 @@ BEGIN
     IF roles = '{}' THEN
         RETURN;
     END IF;
+    WITH types AS MATERIALIZED (
+        SELECT DISTINCT x.entity_type FROM @extschema@.integration_run_items AS x WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'DELETE'
+    ), needs AS MATERIALIZED (
+        SELECT k.entity_type, pgsync_itsm.rollback_roles(run.connection_id, k.entity_type) AS wanted,
+               CASE WHEN k.entity_type = 'company' THEN 'companies' WHEN pgsync_itsm.is_relationship(k.entity_type) THEN 'relationships'
+                    ELSE replace(k.entity_type, '_', ' ') || 's' END AS words
+          FROM types AS k
+    )
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(),
            reason = format('the integration user has no role that allows deleting %s (%s): '
                            || 'grant one, name your own in the setting delete_roles, or use method => ''retire''',
                            t.words, array_to_string(t.wanted, ', '))
-      FROM (SELECT k.entity_type, pgsync_itsm.rollback_roles(run.connection_id, k.entity_type) AS wanted,
-                   CASE WHEN k.entity_type = 'company' THEN 'companies' WHEN pgsync_itsm.is_relationship(k.entity_type) THEN 'relationships'
-                        ELSE replace(k.entity_type, '_', ' ') || 's' END AS words
-              FROM (SELECT DISTINCT x.entity_type FROM @extschema@.integration_run_items AS x
-                     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'DELETE') AS k) AS t
+      FROM needs AS t
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type = t.entity_type AND NOT t.wanted && roles;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rights(@extschema@.integration_runs, text) IS 'Holds deletions for which the integration user has no role';
 
--- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.
+-- Whose hand was on a record before we wrote to it.
+CREATE FUNCTION pgsync_itsm.rollback_hands(run @extschema@.integration_runs) RETURNS TABLE (entity_type text, entity_id uuid, hands text[])
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT i.entity_type, i.entity_id, array_agg(DISTINCT i.old_values ->> 'sys_updated_by')
+      FROM @extschema@.integration_runs AS o
+      JOIN @extschema@.integration_runs AS x ON x.connection_id = o.connection_id AND coalesce(x.finished_at, 'infinity') >= o.created_at
+      JOIN @extschema@.integration_run_items AS i
+        ON i.run_id = x.id AND i.parent_id IS NULL AND (i.state = 'done' OR i.unheard AND i.attempts > 0) AND i.old_values ->> 'sys_updated_by' <> ''
+     WHERE o.id = (rollback_hands.run).rolls_back
+     GROUP BY i.entity_type, i.entity_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.rollback_hands(@extschema@.integration_runs) IS
+'Who had changed a record last, each time before we wrote to it since the run that is rolled back';
+
+-- A record that is to be deleted or retired has to be as we left it: our values, and nobody else's hand.  That we wrote
+-- last does not make somebody's edit before it ours.
 CREATE FUNCTION pgsync_itsm.rollback_compare_records(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    WITH seen AS MATERIALIZED (
-        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link,
+    WITH earlier AS MATERIALIZED (
+        SELECT n.entity_type, n.entity_id, n.hands FROM pgsync_itsm.rollback_hands(run) AS n
+    ), seen AS MATERIALIZED (
+        SELECT i.id, i.unheard, i.parent_id IS NOT NULL AS link, i.payload, h.hands,
                x.attrs, m.last_agreed, x.attrs ->> 'sys_created_by' AS made_by, x.attrs ->> 'sys_updated_by' AS touched_by
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
           LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
+          LEFT JOIN earlier AS h ON h.entity_type = i.entity_type AND h.entity_id = i.entity_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
     ), makers AS MATERIALIZED (
         SELECT DISTINCT s.made_by FROM seen AS s WHERE NOT s.unheard
         UNION SELECT DISTINCT x.attrs ->> 'user.user_name' FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'role'
     ), judged AS MATERIALIZED (
         SELECT s.id, s.attrs, s.link,
-               CASE WHEN s.unheard AND s.made_by NOT IN (SELECT k.made_by FROM makers AS k WHERE k.made_by IS NOT NULL)
-                    THEN format('was made there by %s', s.made_by)
+               CASE WHEN s.unheard AND coalesce(s.made_by, '') NOT IN (SELECT k.made_by FROM makers AS k WHERE k.made_by IS NOT NULL)
+                    THEN format('was made there by %s', coalesce(nullif(s.made_by, ''), 'a user who is not shown'))
                     WHEN d.fields IS NOT NULL THEN format('changed there since: %s', d.fields)
                               || CASE WHEN s.touched_by <> s.made_by THEN format(' (by %s)', s.touched_by) ELSE '' END
-                    WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by) END AS why
+                    WHEN s.touched_by <> s.made_by THEN format('changed there since by %s', s.touched_by)
+                    WHEN coalesce(s.made_by, '') = '' OR coalesce(s.touched_by, '') = '' THEN 'who made or changed it there cannot be read'
+                    WHEN e.hand IS NOT NULL THEN format('changed there since by %s, and by us after that', e.hand) END AS why
           FROM seen AS s
+         CROSS JOIN LATERAL (SELECT min(h) AS hand FROM unnest(s.hands) AS h WHERE h <> s.made_by) AS e
          CROSS JOIN LATERAL (
                SELECT string_agg(v.field, ', ' ORDER BY v.field) AS fields
                  FROM json_each_text(CASE WHEN NOT s.link AND NOT s.attrs::jsonb @> s.last_agreed::jsonb THEN s.last_agreed END) AS v(field, value)
-                WHERE NOT starts_with(v.field, '_') AND s.attrs ->> v.field IS NOT NULL AND NOT pgsync_itsm.same_value(s.attrs ->> v.field, v.value)) AS d
+                WHERE NOT starts_with(v.field, '_') AND s.attrs ->> v.field IS NOT NULL AND NOT pgsync_itsm.same_value(s.attrs ->> v.field, v.value)
+                  -- retired already: an earlier attempt had arrived
+                  AND (s.payload ->> v.field IS NULL OR NOT pgsync_itsm.same_value(s.attrs ->> v.field, s.payload ->> v.field))) AS d
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE WHEN j.why IS NULL THEN i.state ELSE marked END, reason = coalesce(j.why, i.reason), updated_at = now(),
@@ -390,7 +449,7 @@ DECLARE
     named boolean := pgsync_itsm.setting(run.connection_id, 'write_api') = 'ire';
 BEGIN
     WITH fields AS MATERIALIZED (
-        SELECT i.id, i.action, i.entity_type, x.attrs, v.field, v.value AS target, pgsync_itsm.same_value(x.attrs ->> v.field, v.value) AS so_already,
+        SELECT i.id, i.action, i.entity_type, i.entity_id, x.attrs, v.field, v.value AS target, pgsync_itsm.same_value(x.attrs ->> v.field, v.value) AS so_already,
                pgsync_itsm.same_value(x.attrs ->> v.field, i.old_values ->> v.field) AS ours
           FROM @extschema@.integration_run_items AS i
           JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id
@@ -398,11 +457,15 @@ BEGIN
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.payload_hash = 'restored'
            -- the name that only says which CI it is
            AND NOT starts_with(v.field, '_') AND NOT pgsync_itsm.same_value(v.value, i.old_values ->> v.field)
-    ), judged AS MATERIALIZED (
-        SELECT f.id, f.action, f.entity_type, min(f.attrs::text)::json AS attrs,
+    ), items AS MATERIALIZED (
+        SELECT f.id, f.action, f.entity_type, f.entity_id, min(f.attrs::text)::json AS attrs,
                jsonb_object_agg(f.field, f.target) FILTER (WHERE f.ours AND NOT f.so_already) AS payload,
                string_agg(f.field, ', ' ORDER BY f.field) FILTER (WHERE NOT f.ours AND NOT f.so_already) AS changed
-          FROM fields AS f GROUP BY f.id, f.action, f.entity_type
+          FROM fields AS f GROUP BY f.id, f.action, f.entity_type, f.entity_id
+    ), judged AS MATERIALIZED (
+        SELECT i.id, i.action, i.entity_type, i.attrs, i.payload,
+               CASE WHEN again THEN string_agg(i.changed, ', ') OVER (PARTITION BY i.entity_type, i.entity_id) ELSE i.changed END AS changed
+          FROM items AS i
     ), others AS (
         -- what was changed is listed by itself, where the rest goes back
         INSERT INTO @extschema@.integration_run_items
@@ -432,10 +495,38 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare_fields(@extschema@.integration_runs, boolean) IS
 'Leaves out of what would be restored what was changed there since';
 
+-- An earlier rollback had restored a record, and was not heard: the next publish has to know.
+CREATE FUNCTION pgsync_itsm.rollback_restored_before(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_sync_map AS m
+       SET last_sent_hash = 'restored', source_hash = NULL, source_version = NULL, last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
+      FROM @extschema@.integration_run_items AS i
+     WHERE i.run_id = run.id AND i.state = 'skipped' AND i.payload_hash = 'restored' AND i.action IN ('UPDATE', 'CLEAR')
+       AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.external_id = i.external_id
+       AND EXISTS (SELECT FROM @extschema@.integration_runs AS b
+                     JOIN @extschema@.integration_run_items AS o
+                       ON o.run_id = b.id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id AND o.action = i.action
+                    WHERE b.connection_id = run.connection_id AND b.kind = 'rollback' AND b.rolls_back = run.rolls_back AND b.id <> run.id
+                       AND o.payload_hash = 'restored' AND o.unheard AND o.state IN ('dead', 'cancelled'));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_restored_before(@extschema@.integration_runs) IS 'Tells the map of what an earlier rollback restored without being heard';
+
 CREATE FUNCTION pgsync_itsm.rollback_compare_gone(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Rows that the platform counts and does not show are there all the same.
+    WITH hidden AS MATERIALIZED (
+        SELECT DISTINCT l.target, k.id FROM pgsync_itsm.lookups AS l CROSS JOIN LATERAL unnest(l.keys) AS k(id)
+         WHERE l.run_id = run.id AND l.kind = 'record' AND l.error_message IS NOT NULL
+           AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'record' AND x.target = l.target AND x.key = k.id)
+    )
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, reason = format('%s may not be read there: what it is like now is not known', i.external_table), updated_at = now()
+      FROM hidden AS h WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND i.external_table = h.target AND i.external_id = h.id;
     WITH gone AS MATERIALIZED (
         SELECT i.id FROM @extschema@.integration_run_items AS i
          WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE'
@@ -446,6 +537,8 @@ BEGIN
        SET state = CASE WHEN i.action = 'DELETE' THEN i.state ELSE marked END,
            reason = CASE WHEN i.action = 'DELETE' THEN 'gone there already: only forgotten here' ELSE 'deleted there' END, updated_at = now()
       FROM gone AS g WHERE i.id = g.id;
+    UPDATE @extschema@.integration_run_items AS i SET state = marked, reason = format('there is no relationship type "%s" there', i.rel_type), updated_at = now()
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.entity_type <> 'covers' AND i.rel_type_id IS NULL;
     UPDATE @extschema@.integration_run_items AS i SET state = 'skipped', reason = 'the relationship is there already', updated_at = now()
       FROM @extschema@.integration_sync_map AS p, @extschema@.integration_sync_map AS c, pgsync_itsm.lookup_rows AS x
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE'
@@ -458,16 +551,25 @@ COMMENT ON FUNCTION pgsync_itsm.rollback_compare_gone(@extschema@.integration_ru
 'What is not there any more needs nothing, or cannot be restored; what is there again is not made twice';
 
 -- Deleting a record takes its relationships along, and leaves references to it that point at nothing.
-CREATE FUNCTION pgsync_itsm.rollback_compare_needed(run @extschema@.integration_runs, marked text) RETURNS void
+CREATE FUNCTION pgsync_itsm.rollback_needed_there(run @extschema@.integration_runs, marked text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Where who refers to a record may not be read, or not all of it, nothing is proved.  A table that is not there holds nothing.
     UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('%s %s there and is not ours (%s %s)', o.who,
+       SET state = marked, updated_at = now(), reason = format('whether others refer to it cannot be seen there: %s', left(b.why, 300))
+      FROM (SELECT k.id, min(l.error_message) AS why FROM pgsync_itsm.lookups AS l CROSS JOIN LATERAL unnest(l.keys) AS k(id)
+             WHERE l.run_id = run.id AND l.kind LIKE 'others\_%' AND l.error_message IS NOT NULL AND coalesce(l.error_class, '') NOT IN ('HTTP_400', 'HTTP_404')
+             GROUP BY k.id) AS b
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = b.id;
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, updated_at = now(), reason = format('%s %s there and %s (%s %s)', o.who,
                    CASE WHEN o.kind IN ('others_parent', 'others_child', 'others_covered', 'others_contract') THEN 'relates to it' ELSE 'refers to it' END,
-                   o.external_table, o.external_id)
+                   CASE WHEN o.ours THEN 'was changed by others' ELSE 'is not ours' END, o.external_table, o.external_id)
       FROM (SELECT DISTINCT ON (x.key) x.key, x.kind, x.external_table, x.external_id,
-                   CASE WHEN x.label <> '' THEN format('"%s"', left(x.label, 80)) ELSE 'a record' END AS who
+                   CASE WHEN x.label <> '' THEN format('"%s"', left(x.label, 80)) ELSE 'a record' END AS who,
+                   EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                            WHERE m.external_id = x.external_id AND m.parent_id IS NULL AND m.connection_id = run.connection_id AND m.created_by_us) AS ours
               FROM pgsync_itsm.lookup_rows AS x
              WHERE x.run_id = run.id AND x.kind LIKE 'others\_%'
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS l
@@ -475,6 +577,39 @@ BEGIN
                                    AND l.state = 'planned' AND l.action = 'DELETE' AND l.parent_id IS NOT NULL)
              ORDER BY x.key, x.external_id) AS o
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.external_id = o.key;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_there(@extschema@.integration_runs, text) IS
+'Holds deletions of records that somebody there relates or refers to, or may';
+
+-- Connections may share an instance and its user there: what another one knows is not asked of the platform.
+CREATE FUNCTION pgsync_itsm.rollback_needed_elsewhere(run @extschema@.integration_runs, marked text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH others AS MATERIALIZED (
+        SELECT c.id FROM @extschema@.integration_connections AS c
+         WHERE c.id <> run.connection_id AND c.instance_url = (SELECT o.instance_url FROM @extschema@.integration_connections AS o WHERE o.id = run.connection_id)
+    ), known AS MATERIALIZED (
+        SELECT m.external_id AS id FROM @extschema@.integration_sync_map AS m
+         WHERE m.connection_id IN (SELECT x.id FROM others AS x) AND m.parent_id IS NULL
+        UNION
+        SELECT v.value FROM @extschema@.integration_sync_map AS m CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
+         WHERE m.connection_id IN (SELECT x.id FROM others AS x) AND m.parent_id IS NULL
+    )
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = marked, updated_at = now(), reason = 'another connection to this instance publishes it or refers to it'
+      FROM known AS k
+     WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired') AND i.parent_id IS NULL AND i.external_id = k.id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_elsewhere(@extschema@.integration_runs, text) IS
+'Holds what another connection to the instance publishes or refers to';
+
+CREATE FUNCTION pgsync_itsm.rollback_needed_here(run @extschema@.integration_runs, marked text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     WITH staying AS MATERIALIZED (
         SELECT m.parent_id, m.child_id, coalesce(m.published_name, m.native_key) AS label
           FROM @extschema@.integration_sync_map AS m
@@ -490,21 +625,29 @@ BEGIN
                     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service')) THEN
         RETURN;
     END IF;
-    -- An offering may have a service of ours for its parent; owners and vendors are contacts and companies.
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = marked, updated_at = now(), reason = format('%s "%s" stays and refers to it', replace(u.entity_type, '_', ' '), left(u.label, 160))
-      FROM (SELECT DISTINCT ON (v.value) v.value, m.entity_type, m.published_name AS label
-              FROM @extschema@.integration_sync_map AS m
-              LEFT JOIN @extschema@.integration_run_items AS d
-                ON d.run_id = run.id AND d.entity_type = m.entity_type AND d.entity_id = m.entity_id AND d.action = 'DELETE' AND d.state = 'planned'
-             CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
-             WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
-             ORDER BY v.value, m.entity_type, m.entity_id) AS u
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
-       AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
+    -- An offering may have a service of ours for its parent; owners and vendors are contacts and companies.  What goes back to
+    -- another one does not refer to it any more when its turn comes; what is kept keeps what it refers to itself.
+    LOOP
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = marked, updated_at = now(), reason = format('%s "%s" stays and refers to it', replace(u.entity_type, '_', ' '), left(u.label, 160))
+          FROM (SELECT DISTINCT ON (v.value) v.value, m.entity_type, m.published_name AS label
+                  FROM @extschema@.integration_sync_map AS m
+                  LEFT JOIN @extschema@.integration_run_items AS d
+                    ON d.run_id = run.id AND d.entity_type = m.entity_type AND d.entity_id = m.entity_id AND d.action = 'DELETE' AND d.state = 'planned'
+                 CROSS JOIN LATERAL json_each_text(m.last_agreed) AS v(field, value)
+                 WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND d.id IS NULL
+                   AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS b
+                                    WHERE b.run_id = run.id AND b.entity_type = m.entity_type AND b.entity_id = m.entity_id AND b.state = 'planned'
+                                      AND b.payload_hash = 'restored' AND b.payload ->> v.field <> v.value)
+                 ORDER BY v.value, m.entity_type, m.entity_id) AS u
+         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE'
+           AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = u.value;
+        EXIT WHEN NOT FOUND;
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.rollback_compare_needed(@extschema@.integration_runs, text) IS 'Holds deletions of records that something which stays refers to';
+COMMENT ON FUNCTION pgsync_itsm.rollback_needed_here(@extschema@.integration_runs, text) IS
+'Holds deletions of records that something of ours which stays relates or refers to';
 
 CREATE FUNCTION pgsync_itsm.rollback_compare(run @extschema@.integration_runs, again boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -517,7 +660,10 @@ BEGIN
     PERFORM pgsync_itsm.rollback_compare_gone(run, marked);
     PERFORM pgsync_itsm.rollback_compare_records(run, marked);
     PERFORM pgsync_itsm.rollback_compare_fields(run, again);
-    PERFORM pgsync_itsm.rollback_compare_needed(run, marked);
+    PERFORM pgsync_itsm.rollback_restored_before(run);
+    PERFORM pgsync_itsm.rollback_needed_there(run, marked);
+    PERFORM pgsync_itsm.rollback_needed_elsewhere(run, marked);
+    PERFORM pgsync_itsm.rollback_needed_here(run, marked);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_compare(@extschema@.integration_runs, boolean) IS
@@ -579,12 +725,18 @@ AS $$
 BEGIN
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'refused', updated_at = now(),
-           reason = CASE WHEN i.action = 'CREATE' THEN 'published again since the plan'
+           reason = CASE WHEN i.action = 'CREATE' AND m.id IS NULL THEN 'what it connected is no longer published'
+                         WHEN i.action = 'CREATE' THEN 'published again since the plan'
                          WHEN m.id IS NULL THEN 'already undone' ELSE 'written by another run since the plan' END
       FROM @extschema@.integration_run_items AS j
       LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = j.connection_id AND m.entity_type = j.entity_type AND m.entity_id = j.entity_id
      WHERE j.run_id = run.id AND j.state = 'planned' AND i.id = j.id
-       AND CASE WHEN i.action = 'CREATE' THEN m.id IS NOT NULL
+       AND CASE WHEN i.action = 'CREATE'
+                THEN m.id IS NOT NULL
+                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
+                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
+                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
+                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.child_type AND p.entity_id = i.child_id)
                 ELSE m.id IS NULL OR m.external_id <> i.external_id OR m.last_synced_at > run.planned_at
                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
                                       WHERE o.run_id = run.id AND o.entity_type = i.entity_type
@@ -597,6 +749,13 @@ CREATE FUNCTION pgsync_itsm.rollback_phase(run @extschema@.integration_runs) RET
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- The row may have been written by hand; nobody undoes, or reads, another connection's run.
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
+                    WHERE r.id = run.rolls_back AND r.connection_id = run.connection_id AND r.namespace_id = run.namespace_id
+                      AND r.kind = 'publish' AND r.status IN ('done', 'failed', 'cancelled')) THEN
+        RAISE EXCEPTION 'there is no run to roll back' USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = format('Run %s is none of this connection''s publishes that have ended.', coalesce(run.rolls_back::text, 'NULL'));
+    END IF;
     CASE run.phase
         WHEN 'queued' THEN
             PERFORM pgsync_itsm.clear_plan(run.id);
@@ -648,14 +807,20 @@ BEGIN
              WHERE x.run_id = run_id AND x.state = 'dead' AND x.action = 'DELETE' AND x.parent_id IS NOT NULL ORDER BY e.id, x.id) AS d
      WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.entity_id = d.id
        AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
-    UPDATE @extschema@.integration_run_items AS i
-       SET state = 'skipped', updated_at = now(),
-           reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
-      FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
-              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
-             WHERE x.run_id = run_id AND x.state IN ('dead', 'skipped') AND x.action = 'DELETE' AND x.parent_id IS NULL ORDER BY v.value, x.id) AS d
-     WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE' AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
-       AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
+    LOOP
+        UPDATE @extschema@.integration_run_items AS i
+           SET state = 'skipped', updated_at = now(),
+               reason = format('%s "%s" stays and refers to it: %s', replace(d.entity_type, '_', ' '), left(d.label, 80), left(d.reason, 200))
+          FROM (SELECT DISTINCT ON (v.value) v.value, x.entity_type, x.label, x.reason
+                  FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_each_text(x.old_values) AS v(field, value)
+                 WHERE x.run_id = run_id AND x.parent_id IS NULL
+                   AND (x.action = 'DELETE' AND x.state IN ('dead', 'skipped')
+                        OR x.payload_hash = 'restored' AND x.state IN ('dead', 'refused') AND x.payload ->> v.field <> v.value) ORDER BY v.value, x.id) AS d
+         WHERE i.run_id = run_id AND i.state = 'pending' AND i.action = 'DELETE'
+           AND i.entity_type IN ('company', 'contact', 'it_service') AND i.external_id = d.value
+           AND i.id NOT IN (SELECT pgsync_itsm.on_wire(run_id));
+        EXIT WHEN NOT FOUND;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_blocked(bigint) IS 'Skips deletions of records whose relationships, or what refers to them, could not be removed';

@@ -49,11 +49,13 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
     PERFORM pgsync_itsm.clear_plan(run_id);
+    DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
-    -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about.
+    -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about; if that
+    -- fails, too, the next one does.
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
       FROM @extschema@.integration_runs AS r
-     WHERE r.id = run_id AND c.id = r.connection_id AND r.partial AND r.origin = 'on_change' AND status IN ('failed', 'cancelled');
+     WHERE r.id = run_id AND c.id = r.connection_id AND r.origin = 'on_change' AND (r.partial AND status = 'cancelled' OR status = 'failed');
     PERFORM pgsync_itsm.purge();
 END
 $$;
@@ -64,11 +66,54 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN pgsync_itsm.is_adopted();
 COMMENT ON FUNCTION pgsync_itsm.worker_ready() IS 'May this database push: false in a copy until itsm_adopt()';
 
-CREATE FUNCTION pgsync_itsm.next_plan() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT min(r.id) FROM @extschema@.integration_runs AS r
-         WHERE r.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(r.id));
-COMMENT ON FUNCTION pgsync_itsm.next_plan() IS 'A run whose plan can go on now';
+-- For what ends a plan from outside.  Who holds its row, or the connection's, is not waited for.
+CREATE FUNCTION pgsync_itsm.fail_free_run(run_id bigint, sqlstate text, message text, hint text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    connection uuid := (SELECT r.connection_id FROM @extschema@.integration_runs AS r WHERE r.id = fail_free_run.run_id);
+BEGIN
+    IF NOT pgsync_itsm.is_free(connection, run_id) THEN
+        RETURN false;
+    END IF;
+    PERFORM pgsync_itsm.fail_run(run_id, sqlstate, message, hint);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.fail_free_run(bigint, text, text, text) IS 'Fails a run, unless somebody holds its row or its connection''s: then false, and nothing is changed';
+
+CREATE FUNCTION pgsync_itsm.next_plan(slow boolean, after bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT x.id, x.connection_id FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
+              WHERE x.status = 'planning' AND (x.plan_lane IS NOT DISTINCT FROM 'slow') = next_plan.slow
+                AND NOT pgsync_itsm.plan_open_lookups(x.id) AND NOT pgsync_itsm.is_planned(x.id)
+                AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
+              ORDER BY x.id <= next_plan.after, x.id LOOP
+        IF pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            RETURN r.id;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.next_plan(boolean, bigint) IS
+'A run whose plan can go on now, that no process is at and that nobody holds, of the slow ones or of the others; they take turns, so the one after a given run';
+
+CREATE FUNCTION pgsync_itsm.move_plan(run_id bigint, slow boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_runs AS r SET plan_lane = CASE WHEN slow THEN 'slow' ELSE 'planner' END
+     WHERE r.id = (SELECT x.id FROM @extschema@.integration_runs AS x WHERE x.id = move_plan.run_id FOR NO KEY UPDATE SKIP LOCKED)
+       AND r.status = 'planning' AND r.plan_lane IS DISTINCT FROM 'slow';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.move_plan(bigint, boolean) IS
+'What was too slow for the worker is planned by the planner from then on; what was too slow for that, by the one for slow plans';
 
 -- Turn ----------------------------------------------------------------------------------------------
 
@@ -107,9 +152,16 @@ BEGIN
            AND c.first_publish_at IS NOT NULL
            AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_from)
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
-        RETURNING c.id, c.namespace_id, c.owner)
-    INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
-    SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d;
+           -- one that has just failed would fail again, unless something was brought through since
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.origin = 'on_change' AND r.status = 'failed'
+                                 AND NOT r.partial AND r.finished_at > now() - interval '10 minutes'
+                                 AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = c.id AND o.id > r.id AND o.status = 'done'))
+        RETURNING c.id, c.namespace_id, c.owner),
+    made AS (
+        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
+        SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d
+        RETURNING id)
+    SELECT free_runs || array_agg(m.id) INTO free_runs FROM made AS m;
     UPDATE @extschema@.integration_runs AS r SET status = 'planning', phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
       FROM (SELECT DISTINCT ON (q.connection_id) q.id
               FROM @extschema@.integration_runs AS q
@@ -138,7 +190,9 @@ BEGIN
     IF r.status <> 'running' OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = r.id AND i.state = 'pending') THEN
         RETURN;
     END IF;
-    IF r.phase = 'apply' AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
+    -- What was asked may have been lost in a crash: then it is asked again.
+    IF (r.phase = 'apply' OR NOT EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = r.id)) AND pgsync_itsm.setting(r.connection_id, 'verify') = 'true' THEN
+        INSERT INTO pgsync_itsm.plan_spaces (run_id) VALUES (r.id) ON CONFLICT DO NOTHING;
         PERFORM pgsync_itsm.ask_read_back(r, false);
         UPDATE @extschema@.integration_runs AS x SET phase = 'verify' WHERE x.id = r.id;
         IF pgsync_itsm.plan_open_lookups(r.id) THEN
@@ -252,11 +306,20 @@ BEGIN
         END IF;
     END LOOP;
     all_free := pgsync_itsm.start_runs() AND all_free;
+    FOR r IN SELECT x.id, x.connection_id,
+                    CASE WHEN x.plan_lane = 'slow' THEN 'plan_slow' WHEN x.plan_lane IS NULL AND pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END AS what
+               FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
+              -- the planner that is at one says when it leaves it
+              WHERE x.status = 'planning' AND NOT pgsync_itsm.is_planned(x.id) AND NOT pgsync_itsm.plan_open_lookups(x.id)
+                AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
+              ORDER BY x.id LOOP
+        IF pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            RETURN QUERY SELECT r.what, r.connection_id, r.id, NULL::timestamptz;
+        ELSE
+            all_free := false;
+        END IF;
+    END LOOP;
     RETURN QUERY
-        SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
-          FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
-         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id) AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
-        UNION ALL
         SELECT DISTINCT 'lookup', l.connection_id, NULL::bigint, NULL::timestamptz
           FROM pgsync_itsm.lookups AS l JOIN @extschema@.integration_connections AS c ON c.id = l.connection_id AND c.is_active AND c.paused_at IS NULL
          WHERE l.state = 'pending' AND coalesce(l.not_before, '-infinity') <= now()
@@ -680,14 +743,8 @@ BEGIN ATOMIC
     SELECT pgsync_itsm.settle_blocked(r.id), pgsync_itsm.settle_steps(r.id) FROM @extschema@.integration_runs AS r WHERE r.status = 'running';
     UPDATE pgsync_itsm.lookups AS l SET state = 'pending', lease_until = NULL, generation = l.generation + 1
      WHERE l.state = 'sent';
-    -- The work space of a plan does not survive a crash: what was being planned is planned anew.
-    UPDATE @extschema@.integration_runs AS r SET phase = CASE WHEN r.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END
-     WHERE r.status = 'planning';
-    DELETE FROM @extschema@.integration_run_items AS i USING @extschema@.integration_runs AS r
-     WHERE r.id = i.run_id AND r.status = 'planning' AND r.phase NOT LIKE 'recheck%';
-    UPDATE @extschema@.integration_runs AS r SET phase = 'apply' WHERE r.status = 'running' AND r.phase = 'verify';
 END;
-COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left';
+COMMENT ON FUNCTION pgsync_itsm.recover() IS 'At the start of a worker: takes over what a dead one left; waits for nobody who holds a run''s row';
 
 CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, step text, requests bigint, writes bigint, subrequests bigint, bytes_sent bigint, bytes_received bigint,
                                            elapsed_ms bigint) RETURNS void
@@ -702,8 +759,10 @@ BEGIN
            request_ms = r.request_ms + count_requests.elapsed_ms,
            -- a token, a probe: no work of the run's own
            side_requests = r.side_requests + CASE WHEN count_requests.run_id IS NULL THEN count_requests.requests ELSE 0 END
-     WHERE r.id = coalesce(count_requests.run_id, (SELECT min(x.id) FROM @extschema@.integration_runs AS x
-                            WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')));
+     -- nobody waits to count a token
+     WHERE r.id = coalesce(count_requests.run_id, (SELECT x.id FROM @extschema@.integration_runs AS x
+                            WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')
+                            ORDER BY x.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED));
     UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + count_requests.requests
      WHERE s.run_id = count_requests.run_id AND s.step = count_requests.step;
 END
@@ -731,7 +790,9 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     INSERT INTO pgsync_itsm.connection_pace AS p (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, updated_at)
-    VALUES (connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, now())
+    SELECT connection_id, state, reason, until, slots, rules, limits, used, resets, subs, apis, api_rules, now()
+     -- an answer may come after itsm_disconnect()
+     WHERE EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = connection_id)
     ON CONFLICT ON CONSTRAINT connection_pace_pkey DO UPDATE
        SET state = excluded.state, reason = excluded.reason, until = excluded.until, slots = excluded.slots, rules = excluded.rules, limits = excluded.limits,
            used = excluded.used, resets = excluded.resets, subs = excluded.subs, apis = excluded.apis, api_rules = excluded.api_rules, updated_at = excluded.updated_at;

@@ -34,8 +34,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
     WHEN NOT pgsync_itsm.preloaded()
         THEN 'Add pgsync_itsm to shared_preload_libraries and restart the server.'
-    WHEN current_database() <> ALL (SELECT btrim(x, ' "') FROM regexp_split_to_table(coalesce(current_setting('pgsync_itsm.databases', true), ''), ',') AS x)
-        THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();', current_database())
+    WHEN NOT pgsync_itsm.is_listed()
+        THEN format('ALTER SYSTEM SET pgsync_itsm.databases = %L; SELECT pg_reload_conf();',
+                    concat_ws(', ', nullif(current_setting('pgsync_itsm.databases', true), ''), pgsync_itsm.list_name(current_database())))
     WHEN NOT pgsync_itsm.is_adopted()
         THEN 'This database is a copy; if it is the one that should push: SELECT itsm_adopt();' END;
 COMMENT ON FUNCTION pgsync_itsm.missing_worker() IS 'What keeps a worker from serving this database, as a hint; NULL if nothing is known to';
@@ -246,6 +247,9 @@ BEGIN
          WHERE i.run_id = run.id AND i.state = 'skipped' AND i.parent_id IS NOT NULL AND i.action = 'CREATE'
            AND d.run_id = run.id AND d.state = waits AND d.parent_id IS NULL
            AND (d.entity_type, d.entity_id) IN ((i.parent_type, i.parent_id), (i.child_type, i.child_id));
+        -- and in a rollback, the records that had to stay
+        UPDATE @extschema@.integration_run_items AS i SET state = waits, reason = NULL, updated_at = now()
+         WHERE i.run_id = run.id AND run.kind = 'rollback' AND i.state = 'skipped' AND i.action = 'DELETE';
         UPDATE @extschema@.integration_runs AS x SET status = 'queued', phase = 'recheck', finished_at = NULL, cancel_requested = false, cancel_by = NULL
          WHERE x.id = run.id AND x.status = 'done';
         -- what is sent after a run began to read back is read back, too
@@ -323,6 +327,11 @@ BEGIN
         problem_hint := pgsync_itsm.missing_worker();
         problem := CASE WHEN problem_hint IS NOT NULL THEN 'no worker serves this database' END;
         IF problem IS NOT NULL THEN
+            RETURN;
+        END IF;
+        IF NOT EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id) THEN
+            problem := format('connection %s does not exist any more', r.connection_id);
+            problem_hint := format('SELECT itsm_cancel(%s);', r.id);
             RETURN;
         END IF;
         SELECT format('connection %s is paused: %s', c.id, c.pause_reason), format('Repair it, then: SELECT itsm_activate(%L);', c.id)

@@ -76,8 +76,12 @@ DECLARE
 BEGIN
     PERFORM pgsync_itsm.check_rollback(r, $2, chosen);
     PERFORM pgsync_itsm.check_entitled(r.namespace_id, (SELECT c.platform FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id));
-    SELECT count(*) FILTER (WHERE x.state = 'planned'), count(*) FILTER (WHERE x.state <> 'planned') INTO planned, others
-      FROM pgsync_itsm.rollback_rows(r.id, $2, chosen) AS x;
+    -- a class whose retired state nobody has asked for is asked about by the run
+    SELECT count(*) FILTER (WHERE x.state = 'planned' OR x.reason LIKE 'no retired state of %' AND k.connection_id IS NULL),
+           count(*) FILTER (WHERE x.state <> 'planned') INTO planned, others
+      FROM pgsync_itsm.rollback_rows(r.id, $2, chosen) AS x
+      LEFT JOIN @extschema@.integration_references AS k
+        ON k.connection_id = r.connection_id AND k.kind = 'column' AND k.target = x.external_table AND k.key = '';
     IF planned = 0 THEN
         RAISE NOTICE 'run % has left nothing to undo%', r.id,
             CASE WHEN others > 0 THEN format('; %s records and relationships stay as they are, each with its reason', others) ELSE '' END;
@@ -87,6 +91,10 @@ BEGIN
             format('CALL itsm_wait(%s); SELECT * FROM itsm_plan(%s); SELECT itsm_apply(%s);', id, id, id);
         RAISE NOTICE 'the next publish sends again what is undone here; to prevent that, once run % is done: %', id,
             format('SELECT itsm_activate(%L, false);', r.connection_id);
+        IF EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = r.connection_id AND c.sync_schedule = 'on_change') THEN
+            RAISE NOTICE 'a record that is changed here after that is published again by itself; to prevent that, before itsm_apply(%): %', id,
+                format('SELECT itsm_schedule(%L, ''manual'');', r.connection_id);
+        END IF;
         PERFORM pgsync_itsm.say_if_no_worker();
     END IF;
     RETURN QUERY

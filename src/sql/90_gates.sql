@@ -107,11 +107,14 @@ AS $$
 DECLARE
     r @extschema@.integration_runs := pgsync_itsm.own_run(run_id);
 BEGIN
+    -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
+    PERFORM pgsync_itsm.cancel_planner(r.id);
+    -- Whoever has just applied it, or begun with it, comes first; nobody begins with it after this.
+    PERFORM FROM @extschema@.integration_runs AS x WHERE x.id = r.id FOR UPDATE;
+    r := pgsync_itsm.own_run(run_id);
     IF r.status IN ('planned', 'needs_approval', 'queued') THEN
         PERFORM pgsync_itsm.finish_run(r.id, 'cancelled');
     ELSIF r.status IN ('planning', 'running') THEN
-        -- A phase of a plan holds the run's row for as long as the source takes: it is interrupted first.
-        PERFORM pgsync_itsm.cancel_planner(r.id);
         UPDATE @extschema@.integration_runs AS x
            SET cancel_requested = true, cancel_by = coalesce(x.cancel_by, clock_timestamp() + interval '500 ms')
          WHERE x.id = r.id AND x.status IN ('queued', 'planning', 'running');
@@ -189,12 +192,21 @@ CREATE FUNCTION pgsync_itsm.remove_connection_granted(connection_id uuid, caller
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+    run_id bigint;
 BEGIN
-    PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
-       FROM @extschema@.integration_runs AS r
-      WHERE r.connection_id = connection_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    FOR run_id IN SELECT r.id FROM @extschema@.integration_runs AS r
+                   WHERE r.connection_id = connection_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running') ORDER BY r.id
+    LOOP
+        -- What is being planned ends first: its items would be left waiting.
+        PERFORM pgsync_itsm.cancel_planner(run_id);
+        PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = run_id FOR UPDATE;
+        PERFORM pgsync_itsm.finish_run(r.id, 'cancelled')
+           FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running');
+    END LOOP;
     PERFORM pgsync_itsm.drop_secrets(connection_id);
     DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = connection_id;
     DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = connection_id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = connection_id;
 END
@@ -398,9 +410,10 @@ COMMENT ON FUNCTION pgsync_itsm.remove_mapping_granted(uuid, text, text, text, t
 -- Namespaces ----------------------------------------------------------------------------------------
 
 -- The table is the application's, and what is there under its name may be anybody's by now: only a plain table with a plain
--- column is read, as it is then, with no function of anybody's in between.  The lock holds it as it was looked at.
+-- column is read, as it is then, with no function of anybody's in between; without row_security, a policy is an error.
+-- The lock holds it as it was looked at.
 CREATE FUNCTION pgsync_itsm.namespaces_table(with_tier boolean) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
 AS $$
 DECLARE
     relation text := (SELECT format('%I.namespaces', s.getinsync_schema) FROM pgsync_itsm.site AS s WHERE s.getinsync_schema IS NOT NULL);
@@ -429,7 +442,7 @@ COMMENT ON FUNCTION pgsync_itsm.namespace_exists(uuid) IS
 'Gate: is there a namespace that the caller would see; a database without attached GetInSync tables has no list of them: then every uuid is one';
 
 CREATE FUNCTION pgsync_itsm.namespace_exists_granted(namespace_id uuid, caller name) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
     relation text := pgsync_itsm.namespaces_table(false);
@@ -449,11 +462,11 @@ AS 'MODULE_PATHNAME', 'gate_namespace';
 COMMENT ON FUNCTION pgsync_itsm.check_entitled(uuid, text) IS 'Gate: refuses a platform that the namespace''s tier lacks';
 
 CREATE FUNCTION pgsync_itsm.check_entitled_granted(namespace_id uuid, platform text, caller name) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
     relation text;
-    tier text;
+    its_tier text;
 BEGIN
     IF NOT EXISTS (SELECT FROM @extschema@.integration_entitlements AS e WHERE NOT e.allowed AND e.platform = check_entitled_granted.platform) THEN
         RETURN;
@@ -462,12 +475,13 @@ BEGIN
     IF relation IS NULL THEN
         RETURN;
     END IF;
-    EXECUTE format('SELECT n.tier::text FROM %s AS n WHERE n.id = $1', relation) INTO tier USING namespace_id;
+    -- by its output function: a cast may be somebody's
+    EXECUTE format('SELECT format(''%%s'', n.tier) FROM %s AS n WHERE n.id = $1', relation) INTO its_tier USING namespace_id;
     IF EXISTS (SELECT FROM @extschema@.integration_entitlements AS e
-                WHERE e.tier = check_entitled_granted.tier AND e.platform = check_entitled_granted.platform AND NOT e.allowed) THEN
-        RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', tier, namespace_id, platform
+                WHERE e.tier = its_tier AND e.platform = check_entitled_granted.platform AND NOT e.allowed) THEN
+        RAISE EXCEPTION 'the tier "%" of namespace % does not include the platform "%"', its_tier, namespace_id, platform
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('To include it, as the owner of the extension: UPDATE integration_entitlements SET allowed = true WHERE tier = %L AND platform = %L;', tier, platform);
+                  HINT = format('To include it, as the owner of the extension: UPDATE integration_entitlements SET allowed = true WHERE tier = %L AND platform = %L;', its_tier, platform);
     END IF;
 END
 $$;

@@ -26,30 +26,31 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT u.name, v.level
       FROM (VALUES
-        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_schedule_setting,check_sees_namespace,check_setting,class_expression,
-                      class_for,compose_source,content_hash,day_list,entity_id,error_hints,explain_json,explain_part,explain_seconds,
-                      explain_steps,explain_text,getinsync_columns,getinsync_query,getinsync_table,getinsync_templates,
-                      graph_connections,graph_counts,graph_dot,graph_dot_text,graph_ends,graph_id,graph_keys,graph_kinds,graph_label,
-                      graph_left_out,graph_merge,graph_mermaid,graph_mermaid_text,graph_model,graph_parts,graph_relation,graph_short,
-                      graph_sources,graph_states,graph_svg,graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,
-                      has_columns,is_adopted,is_interval,is_relationship,is_time_list,key_array,key_conditions,known_settings,link_ends,
-                      mapped_value,mapping_classes,mapping_for,missing_worker,namespace_exists,own_run,parse_blackout,payload_expression,payload_for,
-                      plan_types,portfolio_read,preloaded,read_source,readiness_after,readiness_checks,readiness_connections,
-                      readiness_facts,readiness_has,readiness_mirrored,readiness_notes,readiness_percent,readiness_reads_as_owner,
-                      readiness_run,readiness_service_classes,readiness_sources,readiness_there,relation_type,sees_namespace,setting,
-                      source_columns,source_exists,source_filter,source_query,source_row,source_setting,source_settings,source_task,
-                      source_version,visible_namespaces,wait_poll,wait_report,went_through,with_settings}'::text[]),
+        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_sees_namespace,class_for,content_hash,
+                      entity_id,error_hints,explain_json,explain_part,explain_seconds,explain_steps,explain_text,getinsync_columns,
+                      getinsync_query,getinsync_table,getinsync_templates,graph_connections,graph_counts,graph_dot,graph_dot_text,
+                      graph_ends,graph_id,graph_keys,graph_kinds,graph_label,graph_left_out,graph_merge,graph_mermaid,
+                      graph_mermaid_text,graph_model,graph_parts,graph_relation,graph_short,graph_sources,graph_states,graph_svg,
+                      graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,has_columns,is_adopted,is_listed,is_relationship,
+                      known_settings,link_ends,list_name,missing_worker,namespace_exists,own_run,plan_types,portfolio_read,preloaded,
+                      read_source,readiness_after,readiness_checks,readiness_connections,readiness_facts,readiness_has,
+                      readiness_mirrored,readiness_notes,readiness_percent,readiness_reads_as_owner,readiness_run,
+                      readiness_service_classes,readiness_sources,readiness_there,relation_type,seen_connection,sees_namespace,
+                      setting,source_exists,source_filter,source_row,source_setting,visible_namespaces,wait_poll,wait_report,
+                      went_through}'::text[]),
         ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,new_runs,queue_rollback,queue_run,reject_match,
                       release_run,requeue_items,rollback_changed,rollback_created,rollback_effects,rollback_method,rollback_ord,
-                      rollback_removed,rollback_retired,rollback_rows,same_value,say_if_no_worker,seen_connection,seen_match,stop_run}'),
-        ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,check_file_right,
-                      check_mapping,check_may_change,check_may_secure,check_package,check_query,check_source_sql,check_source_text,
-                      check_url,check_value_map,checklist_items,checklist_known,clean_address,clean_key_type,connection_info,
-                      effective_settings,keep_instance_name,look_up,own_connection,package_attributes,package_choice,
-                      package_choice_payload,package_columns,package_element,package_gateway,package_id,package_identifiers,
-                      package_record,package_rest,package_rules,package_servicenow,package_set,package_source,package_stamps,
-                      package_text,package_update,remove_connection,remove_mapping,secret_ref,set_active,source_row_counts,
-                      store_mapping,store_secret,store_source}')
+                      rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
+        ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,
+                      check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,
+                      check_schedule_setting,check_setting,check_source_sql,check_source_text,check_url,check_value_map,
+                      checklist_items,checklist_known,clean_address,clean_key_type,connection_info,day_list,effective_settings,
+                      is_interval,is_time_list,keep_instance_name,look_up,mapping_for,own_connection,package_attributes,
+                      package_choice,package_choice_payload,package_columns,package_element,package_gateway,package_id,
+                      package_identifiers,package_record,package_rest,package_rules,package_servicenow,package_set,package_source,
+                      package_stamps,package_text,package_update,parse_blackout,remove_connection,remove_mapping,secret_ref,
+                      set_active,source_columns,source_row_counts,source_settings,store_mapping,store_secret,store_source,
+                      with_settings}')
       ) AS v(level, names), unnest(v.names) AS u(name);
 END;
 COMMENT ON FUNCTION pgsync_itsm.internal_levels() IS 'Internal functions that a level has to be allowed to call';
@@ -129,6 +130,23 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.revoke_levels(name) IS 'Takes back whatever a role has been granted on members of the extension';
 
+-- A function that takes a text where ours takes a uuid would be preferred for a literal.
+CREATE FUNCTION pgsync_itsm.warn_of_creators() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    FOR g IN SELECT n.nspname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+               FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+              WHERE e.extname = 'pgsync_itsm' AND a.privilege_type = 'CREATE' AND a.grantee NOT IN (n.nspowner, e.extowner) ORDER BY 2 LOOP
+        RAISE WARNING '% may create functions in schema "%" that are taken for the extension''s', g.grantee, g.nspname
+            USING HINT = format('REVOKE CREATE ON SCHEMA %I FROM %s;', g.nspname, g.grantee);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.warn_of_creators() IS 'Warns of roles that may create something in the schema of the extension';
+
 CREATE FUNCTION @extschema@.itsm_grant(role name, level text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -149,6 +167,7 @@ BEGIN
         RAISE NOTICE 'role "%" may do nothing any more, unless it is a member of one that may', role;
         RETURN;
     END IF;
+    PERFORM pgsync_itsm.warn_of_creators();
     IF r.rolsuper OR r.rolbypassrls THEN
         RAISE WARNING 'role "%" sees every namespace: row-level security does not hold for it', role;
     ELSIF pgsync_itsm.site_condition() IS NULL THEN

@@ -33,11 +33,12 @@ AS $$
 DECLARE
     r record;
 BEGIN
-    FOR r IN SELECT x.id, x.status FROM @extschema@.integration_runs AS x
+    FOR r IN SELECT x.id, x.connection_id, x.status FROM @extschema@.integration_runs AS x
               WHERE x.connection_id IN (SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.pause_class = 'NAMESPACE_DELETED' AND NOT c.is_active)
                 AND x.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running')
                 AND NOT (x.cancel_requested AND x.status IN ('planning', 'running'))
               ORDER BY x.id FOR NO KEY UPDATE SKIP LOCKED LOOP
+        CONTINUE WHEN NOT pgsync_itsm.is_free(r.connection_id, r.id);
         UPDATE @extschema@.integration_runs AS x SET error_code = 'NAMESPACE_DELETED', error_message = 'its namespace was deleted' WHERE x.id = r.id;
         IF r.status IN ('planning', 'running') THEN
             UPDATE @extschema@.integration_runs AS x

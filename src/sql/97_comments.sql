@@ -108,6 +108,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.kind IS 'preview, publish, subscr
 COMMENT ON COLUMN @extschema@.integration_runs.origin IS 'What began it: call, schedule or on_change';
 COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, planned (a preview that can be applied), needs_approval (itsm_apply() sends it), running, done, failed or cancelled; done may include dead items';
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
+COMMENT ON COLUMN @extschema@.integration_runs.plan_lane IS 'Who plans it: NULL by its size, the worker or the planner; planner: its sources took too long for the worker; slow: they took longer than pgsync_itsm.planner_slice while others waited';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
 COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; NULL: what changed here is sent';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
@@ -449,6 +450,7 @@ COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a
 COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
 COMMENT ON TABLE pgsync_itsm.connection_pace IS
 'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';
+COMMENT ON TABLE pgsync_itsm.plan_spaces IS 'Runs whose work space is as they left it; unlogged, so that a crash empties it with the work space';
 COMMENT ON TABLE pgsync_itsm.plan_links IS 'Relationships of a plan in the making; unlogged as well';
 COMMENT ON TABLE pgsync_itsm.claims IS 'Items that were sent or are about to be, claim by claim: written before the act, gone with the last answer';
 COMMENT ON TABLE pgsync_itsm.lookups IS 'Questions to the platform that a plan waits for; unlogged';

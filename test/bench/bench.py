@@ -13,6 +13,7 @@ from itsm_bench.matching import matching
 from itsm_bench.portfolio import Portfolios
 from itsm_bench.servers import Server
 from itsm_bench.table import Table
+from itsm_bench.triggers import latency, triggers
 
 
 def first_line(*command):
@@ -77,6 +78,10 @@ def run(table, cluster, rows, quick):
             measure(table, cluster, name, step.__doc__, lambda step=step: step(engine, table))
     if "h" in rows:
         measure(table, cluster, "h", matching.__doc__, lambda: matching(cluster, table, quick))
+    if "t" in rows:
+        measure(table, cluster, "t", triggers.__doc__, lambda: triggers(cluster, table, quick))
+    if "l" in rows:
+        measure(table, cluster, "l", latency.__doc__, lambda: latency(cluster, table, quick))
     if rows & set("cdegp"):
         portfolios = Portfolios(cluster, table, rows, quick, engine.insert_us())
         for size in portfolios.sizes:
@@ -92,10 +97,10 @@ def run(table, cluster, rows, quick):
 
 
 def main():
-    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefghp")
+    output, rows = sys.argv[1], set(sys.argv[2:]) or set("abcdefghlpt")
     quick = bool(os.environ.get("BENCH_QUICK"))
-    if rows - set("abcdefghp"):
-        print("bench: rows are a to h and p", file=sys.stderr)
+    if rows - set("abcdefghlpt"):
+        print("bench: rows are a to h, l, p and t", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()

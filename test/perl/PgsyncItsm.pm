@@ -141,11 +141,12 @@ sub poll_query
 	my ($last, $error) = ('', '');
 	my $done = poll_until(
 		sub {
-			$node->psql($db, $sql, stdout => \$last, stderr => \$error);
+			# a psql that cannot connect may have gone before it was told what to ask
+			eval { $node->psql($db, $sql, stdout => \$last, stderr => \$error); 1 } or $last = undef;
 			return defined $last && $last eq $expected;
 		},
 		seconds => $opt{seconds});
-	diag("gave up waiting for\n$sql\nexpected: $expected\nlast: $last\n$error") unless $done;
+	diag("gave up waiting for\n$sql\nexpected: $expected\nlast: " . ($last // '') . "\n$error") unless $done;
 	return $done ? 1 : 0;
 }
 

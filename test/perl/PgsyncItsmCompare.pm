@@ -434,16 +434,37 @@ sub compare_native_keys
 	return @wrong;
 }
 
-# The map has to name what is there and wanted, one row each, and nothing else.
+# What was deleted here and is there has to be retired.  It keeps its relationships, and is not compared any further:
+# returns what is to be left out there, as remember() does, and the keys.
+sub compare_deleted
+{
+	my ($node, $db, $all, $before, $wrong) = @_;
+	my %gone = map { $_->{record_id} => 1 } rows($node, $db,
+		"SELECT DISTINCT record_id FROM audit_logs WHERE action = 'delete' AND table_name IN ('applications', 'deployment_profiles')");
+	my %aside = map { $_ => { %{ $before->{$_} } } } keys %$before;
+	my %retired;
+	for my $table (@ci_tables)
+	{
+		for my $row (grep { !$before->{$table}{ $_->{sys_id} } && $gone{ $_->{correlation_id} // '' } } @{ $all->{$table} })
+		{
+			push @$wrong, "deleted here and not retired: $table $row->{correlation_id}" if $row->{operational_status} ne '6';
+			$retired{ $row->{sys_id} } = $aside{$table}{ $row->{sys_id} } = 1;
+		}
+	}
+	$aside{cmdb_rel_ci}{ $_->{sys_id} } = 1 for grep { $retired{ $_->{parent} } || $retired{ $_->{child} } } @{ $all->{cmdb_rel_ci} };
+	return (\%aside, \%gone);
+}
+
+# The map has to name what is there and wanted, one row each, and nothing else; what is gone here may be in it.
 sub compare_map
 {
-	my ($node, $db, $conn, $want, $id) = @_;
+	my ($node, $db, $conn, $want, $id, $gone) = @_;
 	my (@wrong, %seen, %of_id);
 	my %known = map { $id->{$_} => $_ } keys %$id;
 	for my $m (rows($node, $db,
 		"SELECT entity_type, entity_id, native_key, external_id, parent_id FROM integration_sync_map WHERE connection_id = '$conn'"))
 	{
-		next if defined $m->{parent_id};
+		next if defined $m->{parent_id} || $gone->{ $m->{entity_id} };
 		my ($key) = ($m->{entity_type} eq 'contract' ? $m->{native_key} =~ s/^contract\///r : $m->{entity_id});
 		my $name = "$m->{entity_type} $key";
 		next if $m->{entity_type} eq 'contact';
@@ -455,8 +476,8 @@ sub compare_map
 	}
 	push @wrong, map { "not in the map: $_" } grep { !$seen{$_} } sort keys %known;
 	push @wrong, map { "$seen{$_} times in the map: $_" } grep { $seen{$_} > 1 } sort keys %seen;
-	my ($pairs) = map { $_->{n} } rows($node, $db,
-		"SELECT count(*) AS n FROM integration_sync_map WHERE connection_id = '$conn' AND parent_id IS NOT NULL");
+	my $pairs = grep { !$gone->{ $_->{parent_id} } && !$gone->{ $_->{child_id} } } rows($node, $db,
+		"SELECT parent_id, child_id FROM integration_sync_map WHERE connection_id = '$conn' AND parent_id IS NOT NULL");
 	return (\@wrong, $pairs);
 }
 
@@ -464,20 +485,23 @@ sub compare_map
 #   name    of the test
 #   conn    connection, default the namespace's only one
 #   aside   what put_aside() gave; default nothing may be missing
+#   deleted 1: applications and profiles were deleted here, and are retired there
 sub both_sides_equal
 {
 	my ($node, $db, $ns, $sim, $before, %opt) = @_;
 	my $conn = $opt{conn} // $node->safe_psql($db, "SELECT id FROM integration_connections WHERE namespace_id = '$ns'");
 	my $all  = $sim->dump(@tables, @resolved);
 	my $want = wanted_there($node, $db, $ns, $before, $all, $opt{aside} // {});
-	my %id;
-	my @wrong = compare_records($want->{records}, found_there($all, $before), \%id);
+	my (%id, @wrong);
+	my $gone = {};
+	($before, $gone) = compare_deleted($node, $db, $all, $before, \@wrong) if $opt{deleted};
+	push @wrong, compare_records($want->{records}, found_there($all, $before), \%id);
 	my ($relations, $covers) = relations_there($all, $before, \%id);
 	push @wrong, compare_sets('relationship', $want->{relations}, $relations);
 	push @wrong, compare_sets('cover',        $want->{covers},    $covers);
 	my $strategy = $node->safe_psql($db, "SELECT coalesce(settings ->> 'write_api', 'ire') FROM integration_connections WHERE id = '$conn'");
 	push @wrong, compare_native_keys($all, \%id, $strategy eq 'ire' ? 1 : 0);
-	my ($map, $pairs) = compare_map($node, $db, $conn, $want->{records}, \%id);
+	my ($map, $pairs) = compare_map($node, $db, $conn, $want->{records}, \%id, $gone);
 	push @wrong, @$map;
 	my $made = keys(%{ $want->{relations} }) + keys(%{ $want->{covers} });
 	push @wrong, "the map has $pairs relationships, there are $made" if $pairs != $made;

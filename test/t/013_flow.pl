@@ -107,7 +107,7 @@ SKIP:
 }
 
 is(worker_pid($node, 'postgres'), $worker, 'all of this in one worker process');
-is($node->safe_psql('postgres', 'SELECT last_error_code FROM itsm_stat_worker'), '', 'without an error of its own');
+is($node->safe_psql('postgres', 'SELECT last_error FROM itsm_stat_worker'), '', 'without an error of its own');
 $node->stop('fast');
 
 done_testing();

@@ -39,7 +39,7 @@ sub sleeps
 sub worker_row
 {
 	my ($column) = @_;
-	return $node->safe_psql('postgres', "SELECT $column FROM itsm_stat_worker WHERE database = 'postgres'");
+	return $node->safe_psql('postgres', "SELECT s.$column FROM pgsync_itsm.worker_state() AS s JOIN pg_database AS d ON d.oid = s.database_oid WHERE d.datname = 'postgres'");
 }
 
 # slow SQL

@@ -212,6 +212,8 @@ for my $api (qw(ire instance))
 	updates($api);
 }
 rights();
+unreadable();
+others();
 killed($_) for qw(ire instance);
 done_testing();
 
@@ -315,6 +317,70 @@ sub rights
 	return;
 }
 
+# What may not be read is not taken for gone, nor for used by nobody.
+sub unreadable
+{
+	my $node = new_cluster();
+	my $sim  = platform();
+	my $conn = city($node, $sim);
+	my $publish = publish_and_wait($node, 'postgres', $city);
+	my ($vendor, $other) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map AS m WHERE m.entity_type = 'company' AND m.created_by_us ORDER BY m.native_key");
+	my ($app) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us AND coalesce(last_agreed ->> 'vendor', '') = '' ORDER BY native_key LIMIT 1");
+	by_hand($sim, 'PATCH', 'cmdb_ci_service_auto/dddd0000000000000000000000000001', { vendor => $vendor });
+	by_hand($sim, 'PATCH', "cmdb_ci_business_app/$app", { short_description => 'Hers, and secret' });
+	$sim->load({ acl => [ { table => 'cmdb_ci_service_auto', hide => 'sys_id=dddd0000000000000000000000000001' }, { table => 'cmdb_ci_business_app', hide => "sys_id=$app" } ] });
+	my $run = plan_rollback($node, "$publish->{id}, 'delete'");
+	is(lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$app'"),
+		'held|cmdb_ci_business_app may not be read there: what it is like now is not known', 'a record that is hidden is not taken for gone');
+	like(lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$vendor'"),
+		qr/^held\|whether others refer to it cannot be seen there: 1 of \d+ rows of cmdb_ci are hidden/, 'one to which something refers that is hidden is not taken for unused');
+	apply($node, $run);
+	is(scalar(grep { $_->{sys_id} eq $app } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} }), 1, 'the record is there');
+	is(scalar(grep { $_->{sys_id} eq $vendor } @{ $sim->dump('core_company')->{core_company} }), 1, 'and the company');
+	cmp_ok($run->{to_delete}, '>', 50, 'the rest goes');
+	$sim->stop;
+	$node->stop;
+	return;
+}
+
+# What others have done with what we made: a user of theirs now, a vendor of their choice, and an edit that a later write of ours hides.
+sub others
+{
+	my $node = new_cluster();
+	my $sim  = platform(roles => 'itil,contract_manager,asset,sn_cmdb_admin,user_admin');
+	my $conn = city($node, $sim, create_contacts => 'true');
+	$node->safe_psql('postgres', "UPDATE contacts SET email = 'new.' || email WHERE namespace_id = '$city'");
+	my $publish = publish_and_wait($node, 'postgres', $city);
+	my ($owner, $helper, $nobody) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'contact' AND created_by_us
+		AND external_id NOT IN (SELECT v.value FROM integration_sync_map AS m, json_each_text(m.last_agreed) AS v WHERE NOT m.created_by_us) ORDER BY native_key LIMIT 3");
+	ok($nobody, 'three users are made');
+	by_hand($sim, 'PATCH', 'cmdb_ci_service_auto/dddd0000000000000000000000000001', { managed_by => $owner, supported_by => $helper });
+	my ($app, $edited) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us AND coalesce(last_agreed ->> 'vendor', '') = '' ORDER BY native_key LIMIT 2");
+	my ($vendor) = split /\n/, lines($node, "SELECT external_id FROM integration_sync_map WHERE entity_type = 'company' AND created_by_us ORDER BY native_key DESC LIMIT 1");
+	by_hand($sim, 'PATCH', "cmdb_ci_business_app/$app", { vendor => $vendor });
+	by_hand($sim, 'PATCH', "cmdb_ci_business_app/$edited", { asset_tag => 'Hers' });
+	$node->safe_psql('postgres', "UPDATE applications SET short_description = 'Written later' WHERE id = (SELECT entity_id FROM integration_sync_map WHERE entity_type = 'application' AND external_id = '$edited')");
+	my $later = publish_and_wait($node, 'postgres', $city);
+	apply($node, plan_rollback($node, $later->{id}));
+	my ($row) = grep { $_->{sys_id} eq $edited } @{ $sim->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} };
+	is("$row->{asset_tag} $row->{sys_updated_by} $row->{sys_mod_count}", "Hers $row->{sys_created_by} 4", 'we wrote last');
+
+	my $run = plan_rollback($node, "$publish->{id}, 'delete'");
+	my $why = sub { lines($node, "SELECT state, reason FROM integration_run_items WHERE run_id = $run->{id} AND external_id = '$_[0]'") };
+	my $ci = '(cmdb_ci dddd0000000000000000000000000001)';
+	is($why->($owner), qq{held|"Weather Station Feed" refers to it there and is not ours $ci}, 'a user who manages a CI of others stays');
+	is($why->($helper), qq{held|"Weather Station Feed" refers to it there and is not ours $ci}, 'and one who supports it');
+	is($why->($nobody), 'planned|', 'but not one of whom nobody knows');
+	like($why->($vendor), qr/^held\|".*" refers to it there and was changed by others \(cmdb_ci $app\)$/, 'a company that somebody gave to a record of ours stays');
+	is($why->($edited), 'held|changed there since by jane.doe, and by us after that', 'an edit before a later write of ours is seen');
+	apply($node, $run);
+	is(lines($node, "SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state = 'dead'"), '0', 'nothing was refused there');
+	is(scalar(grep { $_->{sys_id} =~ /^(\Q$owner\E|\Q$helper\E|\Q$nobody\E)$/ } @{ $sim->dump('sys_user')->{sys_user} }), 2, 'two of the three users are there');
+	$sim->stop;
+	$node->stop;
+	return;
+}
+
 # The worker is killed again and again while a rollback is applied.
 sub killed
 {
@@ -340,7 +406,7 @@ sub killed
 		$node->psql('postgres', "SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state = 'done'", stdout => \$n);
 		$at{$n}++;
 		kill('KILL', $pid) and $kills++;
-		poll_until(sub { my $x = ''; $node->psql('postgres', 'SELECT 1', stdout => \$x); $x eq '1' }, what => 'the server');
+		poll_query($node, 'postgres', 'SELECT 1', '1');
 	}
 	is($kills, 5, "$api: killed five times within the rollback, at " . join(', ', sort { $a <=> $b } keys %at));
 	$sim->post('/__sim/switches', { latency_ms => 0 });

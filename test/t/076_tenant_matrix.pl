@@ -279,6 +279,107 @@ for my $n (0 .. $#tenants)
 	}
 }
 
+# ---------------------------------------------------------------- an id of another among one's own
+# What is said of another's must be what is said of nothing, also where it is the second thing that a call names.
+my @mixed = (
+	"SELECT count(*) FROM itsm_publish('{own}', connection_id => '{conn}')", "SELECT count(*) FROM itsm_preview('{own}', connection_id => '{conn}')",
+	"SELECT count(*) FROM itsm_match('{own}', connection_id => '{conn}')", "SELECT itsm_accept_matches(0, NULL, '{conn}')", "SELECT itsm_accept_matches(0, '{own}', '{conn}')",
+	"SELECT count(*) FROM itsm_publish('{own}', applications => ARRAY['{app}'::uuid])", "SELECT itsm_graph('{own}', '{app}')", "SELECT itsm_graph('{ns}', '{app}')",
+	"SELECT itsm_requeue({done}, entity_id => '{app}')", "SELECT itsm_reject_match({match}, create_new => true)", "SELECT itsm_rollback({done}, 'delete')", "SELECT itsm_rollback({planned}, 'nothing')",
+	"SELECT itsm_connect_servicenow('{ns}', 'http://127.0.0.1:1', username => 'u', password => 'p', name => 'first')", "SELECT itsm_connect_servicenow('{ns}', 'no address')",
+	"SELECT itsm_set('{conn}', 'no such setting', 'x')", "SELECT itsm_set_source('{conn}', 'no such type', 'x')", "SELECT itsm_set_filter('{conn}', 'no such type', 'x')", "SELECT itsm_set_mapping('{conn}', 'no such type', 'x', 'y')",
+	"SELECT itsm_schedule('{conn}', 'never')", "SELECT itsm_activate('{conn}', NULL)", "SELECT itsm_set_scope('{ns}', 'no such scope')", "SELECT itsm_graph('{ns}', format => 'no such format')",
+	"SELECT itsm_explain({planned}, 'no such format')", "SELECT itsm_readiness_detail('{ns}', 'no such check')", "SELECT itsm_update_set('{conn}', version => -1)", "SELECT itsm_requeue({done}, 'no such class')");
+sql_as_owner(<<'SQL');
+-- what a call gives or says, and nothing that it did
+CREATE FUNCTION matrix.result(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+    detail text;
+    given text;
+BEGIN
+    EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY t::text) FROM (%s) AS t', statement) INTO given;
+    RAISE EXCEPTION USING ERRCODE = 'MX000', MESSAGE = coalesce(given, 'nothing');
+EXCEPTION WHEN others THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
+    RETURN translate(CASE SQLSTATE WHEN 'MX000' THEN 'gives ' || SQLERRM ELSE concat_ws(' ', SQLSTATE, SQLERRM, detail, hint) END, E'\n|', '  ');
+END $$;
+SQL
+
+sub sql_as_owner { return $node->safe_psql('postgres', $_[0]) }
+
+for my $t (@tenants)
+{
+	$t->{own} = $t->{ns};
+	$t->{app} = sql_as_owner("SELECT a.id FROM applications AS a JOIN workspaces AS w ON w.id = a.workspace_id WHERE w.namespace_id = '$t->{ns}' ORDER BY 1 LIMIT 1") || sql_as_owner("SELECT gen_random_uuid()");
+	$t->{secret} = sql_as_owner("SELECT password_vault_id FROM integration_connections WHERE id = '$t->{conn}'");
+}
+$nothing->{app} = $nothing->{secret} = '99999999-9999-4999-8999-999999999997';
+
+# Each of the calls as a user of the first namespace, on what is his, another's, and nothing.
+sub compare
+{
+	my ($level, @calls) = @_;
+	my ($own, $other) = @tenants[0, 1];
+	my $on = { own => $own, other => { %$other, own => $own->{ns} }, nothing => { %$nothing, own => $own->{ns} } };
+	my $sql = '';
+	for my $n (0 .. $#calls)
+	{
+		$sql .= "SELECT $n, '$_', matrix.result(" . PgsyncItsm::sql_literal(filled($calls[$n], $on->{$_})) . ');' for qw(own other nothing);
+	}
+	my @said;
+	for my $line (split /\n/, as_user($level, $own->{user}, $sql))
+	{
+		my ($n, $whose, $words) = split /\|/, $line, 3;
+		for my $id (@{ $on->{$whose} }{qw(ns conn app secret match planned done)})
+		{
+			my $plain = $id =~ s/-//gr;
+			$words =~ s/\b\Q$id\E\b|(?<![0-9a-f])\Q$plain\E\b/<id>/g;
+		}
+		$words =~ s/\b\Q$own->{ns}\E\b/<own>/g if $whose ne 'own';
+		# a run that was queued, and taken back
+		$words =~ s/\(5000\d\d\)/(run)/g;
+		$said[$n]{$whose} = $words;
+	}
+	return @said;
+}
+
+for my $level (@levels[ 1 .. 3 ])
+{
+	my @said = compare($level, @mixed);
+	is(scalar @said, scalar @mixed, "$level: " . @mixed . ' calls with an id of another\'s among his own');
+	is_deeply([ map { "$mixed[$_]: $said[$_]{other} but $said[$_]{nothing}" } grep { $said[$_]{other} ne $said[$_]{nothing} } 0 .. $#mixed ], [], 'are answered as if it were not there');
+}
+
+# ---------------------------------------------------------------- what the functions of the API call in turn
+# Whoever may call these may call them directly.
+my %of_type = (uuid => "'{conn}'::uuid", bigint => '{planned}::bigint', 'uuid[]' => "ARRAY['{ns}']::uuid[]", 'bigint[]' => 'ARRAY[{match}]::bigint[]', boolean => 'false', 'text[]' => "ARRAY['application']");
+my %of_name = (namespace_id => "'{ns}'::uuid", secret_id => "'{secret}'::uuid", match_id => '{match}::bigint', application_id => "'{app}'::uuid", entity_id => "'{app}'::uuid",
+	entity_type => "'application'", platform => "'servicenow'", kind => "'publish'", name => "'batch_items'", value => "'10'", query => 'NULL::text', sync_schedule => "'daily'", purpose => "'password'", secret => "'x'");
+for my $level (@levels[ 1 .. 3 ])
+{
+	my @calls;
+	for my $line (split /\n/, sql_as_owner("SELECT p.proname, p.proretset, string_agg(coalesce(a.name, '') || ':' || format_type(a.type, NULL) || ':' || t.typtype::text, ';' ORDER BY a.n)
+		FROM pg_proc AS p CROSS JOIN LATERAL (SELECT n, (p.proargnames)[n] AS name, p.proargtypes[n - 1] AS type FROM generate_series(1, p.pronargs) AS n) AS a JOIN pg_type AS t ON t.oid = a.type
+		WHERE p.pronamespace = 'pgsync_itsm'::regnamespace AND has_function_privilege('tenant_$level', p.oid, 'EXECUTE')
+		  AND EXISTS (SELECT FROM unnest(p.proargtypes) AS x(type) WHERE x.type IN ('uuid'::regtype, 'bigint'::regtype, 'uuid[]'::regtype, 'bigint[]'::regtype) OR x.type::regtype::text ~ '^(pgsync_itsm\\.)?integration_')
+		GROUP BY p.oid, 1, 2 ORDER BY 1"))
+	{
+		my ($name, $set, $args) = split /\|/, $line;
+		my @args = map {
+			my ($arg, $type, $kind) = split /:/, $_;
+			my $id = $type eq 'integration_connections' ? '"{conn}"' : $type eq 'integration_matches' ? '{match}' : '{planned}';
+			$kind eq 'c' ? "jsonb_populate_record(NULL::$type, '{\"id\": $id, \"connection_id\": \"{conn}\", \"namespace_id\": \"{ns}\", \"status\": \"planned\", \"kind\": \"publish\"}')"
+			  : $type =~ /^(?:uuid|bigint|text)$/ && $of_name{$arg} ? $of_name{$arg} : $of_type{$type} // "NULL::$type";
+		} split /;/, $args;
+		push @calls, "SELECT x FROM pgsync_itsm.$name(" . join(', ', @args) . ') AS x';
+	}
+	my @said = compare($level, @calls);
+	cmp_ok(scalar @calls, '>', 20, "$level: " . @calls . ' internal functions that take ids');
+	is_deeply([ map { "$calls[$_]: $said[$_]{other} but $said[$_]{nothing}" } grep { $said[$_]{other} ne $said[$_]{nothing} } 0 .. $#calls ], [], 'tell nothing of another\'s either');
+	cmp_ok(scalar(grep { $said[$_]{own} ne $said[$_]{nothing} } 0 .. $#calls), '>', 10, 'while of his own they do');
+}
+
 # ---------------------------------------------------------------- what was made belongs to whom
 is($node->safe_psql('postgres', "SELECT DISTINCT owner FROM integration_connections"), 'tenant_admin', 'a connection is owned by who made it');
 is(as_user('operator', $tenants[0]{user}, "SELECT count(*) FROM itsm_publish('$tenants[0]{ns}')"), '1', 'an operator publishes');

@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/../perl";
 use PgsyncItsm;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my @ns = ('11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222');
 my $node = new_cluster(name => 'held', conf => "pgsync_itsm.debounce = 0\n");
@@ -117,7 +118,67 @@ my @apps = @{ $sim[0]->dump('cmdb_ci_business_app')->{cmdb_ci_business_app} };
 my %name = map { $_->{correlation_id} => 1 } grep { ($_->{short_description} // '') eq 'Changed for all' } @apps;
 cmp_ok(scalar keys %name, '>', 10, 'every change arrived');
 is($sim[0]->stats->{duplicates}{correlation_id}{count}, 0, 'once');
-unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/(?:PANIC|terminating|exited with exit code [1-9])[^\n]*pgsync_itsm worker/, 'the worker never ended');
+# ---- a plan that the planner makes ------------------------------------------------------------------
+
+# The connection is held, so that nobody begins the run; then it is one that only the planner may begin, and its own row is held.
+my $connection = hold("SELECT itsm_set('$conn[0]', 'max_attempts', '9')");
+($run) = publish_runs($node, 'postgres', $ns[0]);
+sql("UPDATE integration_runs SET status = 'planning', phase = 'queued' WHERE id = $run");
+others_go_on('a plan, its connection held');
+$session = hold("SELECT FROM integration_runs WHERE id = $run FOR UPDATE");
+release($connection);
+others_go_on('a plan, its run held');
+is(sql("SELECT status || ' ' || phase FROM integration_runs WHERE id = $run"), 'planning queued', 'it waits where it was');
+my $worker = worker_pid($node, 'postgres');
+sql("SELECT pg_terminate_backend($worker)");
+ok(poll_until(sub { my $now = worker_pid($node, 'postgres'); $now ne '' && $now ne $worker }), 'another worker begins meanwhile');
+others_go_on('another worker');
+my $planners = 0;
+for (1 .. 20)
+{
+	$planners += sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgsync_itsm planner'");
+	usleep(50_000);
+}
+cmp_ok($planners, '<=', 1, 'no planner is started for it again and again');
+release($session);
+is(wait_for_run($node, 'postgres', $run, seconds => 60)->{status}, 'done', 'once free, it is planned and sent');
+
+# Its connection is held while its source is read, which takes a while, and goes wrong in the end.
+my $original = sql("SELECT query FROM integration_sources WHERE entity_type = 'application' AND connection_id IS NULL");
+sub source_evaluates
+{
+	my ($sql) = @_;
+	my $query = defined $sql ? sql_literal("SELECT q.* FROM (SELECT ($sql) IS NULL AS f) AS e, LATERAL ($original) AS q WHERE f IS NOT NULL") : 'NULL';
+	sql("SELECT itsm_set_source('$conn[0]', 'application', $query)");
+	return;
+}
+
+sql('CREATE FUNCTION late(wrong boolean) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN 1 / CASE WHEN wrong AND EXISTS (SELECT FROM public.going_wrong) THEN 0 ELSE 1 END; END $$');
+sql('CREATE TABLE going_wrong AS SELECT 1; GRANT SELECT ON going_wrong TO PUBLIC');
+for my $wrong (0, 1)
+{
+	my $name = $wrong ? 'a plan that fails' : 'a plan that reads';
+	sql('DELETE FROM going_wrong') if !$wrong;
+	sql('INSERT INTO going_wrong VALUES (1)') if $wrong;
+	source_evaluates('SELECT public.late(true)') if !$wrong;
+	($run) = publish_runs($node, 'postgres', $ns[0]);
+	ok(poll_query($node, 'postgres', "SELECT phase = 'read application' FROM integration_runs WHERE id = $run"), "$name is at the source");
+	$session = hold("SELECT itsm_set('$conn[0]', 'max_attempts', '8')");
+	others_go_on("$name, its connection held");
+	ok(poll_query($node, 'postgres', $wrong ? "SELECT phase = 'failed' FROM integration_runs WHERE id = $run" : "SELECT phase NOT IN ('queued', 'read application', 'failed') FROM integration_runs WHERE id = $run"),
+		"$name gets as far as it can");
+	others_go_on("$name, its connection still held");
+	is(run_status($run), 'planning', "$name has not ended");
+	release($session);
+	$row = wait_for_run($node, 'postgres', $run, seconds => 60);
+	is($row->{status}, $wrong ? 'failed' : 'done', "$name ends once the connection is free");
+	next if !$wrong;
+	is($row->{error_code}, '22012', 'with the error');
+	like(sql("SELECT last_error FROM integration_connections WHERE id = '$conn[0]'"), qr/^phase "read application": division by zero/, 'which its connection shows, too');
+}
+
+my @ended = slurp_file($node->logfile) =~ /background worker "pgsync_itsm (?:worker|planner)[^"]*" \(PID \d+\) (?:exited with exit code|was terminated)/g;
+is(scalar @ended, 1, 'no process ended but the worker that was told to');
 
 $_->stop for @sim;
 $node->stop;
