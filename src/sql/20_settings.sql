@@ -62,6 +62,7 @@ BEGIN ATOMIC
         ('read_tables', 'cmdb_ci_business_app,cmdb_ci_service_auto,service_offering,cmdb_ci_service_technical,cmdb_software_product_model,ast_contract,core_company,sys_user,sys_user_group,cmdb_ci_server,cmdb_ci_computer',
          NULL, 'tables that itsm_subscribe() reads there, classes below included; relationships and deletions come along'),
         ('read_overlap', '10 minutes', NULL, 'how far before the last change a reading begins: for what was committed late, and clocks that differ'),
+        ('read_page', '1000', NULL, 'rows of one page, at the most; fewer where that takes long'),
         ('read_unit', 'minute', ARRAY['minute', 'hour'], 'unit in which the platform is told how long ago a change may be'),
         ('sweep_every', '1 day', NULL, 'how often the ids of whole tables are read, to find what was deleted or changed without a trace'),
         ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
@@ -128,7 +129,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = format('Allowed are: %s.', array_to_string(k.allowed, ', '));
     END IF;
-    high := CASE name WHEN 'max_concurrency' THEN 64 WHEN 'batch_items' THEN 500 WHEN 'batch_bytes' THEN 9000000
+    high := CASE name WHEN 'max_concurrency' THEN 64 WHEN 'read_page' THEN 1000 WHEN 'batch_items' THEN 500 WHEN 'batch_bytes' THEN 9000000
                       WHEN 'max_attempts' THEN 100 WHEN 'shrink_percent' THEN 100
                       WHEN 'max_share' THEN 100 WHEN 'breaker_failures' THEN 1000
                       WHEN 'requests_per_hour' THEN 10000000 END;

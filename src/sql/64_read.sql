@@ -117,7 +117,7 @@ AS $$
 BEGIN
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys, fields)
     SELECT run.id, run.connection_id, 'changes', w.external_table,
-           ARRAY[w.cursor_id, CASE WHEN w.window_from IS NULL THEN '' ELSE pgsync_itsm.read_since(run, w.window_from) END, w.page_rows::text, w.cursor_offset::text, t.filter],
+           ARRAY[w.cursor_id, CASE WHEN w.window_from IS NULL THEN '' ELSE pgsync_itsm.read_since(run, w.window_from) END, least(w.page_rows, pgsync_itsm.setting(run.connection_id, 'read_page')::integer)::text, w.cursor_offset::text, t.filter],
            pgsync_itsm.read_fields(run.connection_id, w.external_table)
       FROM @extschema@.integration_watermarks AS w JOIN pgsync_itsm.read_targets(run.connection_id) AS t ON t.target = w.external_table
      WHERE w.connection_id = run.connection_id AND w.run_id = run.id AND w.state = 'reading'
@@ -134,15 +134,16 @@ COMMENT ON FUNCTION pgsync_itsm.read_ask(@extschema@.integration_runs) IS 'Asks 
 
 -- Pages ---------------------------------------------------------------------------------------------
 
--- What of a reading differs from what was agreed is for the inbox.  What comes back as we wrote it is no change of theirs.
-CREATE FUNCTION pgsync_itsm.read_concerns(m @extschema@.integration_sync_map, attrs json) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-RETURN m.last_agreed IS NULL
-       OR EXISTS (SELECT FROM json_each_text(m.last_agreed) AS a
-                   WHERE a.key NOT LIKE '\_%' AND attrs::jsonb ? a.key
-                     AND pgsync_itsm.plain_value(coalesce(attrs ->> a.key, '')) <> pgsync_itsm.plain_value(coalesce(a.value, '')));
-COMMENT ON FUNCTION pgsync_itsm.read_concerns(@extschema@.integration_sync_map, json) IS
-'Does what was read of a record of ours differ from what was last agreed, in a field that was';
+-- What of a reading differs from what was agreed is for the inbox; where nothing was agreed on a field, from what was read
+-- before.  What comes back as we wrote it is no change of theirs, and neither is what is seen for the first time.
+CREATE FUNCTION pgsync_itsm.read_concerns(fields text[], agreed json, before json, attrs json) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM unnest(fields) AS f(field)
+                WHERE attrs::jsonb ? f.field
+                  AND pgsync_itsm.plain_value(coalesce(attrs ->> f.field, ''))
+                      <> pgsync_itsm.plain_value(coalesce(agreed ->> f.field, before ->> f.field, attrs ->> f.field, '')));
+COMMENT ON FUNCTION pgsync_itsm.read_concerns(text[], json, json, json) IS
+'Does what was read of a record of ours differ, in a field of the mapping, from what was agreed, or else from what was read before';
 
 CREATE FUNCTION pgsync_itsm.inbox_add(run @extschema@.integration_runs, origin text, map_ids uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -190,11 +191,17 @@ BEGIN
          WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id IS NOT NULL AND x.target <> 'sys_audit_delete'
            AND (r.external_id IS NULL OR (r.external_table, r.attrs::text) IS DISTINCT FROM (coalesce(x.external_table, x.target), x.attrs::text)));
     concern := ARRAY(
-        SELECT DISTINCT m.id
-          FROM pgsync_itsm.lookup_rows AS x
-          JOIN @extschema@.integration_sync_map AS m ON m.connection_id = run.connection_id AND m.external_id = x.external_id AND m.parent_id IS NULL
-         WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id = ANY (differ) AND x.target <> 'cmdb_rel_ci'
-           AND pgsync_itsm.read_concerns(m, x.attrs));
+        WITH ours AS MATERIALIZED (
+            SELECT m.id, m.entity_type, m.last_agreed, r.attrs AS before, x.attrs
+              FROM pgsync_itsm.lookup_rows AS x
+              JOIN @extschema@.integration_sync_map AS m ON m.connection_id = run.connection_id AND m.external_id = x.external_id AND m.parent_id IS NULL
+              LEFT JOIN @extschema@.integration_external_records AS r ON r.connection_id = run.connection_id AND r.external_id = x.external_id
+             WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id = ANY (differ) AND x.target <> 'cmdb_rel_ci'),
+        fields AS MATERIALIZED (
+            SELECT t.entity_type, array_remove(array_remove(pgsync_itsm.wanted_fields(run.connection_id, t.entity_type), 'sys_mod_count'), 'number') AS fields
+              FROM (SELECT DISTINCT o.entity_type FROM ours AS o) AS t)
+        SELECT DISTINCT o.id FROM ours AS o JOIN fields AS f ON f.entity_type = o.entity_type
+         WHERE pgsync_itsm.read_concerns(f.fields, o.last_agreed, o.before, o.attrs));
     INSERT INTO @extschema@.integration_external_records AS r
         (connection_id, namespace_id, external_table, external_id, target, name, attrs, updated_there_at, updated_there_by, last_changed)
     SELECT DISTINCT ON (x.external_id) run.connection_id, run.namespace_id, coalesce(x.external_table, x.target), x.external_id, x.target,
@@ -273,7 +280,7 @@ BEGIN
                        THEN 'what is asked for is not only what changed: the platform does not understand the condition, see read_unit' ELSE w.note END,
            -- what takes long, or had to be asked twice, is asked in smaller pages
            page_rows = CASE WHEN p.attempts > 1 OR clock_timestamp() - w.asked_at > interval '10 s' THEN greatest(p.size / 2, 50)
-                            WHEN p.rows = p.size AND clock_timestamp() - w.asked_at < interval '3 s' THEN least(p.size * 2, 1000) ELSE w.page_rows END
+                            WHEN p.rows = p.size AND clock_timestamp() - w.asked_at < interval '3 s' THEN least(p.size * 2, pgsync_itsm.setting(run.connection_id, 'read_page')::integer) ELSE w.page_rows END
       FROM (SELECT x.*, x.total - x.skipped <= x.size AND x.rows < x.size AS is_last FROM pgsync_itsm.read_pages(run) AS x WHERE x.refusal IS NULL) AS p
      WHERE w.connection_id = run.connection_id AND w.external_table = p.target;
     UPDATE @extschema@.integration_watermarks AS w SET state = 'refused', complete = false, note = left(p.refusal, 500), asked_at = NULL
@@ -470,7 +477,7 @@ BEGIN
         SELECT m.external_id FROM @extschema@.integration_sync_map AS m
          WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND (m.external_table LIKE 'cmdb\_ci%' OR m.external_table = 'service_offering')
            AND m.state NOT IN ('gone', 'left') AND m.external_id IS NOT NULL AND (due OR m.created_at >= w.swept_at));
-    PERFORM pgsync_itsm.ask(run, 'relation', '', ids, chunk => 20);
+    PERFORM pgsync_itsm.ask(run, 'relation', '', ids, ARRAY['sys_updated_on', 'sys_updated_by'], chunk => 20);
     UPDATE @extschema@.integration_watermarks AS x SET sweep_id = CASE WHEN ids <> '{}' THEN 'asked' END
      WHERE x.connection_id = run.connection_id AND x.external_table = 'cmdb_rel_ci' AND x.sweep_run_id = run.id;
 END

@@ -14,7 +14,8 @@ BEFORE = {"status", "delay", "close_before_reply", "hang", "html", "202",
           "retry_after", "semaphore", "token_expiry", "quota"}
 HANDLER = {"lock_timeout", "business_rule_abort"}
 AFTER = {"close_after_commit", "hang_after_commit", "truncated_body", "garbage_body", "nul",
-         "bad_utf8", "huge", "forbidden_but_created", "quota_cut"}
+         "bad_utf8", "huge", "forbidden_but_created", "quota_cut",
+         "short_list", "wrong_total"}
 KINDS = BEFORE | HANDLER | AFTER
 
 TEXTS = {429: "Too Many Requests", 500: "Internal Server Error",
@@ -163,6 +164,11 @@ def spoil(fault, reply):
                                             % tail).encode()
         else:
             reply.body = reply.body[:len(reply.body) // 2]
+    elif kind == "short_list":
+        reply.body = _half_a_list(reply.body)
+    elif kind == "wrong_total":
+        for name in [n for n in reply.headers if n.lower() == "x-total-count"]:
+            reply.headers[name] = str(spec.get("total", 0))
     elif kind == "forbidden_but_created":
         # §2.3: the caller may create but not read (KB2697679)
         return json_reply(403, {
@@ -179,3 +185,16 @@ def _into_a_string(body, mark):
     if at < 0:
         return body + mark
     return body[:at + 3] + mark + body[at + 3:]
+
+
+def _half_a_list(body):
+    """A list of which rows are missing though the JSON is whole."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return body
+    rows = answer.get("result") if isinstance(answer, dict) else None
+    if not isinstance(rows, list):
+        return body
+    answer["result"] = rows[:len(rows) // 2]
+    return json.dumps(answer).encode()

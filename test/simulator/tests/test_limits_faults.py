@@ -213,6 +213,17 @@ class FaultKinds(Case):
         self.fault(endpoint="sys_user", fault="huge", bytes=3000000)
         self.assertGreater(len(self.call("GET", PATH).body), 3000000)
 
+    def test_lists_that_lie(self):
+        whole = self.call("GET", PATH + "?sysparm_query=ORDERBYsys_id")
+        self.fault(endpoint="sys_user", fault="short_list")
+        short = self.call("GET", PATH + "?sysparm_query=ORDERBYsys_id")
+        self.assertEqual(len(short.result), len(whole.result) // 2)
+        self.assertEqual(short.headers["X-Total-Count"], whole.headers["X-Total-Count"])
+        self.fault(endpoint="sys_user", fault="wrong_total", total=3)
+        wrong = self.call("GET", PATH + "?sysparm_query=ORDERBYsys_id")
+        self.assertEqual((wrong.headers["X-Total-Count"], len(wrong.result)),
+                         ("3", len(whole.result)))
+
     def test_delay_and_probability(self):
         self.fault(endpoint="*", fault="delay", seconds=0.05)
         self.assertEqual(self.call("GET", PATH).status, 200)
