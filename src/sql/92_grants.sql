@@ -42,7 +42,7 @@ BEGIN ATOMIC
                       release_run,requeue_items,rollback_changed,rollback_created,rollback_effects,rollback_method,rollback_ord,
                       rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
         ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,
-                      check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,
+                      check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,check_read_setting,
                       check_schedule_setting,check_setting,check_source_sql,check_source_text,check_url,check_value_map,
                       checklist_items,checklist_known,clean_address,clean_key_type,connection_info,day_list,effective_settings,
                       is_interval,is_time_list,keep_instance_name,look_up,mapping_for,own_connection,package_attributes,
