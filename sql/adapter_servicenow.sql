@@ -620,6 +620,20 @@ SELECT pg_temp.rows('{"kind":"page","target":"core_company","keys":[""]}', '[{"n
 -- a table that may not be read is one that nothing is known of
 SELECT pg_temp.found('[{"kind":"page","target":"core_company","keys":[""]}]', 200, pg_temp.served('403', NULL, '{"error":{"message":"Insufficient rights to query records","detail":null},"status":"failure"}'));
 
+---- Changes ----
+
+-- what was changed so long ago at the most, behind an id; keys: id, since, limit, offset, filter
+SELECT p.url FROM pgsync_itsm.adapter_build_lookup('servicenow', '{}', '[{"kind":"changes","target":"core_company","keys":["","","500","0",""],"fields":["vendor"]},
+    {"kind":"changes","target":"cmdb_ci_computer","keys":["4f000000000000000000000000000000","@minute@ago@15","99999","40","sys_class_name=cmdb_ci_computer"]}]') AS b, pg_temp.parts(b.body) AS p;
+-- what is no such key asks nothing
+SELECT n, p.url FROM unnest(ARRAY['["4f^ORname=x","","500","0",""]', '["","","500","0"]', '["",""]']) WITH ORDINALITY AS k(keys, n),
+       pgsync_itsm.adapter_build_lookup('servicenow', '{}', ('[{"kind":"changes","target":"core_company","keys":' || k.keys || '}]')::json) AS b LEFT JOIN LATERAL pg_temp.parts(b.body) AS p ON true;
+-- the rows with stamp and author, and how many there are from here on; those that were seen before are no answer
+SELECT pg_temp.rows('{"kind":"changes","target":"core_company","keys":["4f000000000000000000000000000000","@minute@ago@15","500","0",""],"fields":["vendor"]}',
+    '[{"sys_id":"5a","name":"One","vendor":"true","sys_updated_on":"2026-01-31 10:00:00","sys_updated_by":"jane","sys_mod_count":"3"}]', '1');
+SELECT pg_temp.rows('{"kind":"changes","target":"core_company","keys":["4f000000000000000000000000000000","@minute@ago@15","500","0",""]}', '[{"sys_id":"4f000000000000000000000000000000","name":"One"}]', '7');
+SELECT pg_temp.rows('{"kind":"changes","target":"core_company","keys":["","","500","0",""]}', '[]');
+
 ---- Bad calls of ours ----
 
 SELECT * FROM pgsync_itsm.adapter_build('nosuch', '{}', '[]');
