@@ -221,11 +221,20 @@ COMMENT ON TYPE pgsync_itsm.change_key IS 'A record that changes concern: by its
 CREATE FUNCTION pgsync_itsm.take_changes(OUT changes pgsync_itsm.change_key[], OUT everything boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    piece CONSTANT integer := 10000;
+    bytes CONSTANT integer := 2000000;
 BEGIN
-    -- By their places: however long the queue is, only what is taken is looked at.
-    WITH taken AS (
+    -- By their places: however long the queue is, only what is taken is looked at.  However many keys wait in it, no more are
+    -- taken at once than can be held: a queue that nobody has collected from for a week is taken in parts.
+    WITH sizes AS (
+        SELECT o.id, sum(o.size) OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING) - o.size AS before
+          FROM (SELECT x.id, pg_column_size(x.keys) AS size FROM @extschema@.integration_queue AS x ORDER BY x.id LIMIT piece) AS o
+    ), taken AS (
         DELETE FROM @extschema@.integration_queue AS q
-         WHERE q.ctid = ANY (ARRAY(SELECT o.ctid FROM @extschema@.integration_queue AS o ORDER BY o.id LIMIT 10000 FOR UPDATE SKIP LOCKED))
+         WHERE q.ctid = ANY (ARRAY(SELECT o.ctid FROM @extschema@.integration_queue AS o
+                                    WHERE o.id <= (SELECT max(s.id) FROM sizes AS s WHERE s.before < bytes)
+                                    ORDER BY o.id LIMIT piece FOR UPDATE SKIP LOCKED))
         RETURNING q.relation, q.op, q.key_column, q.keys, q.namespace_id),
     relations AS MATERIALIZED (
         SELECT r.relation, w.entity_type, w.match_by, w.key_column, w.owns_key

@@ -637,7 +637,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.kind = 'rollback') THEN
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND (r.kind = 'rollback' OR r.to_delete > 0)) THEN
         RETURN;
     END IF;
     UPDATE @extschema@.integration_run_items AS i
