@@ -589,6 +589,23 @@ SELECT pg_temp.found('[{"kind":"user","keys":["a"]},{"kind":"group","keys":["g"]
 SELECT s, pg_temp.found('[{"kind":"user","keys":["a"]}]', s, convert_to('{"error":{"message":"m","detail":"d"}}', 'UTF8')) FROM unnest(ARRAY[401, 403, 404, 429, 503]) AS s;
 SELECT pg_temp.found('[{"kind":"no such kind","keys":["a"]},{"kind":"name","keys":["a"]},{"kind":"column","keys":[""]}]', 503, '');
 
+---- Pages ----
+
+-- behind the id that was seen last, in the order of ids; a key that is no id asks nothing; three pages a request
+SELECT p.url FROM pgsync_itsm.adapter_build_lookup('servicenow', '{}', '[{"kind":"page","target":"core_company","keys":[""],"fields":["vendor"]},
+    {"kind":"page","target":"core_company","keys":["4f000000000000000000000000000000"],"fields":["vendor"]},{"kind":"page","target":"core_company","keys":["4f^ORname=x"]}]') AS b, pg_temp.parts(b.body) AS p;
+SELECT nused FROM pgsync_itsm.adapter_build_lookup('servicenow', '{}', (SELECT json_agg(json_build_object('lookup_id', n, 'kind', 'page', 'target', 'cmdb_ci_business_app', 'keys', ARRAY[''])) FROM generate_series(1, 9) AS n));
+-- the rows, with their class, and how many there are from here on
+SELECT pg_temp.rows('{"kind":"page","target":"cmdb_ci_service_auto","keys":[""],"fields":["version"]}',
+    '[{"sys_id":"1a","name":"One","sys_class_name":"cmdb_ci_service_discovered","version":"2"},{"sys_id":"1b","name":"","sys_class_name":"no class"}]', '5');
+SELECT pg_temp.rows('{"kind":"page","target":"core_company","keys":[""]}', '[]', '0');
+-- without that number nothing is proved; rows that were seen before are no answer
+SELECT pg_temp.rows('{"kind":"page","target":"core_company","keys":[""]}', '[{"sys_id":"1a","name":"One"}]');
+SELECT pg_temp.rows('{"kind":"page","target":"core_company","keys":["4f000000000000000000000000000000"]}', '[{"sys_id":"4f000000000000000000000000000000","name":"One"}]', '7');
+SELECT pg_temp.rows('{"kind":"page","target":"core_company","keys":[""]}', '[{"name":"no id"}]', '1');
+-- a table that may not be read is one that nothing is known of
+SELECT pg_temp.found('[{"kind":"page","target":"core_company","keys":[""]}]', 200, pg_temp.served('403', NULL, '{"error":{"message":"Insufficient rights to query records","detail":null},"status":"failure"}'));
+
 ---- Bad calls of ours ----
 
 SELECT * FROM pgsync_itsm.adapter_build('nosuch', '{}', '[]');

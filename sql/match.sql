@@ -145,7 +145,7 @@ SELECT entity_type, published_name, external_id = md5('3') AS exact FROM integra
 -- of two of one name one is taken, and the other closed
 SELECT min(id) AS one, max(id) AS two FROM integration_matches WHERE entity_name = 'Twice there' AND decision = 'proposed' \gset
 SELECT itsm_accept_match(:one);
-SELECT id = :one AS one, decision, reason FROM integration_matches WHERE entity_name = 'Twice there' ORDER BY id;
+SELECT id = :one AS one, decision, reason, closed_by = :one AS closed_by_one FROM integration_matches WHERE entity_name = 'Twice there' ORDER BY id;
 -- taken twice: the record here, the record there
 SELECT external_id AS two_id FROM integration_matches WHERE id = :two \gset
 SELECT itsm_accept_match(:two);
@@ -158,9 +158,10 @@ SELECT itsm_accept_matches(0.5, entity_type => 'application');
 SET client_min_messages = notice;
 SELECT itsm_accept_match(:one);
 SET client_min_messages = warning;
--- taken back, and accepted again
+-- taken back, which proposes again what it had closed; and accepted again
 SELECT itsm_reject_match(:one);
 SELECT count(*) FROM integration_sync_map WHERE published_name = 'Twice there';
+SELECT id = :one AS one, decision, closed_by, decided_by FROM integration_matches WHERE entity_name = 'Twice there' ORDER BY id;
 SELECT itsm_accept_match(:one);
 SELECT count(*) FROM integration_sync_map WHERE published_name = 'Twice there';
 -- but not when something was published by it
@@ -204,12 +205,89 @@ SELECT itsm_accept_match(:nobody);
 SELECT itsm_accept_match(987654);
 SELECT itsm_accept_match(NULL);
 SELECT itsm_reject_match(987654);
+SELECT itsm_reject_match(:nobody);
 SELECT itsm_accept_matches(1.5);
 SELECT itsm_accept_matches(NULL);
 SELECT itsm_match(NULL);
 SELECT itsm_match('99999999-9999-4999-8999-999999999999');
 SELECT itsm_set(:acme, 'similar_names', '2');
 SELECT itsm_set(:acme, 'similar_names', 'much');
+
+-- Decisions that meet others.  "Create new" closes what else was proposed, and gives it back when it is taken back.
+DELETE FROM integration_matches;
+DELETE FROM integration_sync_map;
+CREATE FUNCTION pair(here text, there text, score real, type text DEFAULT 'application') RETURNS void LANGUAGE sql
+    AS $$
+        INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score, reason)
+        SELECT id, namespace_id, type, md5(here)::uuid, type || '/' || here, here, md5(there), 'cmdb_ci_business_app', there, score, 'normalised name' FROM integration_connections
+    $$;
+CREATE VIEW decisions AS
+    SELECT m.entity_name AS here, m.external_name AS there, m.decision, c.external_name AS closed_by
+      FROM integration_matches AS m LEFT JOIN integration_matches AS c ON c.id = m.closed_by ORDER BY m.entity_name COLLATE "C", m.external_name COLLATE "C", m.entity_type;
+SELECT pair('Roads', 'Road', 0.9), pair('Roads', 'Roads 2', 0.8), pair('Streets', 'Road', 0.7);
+SELECT id AS road FROM integration_matches WHERE entity_name = 'Roads' AND external_name = 'Road' \gset
+SELECT id AS roads2 FROM integration_matches WHERE external_name = 'Roads 2' \gset
+SELECT itsm_reject_match(:road, create_new => true);
+SELECT * FROM decisions;
+SELECT itsm_reject_match(:road);
+SELECT * FROM decisions;
+-- what was closed on both sides is open again but for what was decided otherwise since
+SELECT itsm_accept_match(:road);
+SELECT * FROM decisions;
+SELECT itsm_reject_match(:road);
+SELECT itsm_accept_match(:roads2);
+SELECT itsm_reject_match(:roads2);
+SELECT itsm_reject_match(:road, create_new => true);
+SELECT itsm_accept_match(:roads2);
+SELECT * FROM decisions;
+-- in bulk: one to one, the best first; what competes is closed
+DELETE FROM integration_matches;
+DELETE FROM integration_sync_map;
+SELECT pair('A', 'x', 0.9), pair('A', 'y', 0.95), pair('B', 'y', 0.92), pair('B', 'z', 0.91), pair('C', 'z', 0.95, 'deployment_profile'), pair('D', 'z', 0.94), pair('E', 'w', 0.5);
+SET client_min_messages = notice;
+SELECT itsm_accept_matches(0.9);
+SET client_min_messages = warning;
+SELECT * FROM decisions;
+SELECT count(*), count(DISTINCT external_id), count(DISTINCT (entity_type, entity_id)) FROM integration_sync_map;
+-- a match run that has not finished is about to replace what would be decided on
+SELECT itsm_match(:ns) AS queued \gset
+SELECT id AS open FROM integration_matches WHERE entity_name = 'E' \gset
+DO $$ BEGIN PERFORM itsm.itsm_accept_match((SELECT id FROM itsm.integration_matches WHERE entity_name = 'E')); EXCEPTION WHEN object_not_in_prerequisite_state THEN RAISE WARNING '%', regexp_replace(sqlerrm, '[0-9]+', 'N'); END $$;
+DO $$ BEGIN PERFORM itsm.itsm_reject_match((SELECT id FROM itsm.integration_matches WHERE entity_name = 'E')); EXCEPTION WHEN object_not_in_prerequisite_state THEN RAISE WARNING '%', regexp_replace(sqlerrm, '[0-9]+', 'N'); END $$;
+DO $$ BEGIN PERFORM itsm.itsm_accept_matches(0); EXCEPTION WHEN object_not_in_prerequisite_state THEN RAISE WARNING '%', regexp_replace(sqlerrm, '[0-9]+', 'N'); END $$;
+SELECT decision FROM integration_matches WHERE id = :open;
+SELECT itsm_cancel(:queued) = :queued AS cancelled;
+-- in bulk nothing is decided that a publish is at work on; nor is taken back what it is about to refer to
+INSERT INTO integration_runs (namespace_id, connection_id, kind, status, phase) SELECT namespace_id, id, 'publish', 'running', 'apply' FROM integration_connections RETURNING id AS busy \gset
+INSERT INTO integration_run_items (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, action, state, parent_type, parent_id)
+SELECT :busy, id, namespace_id, 70, '4', 'application', md5('E')::uuid, 'application/E', 'CREATE', 'pending', NULL, NULL FROM integration_connections
+UNION ALL SELECT :busy, id, namespace_id, 90, '6', 'consumes', md5('rel')::uuid, 'consumes/x', 'CREATE', 'pending', 'application', md5('A')::uuid FROM integration_connections;
+SELECT itsm_accept_matches(0);
+SELECT id AS a FROM integration_matches WHERE entity_name = 'A' AND decision = 'accepted' \gset
+DO $$ BEGIN PERFORM itsm.itsm_reject_match((SELECT id FROM itsm.integration_matches WHERE entity_name = 'A' AND decision = 'accepted')); EXCEPTION WHEN object_in_use THEN RAISE WARNING '%', regexp_replace(sqlerrm, '[0-9]+', 'N'); END $$;
+UPDATE integration_run_items SET state = 'done' WHERE run_id = :busy;
+UPDATE integration_runs SET status = 'done' WHERE id = :busy;
+SELECT itsm_reject_match(:a);
+
+-- Numbers tell names apart, however alike they are; the same number may be the same thing; accepted and lost is proposed again.
+DELETE FROM integration_matches;
+DELETE FROM integration_sync_map;
+DELETE FROM here;
+DELETE FROM there;
+INSERT INTO here SELECT 'application', 'n' || n, 'Pump station ' || n, NULL FROM generate_series(1, 150) AS n;
+INSERT INTO there SELECT 'cmdb_ci_business_app', md5('n' || n), NULL, 'Pumps station ' || n, '{}' FROM generate_series(150, 400) AS n;
+CALL match(NULL) \gset
+SELECT * FROM pairs WHERE decision = 'proposed';
+SELECT count(*) FROM pairs WHERE decision = 'create';
+SELECT itsm_accept_matches(0.5);
+DELETE FROM integration_sync_map;
+CALL match(NULL) \gset
+SELECT here, there, decision FROM pairs WHERE there IS NOT NULL;
+SELECT itsm_accept_matches(0.5);
+SELECT count(*) FROM integration_sync_map;
+DELETE FROM integration_matches;
+DELETE FROM integration_sync_map;
+DELETE FROM integration_external_records;
 
 -- More than a page; what is hidden is not taken for gone, what is gone is.
 DELETE FROM here;
@@ -225,12 +303,17 @@ SELECT (SELECT count(*) FROM integration_external_records WHERE target = 'core_c
 UPDATE there SET hidden = true WHERE name IN ('Company 9', 'Company 10');
 CALL match(NULL) \gset
 SELECT (SELECT count(*) FROM integration_external_records WHERE target = 'core_company') AS rows, (SELECT substring(summary FROM 'read there.*') FROM integration_runs WHERE id = :run) AS words;
+-- nor is it said that something is not there
+SELECT here, decision, reason FROM pairs;
 -- a page of which nothing is shown ends it
 UPDATE there SET hidden = true;
 CALL match(NULL) \gset
 SELECT :rounds AS rounds, (SELECT count(*) FROM integration_external_records WHERE target = 'core_company') AS rows;
 
 -- Another namespace's.
+SELECT pair('Ours', 'ours there', 0.9);
+SELECT id AS one FROM integration_matches WHERE entity_name = 'Ours' \gset
+SELECT itsm_accept_match(:one);
 SELECT itsm_secure('namespace_id = current_setting(''regress.namespace'', true)::uuid');
 CREATE ROLE regress_itsm_matcher;
 GRANT USAGE ON SCHEMA itsm, pgsync_itsm TO regress_itsm_matcher;

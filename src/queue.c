@@ -319,6 +319,16 @@ get_bool(int row, int column)
 	return !isnull && DatumGetBool(value);
 }
 
+/* Makes a call that gives one truth value; NULL is false. */
+static bool
+take_bool(Call *call, Args *args)
+{
+	bool result = run_call(call, args) == 1 && get_bool(0, 1);
+
+	done_rows();
+	return result;
+}
+
 static pg_uuid_t
 get_uuid(int row, int column)
 {
@@ -433,10 +443,8 @@ queue_worker_ready(void)
 		.result = {BOOLOID},
 	};
 	Args args = {0};
-	bool ready = run_call(&call, &args) == 1 && get_bool(0, 1);
 
-	done_rows();
-	return ready;
+	return take_bool(&call, &args);
 }
 
 void
@@ -942,6 +950,21 @@ put_answers(Args *args, int n, const QueueOutcome *outcomes)
 	}
 	put_ints(args, n, statuses);
 	put_array(args, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, n, delays, untold);
+}
+
+bool
+queue_is_free(const pg_uuid_t *connection_id, int64 run_id)
+{
+	static Call call = {
+		.sql = "SELECT pgsync_itsm.is_free($1, $2)",
+		.types = {UUIDOID, INT8OID},
+		.result = {BOOLOID},
+	};
+	Args args = {0};
+
+	put_uuid(&args, connection_id);
+	put_bigint(&args, run_id);
+	return take_bool(&call, &args);
 }
 
 void

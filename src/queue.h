@@ -155,8 +155,13 @@ extern void queue_save_pace(const pg_uuid_t *connection_id, const Pace *pace, co
 extern bool queue_next_batch(const pg_uuid_t *connection_id, bool bundled, int64 after, bool front, QueueBatch *batch);
 
 /* Takes items; *steps are theirs, in the same order. */
-extern int	queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items,
-						const char ***steps);
+extern int queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem **items,
+					   const char ***steps);
+/*
+ * Takes the rows of a connection and a run (0: none) for this transaction;
+ * false, at once, if somebody else holds one of them.
+ */
+extern bool queue_is_free(const pg_uuid_t *connection_id, int64 run_id);
 extern void queue_settle(const pg_uuid_t *connection_id, int64 run_id, int n, const QueueOutcome *outcomes);
 
 extern int	queue_claim_lookups(const pg_uuid_t *connection_id, int max_lookups, int lease_seconds,

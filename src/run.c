@@ -49,6 +49,7 @@
 /* Answers of such requests are settled together, unless there are so many, or one is so old. */
 #define SETTLE_TOGETHER 40
 #define SETTLE_WITHIN_MS 10
+#define POSTPONE_MS 500 /* before what somebody holds the row of is tried again */
 
 /* Where what came back from elsewhere waits, such as a retry that is due, is looked at so often. */
 #define FRONT_EVERY_MS 1000
@@ -145,7 +146,9 @@ struct Runner
 	dlist_head	  answered; /* to be settled */
 	int			  nanswered;
 	TimestampTz	  answered_at; /* the first of them */
-	bool		  urgent;	   /* somebody waits for one of them */
+	dlist_head	  postponed;   /* somebody holds the row of their run or connection */
+	TimestampTz	  postponed_to;
+	bool		  urgent; /* somebody waits for one of them */
 	int			  in_flight;
 	TimestampTz	  resume_at;
 	int			  nwork;
@@ -166,6 +169,7 @@ run_create(HttpEngine *engine)
 	dlist_init(&runner->claimed);
 	dlist_init(&runner->flying);
 	dlist_init(&runner->answered);
+	dlist_init(&runner->postponed);
 	runner->resume_at = DT_NOEND;
 	return runner;
 }
@@ -176,6 +180,12 @@ run_in_flight(const Runner *runner)
 	return runner->in_flight;
 }
 
+static bool
+has_postponed(const Runner *runner)
+{
+	return !dlist_is_empty((dlist_head *) &runner->postponed);
+}
+
 bool
 run_holds_claims(const Runner *runner)
 {
@@ -184,7 +194,7 @@ run_holds_claims(const Runner *runner)
 	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
 		if (dlist_container(Connection, node, iter.cur)->nready > 0)
 			return true;
-	return runner->in_flight > 0 || runner->nanswered > 0;
+	return runner->in_flight > 0 || runner->nanswered > 0 || has_postponed(runner);
 }
 
 TimestampTz
@@ -532,7 +542,12 @@ claim_items(Runner *runner, Connection *conn, const char **api)
 		return result;
 	conn->batch.run_id = 0;
 	if (next_batch(conn))
+	{
 		result = claim_batch(runner, conn, &conn->batch, api);
+		/* there was something, and nothing could be had: somebody holds the run's row */
+		if (result == CLAIM_NOTHING)
+			runner->resume_at = Min(runner->resume_at, GetCurrentTimestamp() + POSTPONE_MS * INT64CONST(1000));
+	}
 	return result;
 }
 
@@ -1098,11 +1113,16 @@ long
 run_settle_in_ms(const Runner *runner)
 {
 	TimestampTz by = runner->answered_at + SETTLE_WITHIN_MS * INT64CONST(1000);
+	bool		postponed = has_postponed(runner);
 
-	if (runner->nanswered == 0)
+	if (runner->nanswered == 0 && !postponed)
 		return -1;
-	if (runner->urgent || runner->nanswered >= SETTLE_TOGETHER)
+	if (runner->nanswered > 0 && (runner->urgent || runner->nanswered >= SETTLE_TOGETHER))
 		return 0;
+	if (runner->nanswered == 0)
+		by = runner->postponed_to;
+	else if (postponed)
+		by = Min(by, runner->postponed_to);
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), by);
 }
 
@@ -1480,17 +1500,75 @@ settle_all_leftovers(Runner *runner)
 	}
 }
 
+/* One that was asked about in this transaction. */
+typedef struct Held
+{
+	const Connection *conn;
+	int64			  run_id;
+	bool			  free;
+} Held;
+
+/*
+ * May a transfer be settled?  Not while somebody's transaction holds the row
+ * of its run or of its connection: the others do not wait for that.
+ */
+static bool
+is_free(List **asked, const Transfer *transfer)
+{
+	ListCell *lc;
+	Held	 *held;
+
+	foreach (lc, *asked)
+	{
+		held = lfirst(lc);
+		if (held->conn == transfer->conn && held->run_id == transfer->run_id)
+			return held->free;
+	}
+	held = palloc(sizeof(Held));
+	held->conn = transfer->conn;
+	held->run_id = transfer->run_id;
+	held->free = queue_is_free(&transfer->conn->id, transfer->run_id);
+	*asked = lappend(*asked, held);
+	return held->free;
+}
+
+/* What was postponed, and is due, is tried with what was answered since. */
+static void
+take_postponed(Runner *runner)
+{
+	if (!has_postponed(runner) || GetCurrentTimestamp() < runner->postponed_to)
+		return;
+	while (!dlist_is_empty(&runner->postponed))
+		dlist_push_head(&runner->answered, dlist_pop_head_node(&runner->postponed));
+}
+
+static void
+postpone(Runner *runner, Transfer *transfer)
+{
+	dlist_delete(&transfer->node);
+	if (!has_postponed(runner))
+		runner->postponed_to = GetCurrentTimestamp() + POSTPONE_MS * INT64CONST(1000);
+	dlist_push_tail(&runner->postponed, &transfer->node);
+}
+
 void
 run_settle(Runner *runner)
 {
-	dlist_iter iter;
+	dlist_mutable_iter iter;
+	List			  *asked = NIL;
 
 	Assert(runner->tallies == NIL);
+	take_postponed(runner);
 	settle_all_leftovers(runner);
-	dlist_foreach (iter, &runner->answered)
+	dlist_foreach_modify (iter, &runner->answered)
 	{
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
+
 		CHECK_FOR_INTERRUPTS();
-		settle(runner, dlist_container(Transfer, node, iter.cur));
+		if (is_free(&asked, transfer))
+			settle(runner, transfer);
+		else
+			postpone(runner, transfer);
 	}
 	flush_tallies(runner);
 	while (!dlist_is_empty(&runner->answered))

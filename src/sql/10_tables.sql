@@ -38,6 +38,11 @@ CREATE TABLE @extschema@.integration_connections (
     full_plan_for          pg_snapshot,
     full_plan_from         pg_snapshot,
     first_publish_at       timestamptz,
+    scheduled_at           timestamptz,
+    reconciled_at          timestamptz,
+    next_run_at            timestamptz,
+    blackout_until         timestamptz,
+    look_at                timestamptz,
     last_sync_at           timestamptz,
     last_error             text,
     created_at             timestamptz NOT NULL DEFAULT now(),
@@ -70,6 +75,7 @@ CREATE TABLE @extschema@.integration_sync_map (
     state           text NOT NULL DEFAULT 'linked' CHECK (state IN ('linked', 'retired', 'left', 'gone')),
     deleted_at      timestamptz,
     last_synced_at  timestamptz,
+    refreshed_at    timestamptz,
     last_sync_hash  text,
     last_sent_hash  text,
     last_agreed     json,
@@ -130,6 +136,7 @@ CREATE TABLE @extschema@.integration_runs (
     connection_id   uuid NOT NULL,
     kind            text NOT NULL CHECK (kind IN ('preview', 'publish', 'subscribe', 'match', 'rollback')),
     origin          text NOT NULL DEFAULT 'call' CHECK (origin IN ('call', 'schedule', 'on_change')),
+    purpose         text CHECK (purpose IN ('reconcile', 'refresh')),
     status          text NOT NULL DEFAULT 'queued'
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
@@ -333,6 +340,7 @@ CREATE TABLE @extschema@.integration_matches (
     decision       text NOT NULL DEFAULT 'proposed' CHECK (decision IN ('proposed', 'accepted', 'rejected', 'create')),
     decided_by     name,
     decided_at     timestamptz,
+    closed_by      bigint,
     UNIQUE (connection_id, entity_id, entity_type, external_id)
 );
 CREATE INDEX integration_matches_external ON @extschema@.integration_matches (connection_id, external_id);

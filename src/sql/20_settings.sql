@@ -49,6 +49,13 @@ BEGIN ATOMIC
         ('batch_items', '500', NULL, 'CIs in one payload at the most, 1 to 500'),
         ('batch_bytes', '4000000', NULL, 'bytes of one payload at the most'),
         ('max_attempts', '8', NULL, 'attempts before an item is dead'),
+        ('daily_at', '02:00', NULL, 'times of day of sync_schedule daily, such as 06:00, 18:00'),
+        ('time_zone', 'UTC', NULL, 'time zone of all times of day here'),
+        ('reconcile_at', '03:00', NULL, 'time of day at which what is there is compared as well; with sync_schedule manual only if it is set, with daily at daily_at unless it is'),
+        ('reconcile_every', '7 days', NULL, 'how often that is done; empty: never'),
+        ('refresh_after', '45 days', NULL, 'CIs of ours that were not written for this long are confirmed, in spare budget, before the platform calls them stale; empty: never; with sync_schedule manual only if it is set'),
+        ('blackout', NULL, NULL, 'when nothing is sent: Mon-Fri 08:00-18:00; Sat,Sun 22:00-06:00; 2026-12-20..2027-01-05'),
+        ('blackout_stops', 'automatic', ARRAY['automatic', 'all'], 'what a black-out holds back: runs that started by themselves, or those started by hand as well'),
         ('reference_ttl', '1 day', NULL, 'how long a resolved reference is believed'),
         ('verify', 'true', ARRAY['true', 'false'], 'read back what was written and compare'),
         ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
@@ -108,6 +115,7 @@ BEGIN
     IF value IS NULL THEN
         RETURN;
     END IF;
+    PERFORM pgsync_itsm.check_schedule_setting(name, value);
     IF k.allowed IS NOT NULL AND value <> ALL (k.allowed) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value',
@@ -180,7 +188,7 @@ BEGIN
     UPDATE @extschema@.integration_connections AS c
        SET settings = CASE WHEN value IS NULL THEN c.settings - name
                            ELSE c.settings || jsonb_build_object(name, value) END,
-           full_plan_after = pg_current_snapshot(), updated_at = now()
+           full_plan_after = pg_current_snapshot(), look_at = NULL, updated_at = now()
      WHERE c.id = connection_id;
     PERFORM pgsync_itsm.wake();
 END

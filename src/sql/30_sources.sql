@@ -574,6 +574,21 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_in_full(uuid) IS
 'Has the connection (NULL: each) planned in full once the transactions of now have ended';
 
+CREATE FUNCTION pgsync_itsm.plan_in_full_soon(connection_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pgsync_itsm.is_free(connection_id) THEN
+        PERFORM pgsync_itsm.plan_in_full(connection_id);
+    ELSE
+        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
+        SELECT c.namespace_id, c.id, 'publish', 'on_change', c.owner FROM @extschema@.integration_connections AS c WHERE c.id = plan_in_full_soon.connection_id;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.plan_in_full_soon(uuid) IS
+'The same for changes that are committed: where somebody holds the connection''s row, a run in full is queued without it';
+
 CREATE FUNCTION pgsync_itsm.check_query(connection_id uuid, entity_type text, query text, source text, what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

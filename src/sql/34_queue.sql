@@ -278,7 +278,7 @@ BEGIN
          WHERE i.is_active AND i.sync_schedule = 'on_change'
     LOOP
         IF taken.everything THEN
-            PERFORM pgsync_itsm.plan_in_full(c.id);
+            PERFORM pgsync_itsm.plan_in_full_soon(c.id);
         END IF;
         IF EXISTS (SELECT FROM unnest(taken.changes) AS k
                     WHERE k.namespace_id IS NULL OR k.namespace_id = c.namespace_id) THEN

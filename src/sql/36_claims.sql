@@ -20,6 +20,23 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.has_unclaimed(bigint) IS 'Has a run items that wait, and are not claimed';
 
+-- A user's transaction may hold the row of a run or of a connection for as long as it likes.  The worker serves others, too:
+-- it waits for nobody, leaves alone what is held, and comes back to it.
+CREATE FUNCTION pgsync_itsm.is_free(connection_id uuid, run_id bigint DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM @extschema@.integration_connections AS c WHERE c.id = is_free.connection_id FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = is_free.connection_id) THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = is_free.run_id FOR NO KEY UPDATE SKIP LOCKED;
+    RETURN FOUND OR NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = is_free.run_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.is_free(uuid, bigint) IS
+'Takes the rows of a connection and a run for this transaction; false, at once, if another one holds either. What does not exist is free';
+
 -- What was sent may have taken effect, and nobody will hear of it.  Interrupted: nobody listens any more; what was on the
 -- wire through as many deaths as it has attempts is not tried again.  Cancelled: its run is over.  Paused: all of it was
 -- refused, or will be, so that no attempt is counted.

@@ -281,7 +281,8 @@ BEGIN
     END IF;
     UPDATE @extschema@.integration_connections AS i
        SET is_active = active, paused_at = NULL, pause_class = NULL, pause_reason = NULL, updated_at = now(),
-           full_plan_after = CASE WHEN active THEN pg_current_snapshot() ELSE i.full_plan_after END
+           full_plan_after = CASE WHEN active THEN pg_current_snapshot() ELSE i.full_plan_after END,
+           look_at = NULL, next_run_at = CASE WHEN active THEN i.next_run_at END
      WHERE i.id = connection_id;
     PERFORM pgsync_itsm.wake();
     IF active THEN

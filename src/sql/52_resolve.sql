@@ -571,6 +571,7 @@ BEGIN
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
     END LOOP;
+    PERFORM pgsync_itsm.plan_ask_agreed(run);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_ask_old(@extschema@.integration_runs) IS 'Third questions of a plan: what do the records look like that it is about to change';
@@ -587,7 +588,7 @@ BEGIN
     )
     UPDATE pgsync_itsm.plan_records AS p SET verdict = 'MISMATCH', reason = 'deleted there'
       FROM asked AS a
-     WHERE p.run_id = run.id AND p.verdict = 'UPDATE' AND p.external_id = a.id;
+     WHERE p.run_id = run.id AND (p.verdict = 'UPDATE' OR run.purpose IS NOT NULL AND p.verdict = 'UNCHANGED') AND p.external_id = a.id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_gone(@extschema@.integration_runs) IS 'Holds records that the map knows and the platform no longer has';

@@ -365,7 +365,9 @@ DECLARE
     goes_on boolean;
     items bigint;
 BEGIN
+    PERFORM pgsync_itsm.plan_reassert(run);
     PERFORM pgsync_itsm.plan_guard(run);
+    PERFORM pgsync_itsm.plan_reasserted(run);
     PERFORM pgsync_itsm.plan_unlink(run);
     PERFORM pgsync_itsm.plan_retire_rows(run);
     PERFORM pgsync_itsm.plan_counts(run);

@@ -209,7 +209,7 @@ BEGIN
                         WHERE s.connection_id = run.connection_id AND s.entity_type = p.entity_type AND s.entity_id = p.entity_id)
        AND NOT EXISTS (SELECT FROM @extschema@.integration_matches AS d
                         WHERE d.connection_id = run.connection_id AND d.entity_type = p.entity_type AND d.entity_id = p.entity_id
-                          AND (d.decision = 'accepted' OR d.decision = 'create' AND d.decided_by IS NOT NULL));
+                          AND d.decision = 'create' AND d.decided_by IS NOT NULL);
     INSERT INTO pgsync_itsm.match_names (run_id, ours, entity_type, id, target, class, name, key, plain, correlation, twins)
     SELECT run.id, false, t.entity_type, x.external_id, x.target, x.external_table, n.name, pgsync_itsm.name_key(n.name),
            pgsync_itsm.plain_name(n.name, t.entity_type), nullif(x.attrs ->> 'correlation_id', ''),
@@ -332,7 +332,8 @@ LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm');
 COMMENT ON FUNCTION pgsync_itsm.trigram_schema() IS 'Where pg_trgm is installed; NULL: nowhere';
 
--- An index of trigrams on a table of this transaction's own: nobody waits for it.
+-- An index of trigrams on a table of this transaction's own: nobody waits for it.  Names that differ in their numbers only are
+-- all alike, and none of them is another: where a number is rare it is looked up first, and likeness second.
 CREATE FUNCTION pgsync_itsm.match_similar(run @extschema@.integration_runs, only_type text, threshold real) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -340,20 +341,34 @@ DECLARE
     trigrams name := pgsync_itsm.trigram_schema();
 BEGIN
     CREATE TEMP TABLE pgsync_itsm_names ON COMMIT DROP AS
-    SELECT n.id, n.class, n.words, n.marks FROM pgsync_itsm.match_names AS n
+    SELECT n.id, n.class, n.words, n.marks, n.marks <> '' AND count(*) OVER (PARTITION BY n.marks) <= 100 AS rare
+      FROM pgsync_itsm.match_names AS n
      WHERE n.run_id = run.id AND n.entity_type = only_type AND NOT n.ours AND n.words <> '';
-    EXECUTE format('CREATE INDEX ON pg_temp.pgsync_itsm_names USING gin (words %I.gin_trgm_ops)', trigrams);
+    EXECUTE format('CREATE INDEX ON pg_temp.pgsync_itsm_names USING gin (words %I.gin_trgm_ops) WHERE rare', trigrams);
+    EXECUTE format('CREATE INDEX ON pg_temp.pgsync_itsm_names USING gin (words %I.gin_trgm_ops) WHERE NOT rare', trigrams);
+    CREATE INDEX ON pg_temp.pgsync_itsm_names (marks) WHERE rare;
     ANALYZE pg_temp.pgsync_itsm_names;
     PERFORM set_config('pg_trgm.similarity_threshold', threshold::text, true), set_config('enable_seqscan', 'off', true);
-    -- where only one of two names has numbers in it, they may mean the same; what is alike is never as good as what is the same
+    -- Where only one of two names has numbers in it, they may mean the same.  A few candidates are enough: a record gets one.
+    -- What is alike is never as good as what is the same.
     EXECUTE format($sql$
         INSERT INTO pgsync_itsm.match_pairs (run_id, entity_type, entity_id, external_id, score, same_class, reason)
-        SELECT $1, $2, o.id::uuid, t.id, least(s.similar * 0.9, 0.84), t.class IS NOT DISTINCT FROM o.class, pg_catalog.format('similar name (%%s)', round(s.similar::numeric, 2))
+        SELECT $1, $2, o.id::uuid, c.id, least(c.similar * 0.9, 0.84), c.same_class, pg_catalog.format('similar name (%%s)', round(c.similar::numeric, 2))
           FROM pgsync_itsm.match_names AS o
-          JOIN pg_temp.pgsync_itsm_names AS t ON t.words OPERATOR(%1$I.%%) o.words AND (t.marks = o.marks OR t.marks = '' OR o.marks = '')
-         CROSS JOIN LATERAL (SELECT %1$I.similarity(o.words, t.words) AS similar) AS s
+         CROSS JOIN LATERAL (
+               SELECT t.id, t.similar, t.class IS NOT DISTINCT FROM o.class AS same_class
+                 FROM (SELECT n.id, n.class, %1$I.similarity(o.words, n.words) AS similar
+                         FROM pg_temp.pgsync_itsm_names AS n WHERE NOT n.rare AND n.words OPERATOR(%1$I.%%) o.words AND (n.marks = o.marks OR n.marks = '' OR o.marks = '')
+                       UNION ALL
+                       SELECT n.id, n.class, %1$I.similarity(o.words, n.words)
+                         FROM pg_temp.pgsync_itsm_names AS n WHERE o.marks = '' AND n.rare AND n.words OPERATOR(%1$I.%%) o.words
+                       UNION ALL
+                       SELECT n.id, n.class, %1$I.similarity(o.words, n.words)
+                         FROM pg_temp.pgsync_itsm_names AS n WHERE o.marks <> '' AND n.rare AND n.marks = o.marks) AS t
+                WHERE t.similar >= $3
+                ORDER BY t.similar DESC, 3 DESC, hashtextextended(o.id || t.id, 0), t.id LIMIT 20) AS c
          WHERE o.run_id = $1 AND o.entity_type = $2 AND o.ours AND o.words <> ''$sql$, trigrams)
-      USING run.id, only_type;
+      USING run.id, only_type, threshold;
     PERFORM set_config('enable_seqscan', 'on', true);
     DROP TABLE pg_temp.pgsync_itsm_names;
 END
@@ -382,11 +397,15 @@ AS $$
 BEGIN
     PERFORM pgsync_itsm.match_lock(run.connection_id);
     DELETE FROM @extschema@.integration_matches AS m
-     WHERE m.connection_id = run.connection_id AND m.decided_by IS NULL
+     WHERE m.connection_id = run.connection_id
+       -- one that was accepted and is not in the map any more, after a rollback, is to be decided again
+       AND (m.decided_by IS NULL
+            OR m.decision = 'accepted' AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS s
+                                                        WHERE s.connection_id = m.connection_id AND s.entity_id = m.entity_id AND s.entity_type = m.entity_type))
        AND (with_new
             -- a plan does not look for companies, nor does it say what has no counterpart
             OR m.entity_type <> 'company'
-               AND CASE m.decision WHEN 'proposed' THEN EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+               AND CASE WHEN m.decision IN ('proposed', 'accepted') THEN EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
                                                                  WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id)
                    ELSE EXISTS (SELECT FROM pgsync_itsm.match_pairs AS c
                                  WHERE c.run_id = run.id AND c.chosen AND c.entity_type = m.entity_type AND c.entity_id = m.entity_id) END);
@@ -417,7 +436,10 @@ BEGIN
     IF with_new THEN
         INSERT INTO @extschema@.integration_matches (connection_id, namespace_id, run_id, entity_type, entity_id, native_key, entity_name, reason, decision)
         SELECT run.connection_id, run.namespace_id, run.id, p.entity_type, p.entity_id, p.native_key, left(coalesce(p.payload ->> 'name', p.name), 300),
-               'no counterpart there', 'create'
+               CASE WHEN EXISTS (SELECT FROM pgsync_itsm.mirror_reads AS r
+                                   JOIN pgsync_itsm.mirror_tables(run.connection_id) AS t ON t.target = r.target AND t.entity_type = p.entity_type
+                                  WHERE r.run_id = run.id AND r.whole IS NOT TRUE)
+                    THEN 'no counterpart among what the user may read there, which is not all' ELSE 'no counterpart there' END, 'create'
           FROM pgsync_itsm.match_names AS n
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = n.entity_type AND p.entity_id::text = n.id
          WHERE n.run_id = run.id AND n.ours AND NOT pgsync_itsm.match_settled(run.connection_id, p.entity_type, p.entity_id);

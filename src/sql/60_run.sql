@@ -99,14 +99,25 @@ COMMENT ON FUNCTION pgsync_itsm.next_plan() IS 'A run whose plan can go on now';
 
 -- Turn ----------------------------------------------------------------------------------------------
 
-CREATE FUNCTION pgsync_itsm.start_runs() RETURNS void
+CREATE FUNCTION pgsync_itsm.start_runs() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    wanted uuid[] := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c
+                            WHERE c.full_plan_after IS NOT NULL
+                               OR EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status = 'queued'));
+    free uuid[];
+    free_runs bigint[];
 BEGIN
+    IF wanted = '{}' THEN
+        RETURN true;
+    END IF;
+    free := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.id = ANY (wanted) ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED);
+    free_runs := ARRAY(SELECT r.id FROM @extschema@.integration_runs AS r WHERE r.connection_id = ANY (free) AND r.status = 'queued' ORDER BY r.id FOR UPDATE SKIP LOCKED);
     -- Before a connection's first publish nothing is sent by itself; that publish reads everything anyway.
     WITH gone AS (
         DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
-         WHERE c.id = r.connection_id AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
+         WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
         RETURNING r.id, r.connection_id
     ), noted AS (
@@ -122,10 +133,10 @@ BEGIN
     -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
     -- transactions that the worker finds running when it first sees the change: they may not have seen it.
     UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
-     WHERE c.full_plan_after IS NOT NULL AND c.full_plan_for::text IS DISTINCT FROM c.full_plan_after::text;
+     WHERE c.id = ANY (free) AND c.full_plan_after IS NOT NULL AND c.full_plan_for::text IS DISTINCT FROM c.full_plan_after::text;
     WITH due AS (
         UPDATE @extschema@.integration_connections AS c SET full_plan_after = NULL, full_plan_for = NULL, full_plan_from = NULL
-         WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
+         WHERE c.id = ANY (free) AND c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change'
            AND c.first_publish_at IS NOT NULL
            AND pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(c.full_plan_from)
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.status IN ('queued', 'planning', 'running') AND NOT r.partial)
@@ -136,13 +147,17 @@ BEGIN
       FROM (SELECT DISTINCT ON (q.connection_id) q.id
               FROM @extschema@.integration_runs AS q
               JOIN @extschema@.integration_connections AS c ON c.id = q.connection_id AND c.is_active AND c.paused_at IS NULL
-             WHERE q.status = 'queued'
+             WHERE q.status = 'queued' AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, q.origin)
                AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = q.connection_id AND o.status IN ('planning', 'running'))
              ORDER BY q.connection_id, q.origin <> 'call', q.id) AS n
-     WHERE r.id = n.id;
+     -- one that somebody holds keeps its turn
+     WHERE r.id = n.id AND r.id = ANY (free_runs);
+    RETURN cardinality(free) = cardinality(wanted)
+           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r
+                            WHERE r.connection_id = ANY (free) AND r.status = 'queued' AND r.id <> ALL (free_runs) AND r.created_at < now());
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.start_runs() IS 'One run at a time per connection; a hand-started one goes first';
+COMMENT ON FUNCTION pgsync_itsm.start_runs() IS 'One run at a time per connection; a hand-started one goes first. False: somebody holds the row of one that could begin';
 
 CREATE FUNCTION pgsync_itsm.advance_run(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -221,8 +236,12 @@ AS $$
 DECLARE
     r record;
 BEGIN
-    FOR r IN SELECT x.id, x.cancel_by FROM @extschema@.integration_runs AS x
+    FOR r IN SELECT x.id, x.connection_id, x.cancel_by FROM @extschema@.integration_runs AS x
               WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running') LOOP
+        IF NOT pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            RETURN QUERY SELECT r.id, clock_timestamp() + interval '1 second';
+            CONTINUE;
+        END IF;
         UPDATE @extschema@.integration_run_items AS i SET state = 'cancelled', updated_at = now()
          WHERE i.run_id = r.id AND i.state IN ('planned', 'pending') AND i.id NOT IN (SELECT pgsync_itsm.on_wire(r.id));
         IF coalesce(r.cancel_by, '-infinity') <= clock_timestamp() OR NOT EXISTS (SELECT FROM pgsync_itsm.claims AS c WHERE c.run_id = r.id) THEN
@@ -241,35 +260,44 @@ AS $$
 #variable_conflict use_column
 DECLARE
     r record;
+    all_free boolean := true;
 BEGIN
     PERFORM pgsync_itsm.collect();
+    PERFORM pgsync_itsm.run_schedules();
     RETURN QUERY SELECT 'cancel', NULL::uuid, c.run_id, c.due FROM pgsync_itsm.cancel_runs() AS c;
     -- A lease that ran out belongs to nobody any more.  That is looked for seldom: what a worker leaves behind is taken over
     -- by the next one, and while something is on the wire, its owner is this process.
     IF leases THEN
-        PERFORM pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c WHERE c.lease_until < now()));
+        PERFORM pgsync_itsm.end_claims('interrupted', ARRAY(SELECT c.id FROM pgsync_itsm.claims AS c
+                                                             WHERE c.lease_until < now() AND pgsync_itsm.is_free(c.connection_id, c.run_id)));
     END IF;
-    FOR r IN SELECT x.id FROM @extschema@.integration_runs AS x
+    FOR r IN SELECT x.id, x.connection_id FROM @extschema@.integration_runs AS x
               JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
               WHERE x.status = 'running' AND NOT x.cancel_requested AND NOT pgsync_itsm.plan_open_lookups(x.id)
                 -- with LIMIT, a look at one item of each run, however the planner thinks of joins
                 AND NOT EXISTS (SELECT FROM pgsync_itsm.claims AS o WHERE o.run_id = x.id)
                 AND (SELECT true FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'pending' LIMIT 1) IS NULL LOOP
-        PERFORM pgsync_itsm.advance_run(r.id);
+        IF pgsync_itsm.is_free(r.connection_id, r.id) THEN
+            PERFORM pgsync_itsm.advance_run(r.id);
+        ELSE
+            all_free := false;
+        END IF;
     END LOOP;
-    PERFORM pgsync_itsm.start_runs();
+    all_free := pgsync_itsm.start_runs() AND all_free;
     RETURN QUERY
         SELECT CASE WHEN pgsync_itsm.plan_is_small(x) THEN 'plan_here' ELSE 'plan' END, x.connection_id, x.id, NULL::timestamptz
-          FROM @extschema@.integration_runs AS x
-         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id)
+          FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id
+         WHERE x.status = 'planning' AND NOT pgsync_itsm.plan_open_lookups(x.id) AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
         UNION ALL
         SELECT DISTINCT 'lookup', l.connection_id, NULL::bigint, NULL::timestamptz
           FROM pgsync_itsm.lookups AS l JOIN @extschema@.integration_connections AS c ON c.id = l.connection_id AND c.is_active AND c.paused_at IS NULL
          WHERE l.state = 'pending' AND coalesce(l.not_before, '-infinity') <= now()
+           AND (c.blackout_until IS NULL
+                OR NOT EXISTS (SELECT FROM @extschema@.integration_runs AS q WHERE q.id = l.run_id AND pgsync_itsm.is_quiet(c.blackout_until, c.settings, q.origin)))
         UNION ALL
         SELECT 'write', x.connection_id, x.id, NULL
           FROM @extschema@.integration_runs AS x JOIN @extschema@.integration_connections AS c ON c.id = x.connection_id AND c.is_active AND c.paused_at IS NULL
-         WHERE x.status = 'running' AND NOT x.cancel_requested AND pgsync_itsm.has_unclaimed(x.id)
+         WHERE x.status = 'running' AND NOT x.cancel_requested AND pgsync_itsm.has_unclaimed(x.id) AND NOT pgsync_itsm.is_quiet(c.blackout_until, c.settings, x.origin)
         UNION ALL
         SELECT 'sleep', NULL, NULL, min(d.due)
           FROM (SELECT min(i.not_before) FROM @extschema@.integration_run_items AS i WHERE i.state = 'pending' AND i.not_before > now()
@@ -277,6 +305,8 @@ BEGIN
                 UNION ALL SELECT min(x.cancel_by) FROM @extschema@.integration_runs AS x WHERE x.cancel_requested AND x.status IN ('queued', 'planning', 'running')
                 UNION ALL SELECT now() + interval '1 second' FROM @extschema@.integration_connections AS c
                            WHERE c.full_plan_after IS NOT NULL AND c.is_active AND c.paused_at IS NULL AND c.sync_schedule = 'on_change' AND c.first_publish_at IS NOT NULL
+                UNION ALL SELECT clock_timestamp() + interval '1 second' WHERE NOT all_free
+                UNION ALL SELECT min(c.look_at) FROM @extschema@.integration_connections AS c WHERE c.is_active AND c.paused_at IS NULL
                 UNION ALL SELECT pgsync_itsm.queue_due()) AS d(due)
         HAVING min(d.due) IS NOT NULL;
 END
@@ -341,6 +371,7 @@ BEGIN
               CROSS JOIN LATERAL (SELECT coalesce(max(c.last_item), 0) AS last_item FROM pgsync_itsm.claims AS c WHERE c.run_id = x.id) AS w
               CROSS JOIN LATERAL (VALUES (1, greatest(w.last_item, $3)), (2, $3)) AS b(ord, behind)
               WHERE x.connection_id = $1 AND x.status = 'running' AND NOT x.cancel_requested
+                AND NOT (SELECT pgsync_itsm.is_quiet(k.blackout_until, k.settings, x.origin) FROM @extschema@.integration_connections AS k WHERE k.id = x.connection_id)
                 AND CASE b.ord WHEN 1 THEN NOT front ELSE front OR b.behind < w.last_item END
               ORDER BY x.id, b.ord LOOP
         barrier := pgsync_itsm.barrier(r.id, bundled);
@@ -388,7 +419,7 @@ DECLARE
     barrier integer;
 BEGIN
     -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
-    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE;
+    PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -557,11 +588,11 @@ BEGIN
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
-           -- what a rollback or a retirement wrote is some of the values only
-           last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
+           -- what a rollback, a retirement or a confirmation wrote is some of the values only
+           last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND (excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash) THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)
                                  ELSE excluded.last_sync_hash END,
            last_sent_hash = excluded.last_sent_hash,
-           last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
+           last_agreed = CASE WHEN excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash THEN pgsync_itsm.merged(m.last_agreed, excluded.last_agreed) ELSE excluded.last_agreed END,
            not_taken = excluded.not_taken,
            source_hash = excluded.source_hash, source_version = excluded.source_version;
     IF EXISTS (SELECT FROM unnest(settle_map.answers) AS a WHERE a.action NOT IN ('CREATE', 'UPDATE')) THEN

@@ -54,7 +54,8 @@ COMMENT ON VIEW @extschema@.integration_sync_log_by_run IS 'The log by run: what
 
 CREATE VIEW @extschema@.integration_status WITH (security_invoker = true) AS
 SELECT c.namespace_id, c.id AS connection_id, c.platform, c.name, c.is_active, c.paused_at IS NOT NULL AS paused,
-       r.id AS last_run, r.status AS last_run_status, c.last_sync_at,
+       r.id AS last_run, r.status AS last_run_status, c.last_sync_at, c.next_run_at,
+       CASE WHEN c.blackout_until > now() THEN c.blackout_until END AS blackout_until,
        coalesce(c.pause_reason, r.error_message, r.approval_reason) AS problem,
        CASE WHEN c.paused_at IS NOT NULL THEN format('SELECT itsm_activate(%L);', c.id)
             WHEN NOT c.is_active THEN format('SELECT * FROM itsm_test_connection(%L);', c.id)
@@ -68,13 +69,14 @@ COMMENT ON VIEW @extschema@.integration_status IS 'Connections of the reader''s 
 CREATE VIEW @extschema@.itsm_stat_progress AS
 SELECT r.id AS run_id, r.kind, r.status, r.phase, s.step, s.done, s.total, s.failed, s.requests,
        date_trunc('second', clock_timestamp() - r.created_at) AS age,
-       CASE WHEN r.status = 'queued' THEN NULL
+       CASE WHEN pgsync_itsm.is_quiet(c.blackout_until, c.settings, r.origin) THEN 'black-out'
+            WHEN r.status = 'queued' THEN NULL
             WHEN c.paused_at IS NOT NULL THEN 'paused'
             WHEN p.state IN ('open', 'half_open') THEN 'circuit breaker'
             WHEN p.until > clock_timestamp() THEN CASE p.state WHEN 'limited' THEN 'rate limit' ELSE 'backoff' END
             WHEN b.until IS NOT NULL THEN 'backoff' END AS waiting,
-       CASE WHEN r.status <> 'queued' AND c.paused_at IS NULL
-            THEN CASE WHEN p.until > clock_timestamp() THEN p.until ELSE b.until END END::time(0) AS until
+       CASE WHEN pgsync_itsm.is_quiet(c.blackout_until, c.settings, r.origin) THEN c.blackout_until
+            WHEN r.status <> 'queued' AND c.paused_at IS NULL THEN CASE WHEN p.until > clock_timestamp() THEN p.until ELSE b.until END END::time(0) AS until
   FROM @extschema@.integration_runs AS r
   LEFT JOIN @extschema@.integration_connections AS c ON c.id = r.connection_id
   LEFT JOIN pgsync_itsm.connection_pace AS p ON p.connection_id = r.connection_id AND p.state <> 'active'

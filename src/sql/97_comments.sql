@@ -29,6 +29,11 @@ COMMENT ON COLUMN @extschema@.integration_connections.pause_reason IS 'Why it is
 COMMENT ON COLUMN @extschema@.integration_connections.full_plan_for IS 'The value of full_plan_after that the worker has taken note of';
 COMMENT ON COLUMN @extschema@.integration_connections.full_plan_from IS 'Snapshot of when the worker did: the full plan starts once every transaction of that time has ended';
 COMMENT ON COLUMN @extschema@.integration_connections.full_plan_after IS 'Transactions that were open when the connection was activated or its mapping changed: once all have ended, everything is planned once in full';
+COMMENT ON COLUMN @extschema@.integration_connections.scheduled_at IS 'The last time of day of the schedule that has been taken care of';
+COMMENT ON COLUMN @extschema@.integration_connections.reconciled_at IS 'The time of day of the last reconciliation';
+COMMENT ON COLUMN @extschema@.integration_connections.next_run_at IS 'When the schedule starts the next run; NULL: it does not';
+COMMENT ON COLUMN @extschema@.integration_connections.blackout_until IS 'End of the black-out that holds now; NULL or past: none does';
+COMMENT ON COLUMN @extschema@.integration_connections.look_at IS 'When the worker looks at the schedule again; NULL: at once';
 COMMENT ON COLUMN @extschema@.integration_connections.first_publish_at IS 'When the first approved publish began; until then a publish waits for approval';
 COMMENT ON COLUMN @extschema@.integration_connections.last_sync_at IS 'When the last run ended that was not cancelled';
 COMMENT ON COLUMN @extschema@.integration_connections.last_error IS 'Last error that concerned the connection as a whole, such as a refused token';
@@ -55,6 +60,7 @@ COMMENT ON COLUMN @extschema@.integration_sync_map.sync_direction IS 'published:
 COMMENT ON COLUMN @extschema@.integration_sync_map.created_by_us IS 'True when our write created it there; only such relationships are ever deleted';
 COMMENT ON COLUMN @extschema@.integration_sync_map.state IS 'linked (in step); retired (retired there by us); left (deleted here and left there); gone (no longer found there)';
 COMMENT ON COLUMN @extschema@.integration_sync_map.deleted_at IS 'When a DELETE of the record here was seen; NULL: not, or it is here again';
+COMMENT ON COLUMN @extschema@.integration_sync_map.refreshed_at IS 'When a refresh last took this record up';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_synced_at IS 'When a write or a comparison last confirmed the pair';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_sync_hash IS 'Hash of the mapped values that both sides last agreed on; equal to the planned one: nothing is sent. Null for relationships, whose presence is the comparison';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_sent_hash IS 'Hash of what was last sent; differs from last_sync_hash when the platform did not take all of it';
@@ -104,6 +110,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.origin IS 'What began it: call, s
 COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, planned (a preview that can be applied), needs_approval (itsm_apply() sends it), running, done, failed or cancelled; done may include dead items';
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
+COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; NULL: what changed here is sent';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this one undoes';
 COMMENT ON COLUMN @extschema@.integration_runs.rollback_method IS 'Of a rollback: what becomes of records that the run created, retire or delete';
@@ -268,6 +275,7 @@ COMMENT ON COLUMN @extschema@.integration_matches.entity_type IS 'As in integrat
 COMMENT ON COLUMN @extschema@.integration_matches.entity_id IS 'The record here';
 COMMENT ON COLUMN @extschema@.integration_matches.native_key IS 'Key of the record that will travel with it';
 COMMENT ON COLUMN @extschema@.integration_matches.entity_name IS 'Name of the record here';
+COMMENT ON COLUMN @extschema@.integration_matches.closed_by IS 'The match whose acceptance, or whose "create new", closed this one; NULL: somebody decided on it';
 COMMENT ON COLUMN @extschema@.integration_matches.duplicates IS 'How many records there have the name of this one';
 COMMENT ON COLUMN @extschema@.integration_matches.external_id IS 'The record there; null with the decision create';
 COMMENT ON COLUMN @extschema@.integration_matches.external_table IS 'Its class or table';

@@ -67,7 +67,7 @@ $do$;
 
 GRANT SELECT ON @extschema@.itsm_stat_progress, @extschema@.itsm_stat_connection, @extschema@.itsm_stat_worker TO pg_monitor;
 -- the caller of a view must be allowed to call the functions in it
-GRANT EXECUTE ON FUNCTION pgsync_itsm.worker_state() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION pgsync_itsm.worker_state(), pgsync_itsm.is_quiet(timestamptz, jsonb, text) TO pg_monitor;
 
 -- CREATE EXTENSION shows warnings and no notices; what needs a restart deserves one.
 DO $do$

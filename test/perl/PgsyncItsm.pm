@@ -22,6 +22,7 @@ use Exporter 'import';
 use HTTP::Tiny;
 use IPC::Run ();
 use JSON::PP ();
+use MIME::Base64 ();
 use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(usleep time);
@@ -402,6 +403,18 @@ sub dump
 {
 	my ($self, @tables) = @_;
 	return $self->get('/__sim/dump?tables=' . join(',', @tables));
+}
+
+# by_hand('name:password', PATCH => 'cmdb_ci_business_app/...', { field => value }): somebody works there, through the Table
+# API and with the rights that account has; the answer's result.
+sub by_hand
+{
+	my ($self, $account, $method, $path, $body) = @_;
+	my $answer = $self->{http}->request($method, "$self->{url}/api/now/table/$path",
+		{ headers => { authorization => 'Basic ' . MIME::Base64::encode_base64($account, ''), accept => 'application/json', 'content-type' => 'application/json' },
+			content => $body ? JSON::PP->new->utf8->encode($body) : '' });
+	Carp::croak("$method $path: $answer->{status} $answer->{content}") unless $answer->{success};
+	return $answer->{content} ? JSON::PP->new->utf8->decode($answer->{content})->{result} : undef;
 }
 
 # load({ table => [ rows ] }) and load_file('platform.json')
