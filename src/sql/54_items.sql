@@ -177,7 +177,8 @@ BEGIN
                                   WHERE t.is_relation AND t.entity_type = ANY (pgsync_itsm.wanted_types(run.connection_id)));
     END IF;
     UPDATE @extschema@.integration_runs AS r
-       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes + d.deleted, relations_to_create = c.relates, matched = c.matches, held = c.held + d.held, skipped = c.skipped + d.skipped,
+       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes + d.deleted, relations_to_create = c.relates,
+           matched = c.matches, held = c.held + d.held, skipped = c.skipped + d.skipped,
            refused = c.errors, in_scope = c.in_scope, unchanged = c.unchanged + known - c.kept
       FROM (SELECT coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE'), 0) AS creates,
                    coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE' AND v.link), 0) AS relates,
@@ -208,8 +209,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO @extschema@.integration_run_steps AS s (run_id, namespace_id, step, ord, title, total)
-    SELECT run.id, run.namespace_id, k.step, k.ord, CASE WHEN k.ord > 800 THEN 'Delete: ' || lower(left(min(t.title), 1)) || substr(min(t.title), 2) ELSE min(t.title) END,
-           sum(k.n)
+    SELECT run.id, run.namespace_id, k.step, k.ord, 
+           CASE WHEN k.ord > 800 THEN 'Delete: ' || lower(left(min(t.title), 1)) || substr(min(t.title), 2) ELSE min(t.title) END, sum(k.n)
       FROM (SELECT i.step, i.ord, i.entity_type, min(i.external_table) AS class, count(*) AS n
               FROM @extschema@.integration_run_items AS i
              WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.action <> 'MATCH'
@@ -293,6 +294,10 @@ BEGIN
             RETURN format('%s of %s published records are no longer in the sources', m.missing, m.mapped);
         END IF;
     END IF;
+    m := pgsync_itsm.retired_share(r);
+    IF m.mapped >= 10 AND m.retired * 100 > m.mapped * share THEN
+        RETURN format('%s of %s published records were deleted here', m.retired, m.mapped);
+    END IF;
     IF ceiling LIKE '%\%' AND changes * 100 > rtrim(ceiling, '%')::bigint * greatest(r.in_scope, 1)
        OR ceiling NOT LIKE '%\%' AND changes > ceiling::bigint THEN
         RETURN format('%s changes, more than max_changes (%s)', changes, ceiling);
@@ -311,7 +316,7 @@ BEGIN
                              CASE WHEN r.matched > 0 THEN format('%s are matched', r.matched) END,
                              CASE WHEN r.relations_to_create > 0 THEN format('%s relationships will be made', r.relations_to_create) END,
                              CASE WHEN r.to_delete > d.records THEN format('%s relationships will be removed', r.to_delete - d.records) END,
-                             CASE WHEN d.records > 0 THEN format('%s CIs will be deleted', d.records) END,
+                             CASE WHEN d.records > 0 THEN CASE d.records WHEN 1 THEN '1 record will be deleted' ELSE format('%s records will be deleted', d.records) END END,
                              format('%s unchanged', r.unchanged),
                              CASE WHEN r.skipped > 0 THEN format('%s skipped', r.skipped) END,
                              CASE WHEN r.refused > 0 THEN format('%s cannot be sent', r.refused) END)

@@ -587,6 +587,8 @@ BEGIN
        SET external_id = excluded.external_id, external_table = excluded.external_table,
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
+           -- a retirement that somebody has undone is not done again unasked
+           deleted_at = CASE WHEN m.state <> 'retired' OR excluded.state = 'retired' THEN m.deleted_at END,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
            -- what a rollback, a retirement or a confirmation wrote is some of the values only
            last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND (excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash) THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)

@@ -4,6 +4,24 @@
 -- The map remembers the change (deleted_at) until it was dealt with: a run of changes may fail or be cancelled, and the plan
 -- in full that comes after it would see an absence only.
 
+-- Whatever a connection does now, active or not: a key that is its table's own is gone for all of them.
+CREATE FUNCTION pgsync_itsm.note_deletions(changes pgsync_itsm.change_key[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM unnest(changes) AS k WHERE k.deleted AND k.match_by = 'key') THEN
+        RETURN;
+    END IF;
+    UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
+      FROM @extschema@.integration_connections AS c,
+           (SELECT DISTINCT k.entity_type, pgsync_itsm.entity_id(k.entity_type, k.key) AS entity_id
+              FROM unnest(changes) AS k WHERE k.deleted AND k.match_by = 'key') AS d
+     WHERE m.connection_id = c.id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id AND m.deleted_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.note_deletions(pgsync_itsm.change_key[]) IS 'Marks in the map what DELETE changes are about';
+
+-- Once more when a run of changes is planned or ends: what was on its way there when the change was collected is in the map by now.
 CREATE FUNCTION pgsync_itsm.note_deleted(run_id bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -33,11 +51,14 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.retire_candidates(@extschema@.integration_runs) IS 'Records that were deleted here and that the read of this plan confirms to be gone';
 
-CREATE FUNCTION pgsync_itsm.is_retirable(m @extschema@.integration_sync_map) RETURNS boolean
+CREATE FUNCTION pgsync_itsm.is_retirable(m @extschema@.integration_sync_map, policy text) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-RETURN m.created_by_us AND m.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package');
-COMMENT ON FUNCTION pgsync_itsm.is_retirable(@extschema@.integration_sync_map) IS
-'Is it a CI, and ours; companies, contacts, contracts and models are shared with others there, and stay';
+RETURN m.created_by_us
+       AND CASE policy WHEN 'life_cycle' THEN m.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package')
+                       WHEN 'delete' THEN m.entity_type IN ('application', 'deployment_profile', 'it_service', 'software_package', 'software_product', 'contract')
+                       ELSE false END;
+COMMENT ON FUNCTION pgsync_itsm.is_retirable(@extschema@.integration_sync_map, text) IS
+'Does a policy (retire_by) concern a record: only what we made; companies and contacts are shared with others there, and stay; models and contracts are deleted, or stay';
 
 -- First questions: how the classes that we are about call what is retired, where no plan has asked since the cache was emptied.
 CREATE FUNCTION pgsync_itsm.retire_ask(run @extschema@.integration_runs) RETURNS void
@@ -62,9 +83,10 @@ BEGIN
     IF pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
         RETURN;
     END IF;
-    FOR c IN SELECT DISTINCT m.entity_type, m.external_table AS class FROM pgsync_itsm.retire_candidates(run) AS m WHERE pgsync_itsm.is_retirable(m) LOOP
+    FOR c IN SELECT DISTINCT m.entity_type, m.external_table AS class FROM pgsync_itsm.retire_candidates(run) AS m WHERE pgsync_itsm.is_retirable(m, 'life_cycle') LOOP
         IF NOT EXISTS (SELECT FROM @extschema@.integration_references AS r
                         WHERE r.connection_id = run.connection_id AND r.kind = 'choice' AND r.target = c.class AND starts_with(r.key, 'operational_status/')) THEN
+            PERFORM pgsync_itsm.ask(run, 'column', c.class, ARRAY['']);
             PERFORM pgsync_itsm.ask(run, 'choice', c.class, ARRAY(
                 SELECT f.target_field FROM pgsync_itsm.mapped_fields(run.connection_id, c.entity_type) AS f
                  WHERE f.kind = 'choice' AND f.target_class IN ('*', c.class)
@@ -85,7 +107,8 @@ BEGIN ATOMIC
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
          payload, old_values, payload_hash, external_id, external_table, reason)
-    SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key, coalesce(m.published_name, m.native_key),
+    SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
+           left(coalesce(m.published_name, m.native_key), 300),
            CASE WHEN t.payload IS NULL THEN 'SKIP' ELSE 'UPDATE' END, CASE WHEN t.payload IS NULL THEN 'skipped' ELSE 'planned' END,
            (t.payload || jsonb_build_object('name', coalesce(m.last_agreed ->> 'name', m.published_name)))::json, m.last_agreed, 'retired',
            m.external_id, m.external_table,
@@ -94,7 +117,7 @@ BEGIN ATOMIC
       FROM pgsync_itsm.retire_candidates(run) AS m
      CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
       LEFT JOIN pgsync_itsm.rollback_retired((run).connection_id) AS t ON t.external_table = m.external_table
-     WHERE pgsync_itsm.is_retirable(m)
+     WHERE pgsync_itsm.is_retirable(m, 'life_cycle')
      ORDER BY s.ord, m.entity_id
     ON CONFLICT DO NOTHING;
 END;
@@ -106,14 +129,12 @@ CREATE FUNCTION pgsync_itsm.retire_by_deletion(run @extschema@.integration_runs)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH gone AS MATERIALIZED (
-        SELECT m.* FROM pgsync_itsm.retire_candidates(run) AS m
-         WHERE pgsync_itsm.is_retirable(m)
+        SELECT m.* FROM pgsync_itsm.retire_candidates(run) AS m WHERE pgsync_itsm.is_retirable(m, 'delete')
     ), links AS (
-        SELECT l.* FROM gone AS g JOIN @extschema@.integration_sync_map AS l ON l.parent_id = g.entity_id
+        SELECT l.* FROM @extschema@.integration_sync_map AS l
          WHERE l.connection_id = (run).connection_id AND l.created_by_us
-        UNION
-        SELECT l.* FROM gone AS g JOIN @extschema@.integration_sync_map AS l ON l.child_id = g.entity_id
-         WHERE l.connection_id = (run).connection_id AND l.created_by_us
+           AND l.id IN (SELECT p.id FROM gone AS g JOIN @extschema@.integration_sync_map AS p ON p.parent_id = g.entity_id
+                        UNION SELECT c.id FROM gone AS g JOIN @extschema@.integration_sync_map AS c ON c.child_id = g.entity_id)
     ), items AS (
         SELECT t.ord, t.step, l.entity_type, l.entity_id, l.native_key, l.native_key AS label, NULL::json AS old_values, l.external_id,
                coalesce(l.external_table, 'cmdb_rel_ci') AS external_table, pt.parent_type, l.parent_id, c.entity_type AS child_type, l.child_id, l.rel_type,
@@ -151,6 +172,39 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_ask_deleted(@extschema@.integration_runs) IS
 'Plans the deletion of what was deleted here, and asks what a rollback would: is it as we left it, does anybody else relate to it, may we';
 
+-- A record that stays keeps its relationships.
+CREATE FUNCTION pgsync_itsm.retire_keep_links(run @extschema@.integration_runs, again boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH going AS MATERIALIZED (
+        SELECT d.entity_id FROM @extschema@.integration_run_items AS d
+         WHERE d.run_id = run.id AND d.action = 'DELETE' AND d.parent_id IS NULL AND d.state = 'planned'
+    ), staying AS MATERIALIZED (
+        SELECT i.id FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = run.id AND i.action = 'DELETE' AND i.parent_id IS NOT NULL AND i.payload_hash = 'retired' AND i.state = 'planned'
+           AND i.parent_id NOT IN (SELECT g.entity_id FROM going AS g) AND i.child_id NOT IN (SELECT g.entity_id FROM going AS g)
+    ), forgotten AS (
+        DELETE FROM @extschema@.integration_run_items AS i USING staying AS s WHERE i.id = s.id AND NOT again
+    )
+    UPDATE @extschema@.integration_run_items AS i SET state = 'refused', reason = 'what it connects stays', updated_at = now()
+      FROM staying AS s WHERE i.id = s.id AND again;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.retire_keep_links(@extschema@.integration_runs, boolean) IS
+'Takes removals of relationships out of a plan none of whose ends is deleted after all; again: refuses them, of a plan that was shown';
+
+CREATE FUNCTION pgsync_itsm.deletes_records(run @extschema@.integration_runs) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN run.kind <> 'rollback'
+           AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i
+                        WHERE i.run_id = run.id AND i.action = 'DELETE' AND i.payload_hash = 'retired' AND i.state = 'planned');
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.deletes_records(@extschema@.integration_runs) IS 'Has a plan deletions of what was deleted here';
+
 -- A DELETE change whose record a read does not find any more is dealt with as retire_by says.
 CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -163,15 +217,36 @@ BEGIN
     END IF;
     IF policy = 'life_cycle' THEN
         PERFORM pgsync_itsm.retire_by_life_cycle(run);
-    ELSIF policy = 'delete' AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.action = 'DELETE') THEN
+    ELSIF pgsync_itsm.deletes_records(run) THEN
         PERFORM pgsync_itsm.rollback_compare(run, false);
+        PERFORM pgsync_itsm.retire_keep_links(run, false);
     END IF;
     -- What stays is no loss of the source's, either.
     IF run.kind = 'publish' THEN
         UPDATE @extschema@.integration_sync_map AS m SET state = 'left'
           FROM pgsync_itsm.retire_candidates(run) AS c
-         WHERE m.id = c.id AND (policy = 'leave' OR NOT pgsync_itsm.is_retirable(c));
+         WHERE m.id = c.id
+           AND (NOT pgsync_itsm.is_retirable(c, policy)
+                OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
+                            WHERE i.run_id = run.id AND i.entity_type = c.entity_type AND i.entity_id = c.entity_id
+                              AND i.payload_hash = 'retired' AND i.state = 'skipped'));
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_retire_rows(@extschema@.integration_runs) IS 'Confirmed deletions retire, delete or leave; absence alone never does';
+
+-- Deleting by mistake is quick, and as bad as a source that comes back short.
+CREATE FUNCTION pgsync_itsm.retired_share(run @extschema@.integration_runs, OUT mapped bigint, OUT retired bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SELECT count(*) INTO retired FROM @extschema@.integration_run_items AS i
+     WHERE i.run_id = run.id AND i.payload_hash = 'retired' AND i.parent_id IS NULL AND i.state = 'planned';
+    IF retired > 0 THEN
+        SELECT count(*) INTO mapped FROM @extschema@.integration_sync_map AS m
+         WHERE m.connection_id = run.connection_id AND m.parent_id IS NULL AND m.state = 'linked' AND m.entity_type NOT IN ('company', 'contact');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.retired_share(@extschema@.integration_runs) IS
+'How many published records there are, and how many of them a plan would retire or delete; mapped is NULL if none';
