@@ -581,7 +581,7 @@ BEGIN
                || CASE WHEN c.skipped > 0 THEN format('; %s are not touched', c.skipped) ELSE '' END
           FROM (SELECT count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL) AS deletes,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'retired') AS retires,
-                       count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'restored') AS restores,
+                       count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'restored' AND i.action <> 'CREATE') AS restores,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NOT NULL) AS links,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'CREATE') AS again,
                        count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'held' AND i.reason LIKE 'changed there since%') AS changed,
