@@ -136,7 +136,7 @@ BEGIN ATOMIC
            AND l.id IN (SELECT p.id FROM gone AS g JOIN @extschema@.integration_sync_map AS p ON p.parent_id = g.entity_id
                         UNION SELECT c.id FROM gone AS g JOIN @extschema@.integration_sync_map AS c ON c.child_id = g.entity_id)
     ), items AS (
-        SELECT t.ord, t.step, l.entity_type, l.entity_id, l.native_key, l.native_key AS label, NULL::json AS old_values, l.external_id,
+        SELECT t.ord, t.step, l.entity_type, l.entity_id, l.native_key, coalesce(l.published_name, l.native_key) AS label, NULL::json AS old_values, l.external_id,
                coalesce(l.external_table, 'cmdb_rel_ci') AS external_table, pt.parent_type, l.parent_id, c.entity_type AS child_type, l.child_id, l.rel_type,
                'what it connected was deleted here' AS reason
           FROM links AS l
