@@ -295,7 +295,8 @@ open_queue(Queue *queue)
 {
 	queue->relation = table_open(relations.queue, RowExclusiveLock);
 	if (RelationGetDescr(queue->relation)->natts != QUEUE_COLUMNS)
-		elog(ERROR, "integration_queue has %d columns, not %d", RelationGetDescr(queue->relation)->natts, QUEUE_COLUMNS);
+		elog(ERROR, "integration_queue has %d columns, not %d", RelationGetDescr(queue->relation)->natts,
+			 QUEUE_COLUMNS);
 	queue->estate = CreateExecutorState();
 	queue->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(queue->info, queue->relation, 0, NULL, 0);
@@ -793,7 +794,8 @@ forget(Datum arg, Oid relation)
 	while ((plan = hash_seq_search(&scan)) != NULL)
 		if (relation == InvalidOid || plan->relation == relation)
 			plan->valid = false;
-	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections || relation == relations.followers)
+	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections ||
+		relation == relations.followers)
 		relations.valid = false;
 }
 
