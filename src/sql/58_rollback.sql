@@ -765,6 +765,15 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_finish(@extschema@.integration_runs) IS 'Ends the plan of a rollback: steps, counts, words; it waits for itsm_apply()';
 
+CREATE FUNCTION pgsync_itsm.rollback_end_is_there(run @extschema@.integration_runs, entity_type text, entity_id uuid) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                WHERE m.connection_id = (run).connection_id AND m.entity_type = rollback_end_is_there.entity_type AND m.entity_id = rollback_end_is_there.entity_id)
+       OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
+                   WHERE i.run_id = (run).id AND i.entity_type = rollback_end_is_there.entity_type AND i.entity_id = rollback_end_is_there.entity_id
+                     AND i.action = 'CREATE' AND i.state IN ('planned', 'pending', 'done', 'unchanged'));
+COMMENT ON FUNCTION pgsync_itsm.rollback_end_is_there(@extschema@.integration_runs, text, uuid) IS 'Is an end of a relationship published, or made again by this rollback';
+
 -- Another run may have been faster; nothing newer is undone.
 CREATE FUNCTION pgsync_itsm.rollback_overtaken(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -780,10 +789,8 @@ BEGIN
      WHERE j.run_id = run.id AND j.state = 'planned' AND i.id = j.id
        AND CASE WHEN i.action = 'CREATE'
                 THEN m.id IS NOT NULL
-                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
-                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
-                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.child_type AND p.entity_id = i.child_id)
+                     OR i.parent_id IS NOT NULL AND NOT (pgsync_itsm.rollback_end_is_there(run, i.parent_type, i.parent_id)
+                                                         AND pgsync_itsm.rollback_end_is_there(run, i.child_type, i.child_id))
                 ELSE m.id IS NULL OR m.external_id <> i.external_id OR m.last_synced_at > run.planned_at
                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
                                       WHERE o.run_id = run.id AND o.entity_type = i.entity_type
