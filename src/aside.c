@@ -8,7 +8,8 @@
  * connected, so it is asked to end before they look, and comes back when they
  * are through, if the database is still in the list by its name.  What they
  * change, and CREATE DATABASE, the launcher is told at commit; of DROP
- * EXTENSION, the worker.
+ * EXTENSION, the worker, and of COMMIT PREPARED: what such a transaction queued
+ * was seen by nobody before, and no callback runs in it any more.
  *
  * Must not: decide whether such a statement is allowed; end a worker for
  * somebody whose statement would be refused anyway.
@@ -92,6 +93,15 @@ call_next(PlannedStmt *statement, const char *query, bool read_only_tree, Proces
 		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, dest, completion);
 }
 
+/* Is there more for this database's worker to see when the statement is through? */
+static bool
+concerns_worker(Node *statement)
+{
+	if (IsA(statement, TransactionStmt))
+		return ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+	return IsA(statement, DropStmt) && ((DropStmt *) statement)->removeType == OBJECT_EXTENSION;
+}
+
 static void
 process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
@@ -103,8 +113,7 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, 
 	call_next(statement, query, read_only_tree, context, params, environment, dest, completion);
 	if (concerned)
 		launcher_look_at_commit();
-	/* a worker whose extension is gone looks, and leaves */
-	if (IsA(statement->utilityStmt, DropStmt) && ((DropStmt *) statement->utilityStmt)->removeType == OBJECT_EXTENSION)
+	if (concerns_worker(statement->utilityStmt))
 		launcher_wake_at_commit();
 }
 

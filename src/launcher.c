@@ -336,7 +336,7 @@ launcher_xact_callback(XactEvent event, void *arg)
 			send_wakeups();
 			break;
 		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE: /* the slow poll finds what it brings */
+		case XACT_EVENT_PREPARE: /* COMMIT PREPARED wakes: aside.c */
 			break;
 		default:
 			return;

@@ -73,6 +73,7 @@ CREATE TABLE @extschema@.integration_sync_map (
     sync_direction  text NOT NULL CHECK (sync_direction IN ('published', 'subscribed')),
     created_by_us   boolean NOT NULL DEFAULT false,
     state           text NOT NULL DEFAULT 'linked' CHECK (state IN ('linked', 'retired', 'left', 'gone')),
+    deleted_at      timestamptz,
     last_synced_at  timestamptz,
     refreshed_at    timestamptz,
     last_sync_hash  text,
@@ -84,6 +85,7 @@ CREATE TABLE @extschema@.integration_sync_map (
     created_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (connection_id, entity_id, entity_type)
 ) WITH (fillfactor = 85);
+CREATE INDEX integration_sync_map_deleted ON @extschema@.integration_sync_map (connection_id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX integration_sync_map_parent ON @extschema@.integration_sync_map (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX integration_sync_map_child ON @extschema@.integration_sync_map (child_id) WHERE child_id IS NOT NULL;
 -- Relationships are many, and nobody looks for them by name.

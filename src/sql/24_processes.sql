@@ -4,7 +4,7 @@ CREATE FUNCTION pgsync_itsm.wake() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgsync_itsm_wake';
 COMMENT ON FUNCTION pgsync_itsm.wake() IS
-'Wakes this database''s worker when the transaction commits; a rolled-back or prepared one wakes nobody';
+'Wakes this database''s worker when the transaction commits; a rolled-back one wakes nobody, a prepared one when it is committed';
 
 CREATE FUNCTION pgsync_itsm.wake_launcher() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

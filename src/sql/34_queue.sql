@@ -221,11 +221,20 @@ COMMENT ON TYPE pgsync_itsm.change_key IS 'A record that changes concern: by its
 CREATE FUNCTION pgsync_itsm.take_changes(OUT changes pgsync_itsm.change_key[], OUT everything boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    piece CONSTANT integer := 10000;
+    bytes CONSTANT integer := 2000000;
 BEGIN
-    -- By their places: however long the queue is, only what is taken is looked at.
-    WITH taken AS (
+    -- By their places: however long the queue is, only what is taken is looked at.  However many keys wait in it, no more are
+    -- taken at once than can be held: a queue that nobody has collected from for a week is taken in parts.
+    WITH sizes AS (
+        SELECT o.id, sum(o.size) OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING) - o.size AS before
+          FROM (SELECT x.id, pg_column_size(x.keys) AS size FROM @extschema@.integration_queue AS x ORDER BY x.id LIMIT piece) AS o
+    ), taken AS (
         DELETE FROM @extschema@.integration_queue AS q
-         WHERE q.ctid = ANY (ARRAY(SELECT o.ctid FROM @extschema@.integration_queue AS o ORDER BY o.id LIMIT 10000 FOR UPDATE SKIP LOCKED))
+         WHERE q.ctid = ANY (ARRAY(SELECT o.ctid FROM @extschema@.integration_queue AS o
+                                    WHERE o.id <= (SELECT max(s.id) FROM sizes AS s WHERE s.before < bytes)
+                                    ORDER BY o.id LIMIT piece FOR UPDATE SKIP LOCKED))
         RETURNING q.relation, q.op, q.key_column, q.keys, q.namespace_id),
     relations AS MATERIALIZED (
         SELECT r.relation, w.entity_type, w.match_by, w.key_column, w.owns_key
@@ -251,6 +260,18 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.take_changes() IS
 'Takes what is in the queue and says which records it concerns; everything: that cannot be said of all of it';
 
+-- A record may have moved to another namespace before it was deleted: whose it was is for the map to say.
+CREATE FUNCTION pgsync_itsm.is_mapped(connection_id uuid, change pgsync_itsm.change_key) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                    WHERE m.connection_id = is_mapped.connection_id AND m.entity_type = change.entity_type
+                      AND m.entity_id = pgsync_itsm.entity_id(change.entity_type, change.key));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.is_mapped(uuid, pgsync_itsm.change_key) IS 'Has a connection published what a change is about';
+
 CREATE FUNCTION pgsync_itsm.collect() RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -263,6 +284,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT * INTO taken FROM pgsync_itsm.take_changes();
+    PERFORM pgsync_itsm.note_deletions(taken.changes);
     FOR c IN
         SELECT i.id, i.namespace_id, false AS confirm
           FROM @extschema@.integration_connections AS i
@@ -272,11 +294,11 @@ BEGIN
             PERFORM pgsync_itsm.plan_in_full_soon(c.id);
         END IF;
         IF EXISTS (SELECT FROM unnest(taken.changes) AS k
-                    WHERE k.namespace_id IS NULL OR k.namespace_id = c.namespace_id) THEN
+                    WHERE k.namespace_id IS NULL OR k.namespace_id = c.namespace_id OR k.deleted AND pgsync_itsm.is_mapped(c.id, k)) THEN
             INSERT INTO pgsync_itsm.run_keys AS r (run_id, entity_type, match_by, key, deleted)
             SELECT o.run, k.entity_type, k.match_by, k.key, bool_or(k.deleted)
               FROM pgsync_itsm.open_change_run(c.id, c.namespace_id, c.confirm) AS o(run), unnest(taken.changes) AS k
-             WHERE k.namespace_id IS NULL OR k.namespace_id = c.namespace_id
+             WHERE k.namespace_id IS NULL OR k.namespace_id = c.namespace_id OR k.deleted AND pgsync_itsm.is_mapped(c.id, k)
              GROUP BY o.run, k.entity_type, k.match_by, k.key
             ON CONFLICT (run_id, entity_type, match_by, key) DO UPDATE SET deleted = r.deleted OR excluded.deleted;
             runs := runs + 1;

@@ -544,6 +544,7 @@ BEGIN
         SELECT DISTINCT p.rel_type FROM pgsync_itsm.plan_links AS p
          WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND p.entity_type <> 'covers'));
     PERFORM pgsync_itsm.plan_ask_columns(run, ttl);
+    PERFORM pgsync_itsm.retire_ask(run);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_ask(@extschema@.integration_runs) IS 'First questions of a plan: users, groups, companies, relationship types, columns, choices';

@@ -496,11 +496,11 @@ BEGIN
                         SELECT FROM @extschema@.integration_matches AS c
                          WHERE c.connection_id = run.connection_id AND c.entity_id = v.entity_id AND c.entity_type = v.entity_type
                            AND c.decision = 'create' AND c.decided_by IS NOT NULL))
-               -- the platform keeps the native key of a CI that a rollback of ours has deleted
+               -- the platform keeps the native key of a CI that we have deleted
                AND NOT (v.kind = 'native_key' AND EXISTS (
                         SELECT FROM @extschema@.integration_runs AS b
                           JOIN @extschema@.integration_run_items AS d ON d.run_id = b.id AND d.entity_id = v.entity_id AND d.entity_type = v.entity_type AND d.action = 'DELETE'
-                         WHERE b.connection_id = run.connection_id AND b.kind = 'rollback' AND d.state IN ('done', 'unchanged') AND d.external_id = x.external_id))
+                         WHERE b.connection_id = run.connection_id AND (b.kind = 'rollback' OR b.to_delete > 0) AND d.state IN ('done', 'unchanged') AND d.external_id = x.external_id))
                AND (v.second IS NULL OR v.second = coalesce(x.attrs ->> CASE v.kind WHEN 'model' THEN 'version' ELSE 'vendor' END, ''))) AS e
      ORDER BY e.entity_type, e.entity_id, e.sure, e.external_id;
 END
@@ -571,7 +571,6 @@ BEGIN
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.target, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
     END LOOP;
-    PERFORM pgsync_itsm.plan_ask_deleted(run);
     PERFORM pgsync_itsm.plan_ask_agreed(run);
 END
 $$;

@@ -163,63 +163,6 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_unlink(@extschema@.integration_runs) IS 'Relationship rows of ours whose link is gone';
 
--- A DELETE change whose record a read does not find any more.
-CREATE FUNCTION pgsync_itsm.deleted_here(run @extschema@.integration_runs) RETURNS SETOF @extschema@.integration_sync_map
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT run.partial OR pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
-        RETURN;
-    END IF;
-    RETURN QUERY
-        SELECT m.* FROM pgsync_itsm.run_keys AS k
-          JOIN @extschema@.integration_sync_map AS m
-            ON m.connection_id = run.connection_id AND m.entity_type = k.entity_type
-           AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.created_by_us AND m.state = 'linked'
-         WHERE run.id = k.run_id AND k.deleted AND k.match_by = 'key' AND m.entity_type IN ('application', 'deployment_profile', 'it_service')
-           AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id);
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.deleted_here(@extschema@.integration_runs) IS 'Records that we made there, and whose deletion here a change run has heard of';
-
-CREATE FUNCTION pgsync_itsm.plan_ask_deleted(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    g record;
-BEGIN
-    FOR g IN SELECT m.entity_type, m.external_table, array_agg(m.external_id) AS ids FROM pgsync_itsm.deleted_here(run) AS m GROUP BY 1, 2 LOOP
-        PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, pgsync_itsm.wanted_fields(run.connection_id, g.entity_type));
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.plan_ask_deleted(@extschema@.integration_runs) IS 'Asks what the records look like that are to be retired: a rollback needs it';
-
--- They are retired there.
-CREATE FUNCTION pgsync_itsm.plan_retire_rows(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
-         payload, old_values, payload_hash, external_id, external_table, reason)
-    SELECT run.id, run.connection_id, run.namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
-           m.published_name, 'UPDATE', 'planned', v.payload, coalesce(x.attrs, m.last_agreed), 'retired', m.external_id, m.external_table, 'deleted here: retired there'
-      FROM pgsync_itsm.deleted_here(run) AS m
-      LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = run.id AND x.kind = 'record' AND x.target = m.external_table AND x.key = m.external_id
-     CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
-     CROSS JOIN LATERAL (SELECT json_object_agg(c.field, c.value ORDER BY c.field) AS payload
-            FROM (SELECT split_part(r.key, '/', 1) AS field, r.external_id AS value
-                    FROM @extschema@.integration_references AS r
-                   WHERE r.connection_id = run.connection_id AND r.kind = 'choice' AND r.target = m.external_table
-                     AND split_part(r.key, '/', 1) IN ('operational_status', 'install_status') AND lower(r.label) = 'retired'
-                  UNION ALL SELECT 'name', m.published_name) AS c) AS v
-     WHERE v.payload ->> 'operational_status' IS NOT NULL
-    ON CONFLICT DO NOTHING;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.plan_retire_rows(@extschema@.integration_runs) IS 'Confirmed deletions retire; absence alone never does';
-
 CREATE FUNCTION pgsync_itsm.plan_counts(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -234,7 +177,8 @@ BEGIN
                                   WHERE t.is_relation AND t.entity_type = ANY (pgsync_itsm.wanted_types(run.connection_id)));
     END IF;
     UPDATE @extschema@.integration_runs AS r
-       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes, relations_to_create = c.relates, matched = c.matches, held = c.held, skipped = c.skipped,
+       SET to_create = c.creates, to_update = c.updates + d.retired, to_delete = c.deletes + d.deleted, relations_to_create = c.relates,
+           matched = c.matches, held = c.held + d.held, skipped = c.skipped + d.skipped,
            refused = c.errors, in_scope = c.in_scope, unchanged = c.unchanged + known - c.kept
       FROM (SELECT coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE'), 0) AS creates,
                    coalesce(sum(v.n) FILTER (WHERE v.verdict = 'CREATE' AND v.link), 0) AS relates,
@@ -250,8 +194,11 @@ BEGIN
               FROM (SELECT false AS link, false AS in_map, p.verdict, count(*) AS n FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id GROUP BY 3
                     UNION ALL
                     SELECT true, p.in_map, p.verdict, count(*) FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id GROUP BY 2, 3) AS v) AS c,
-           (SELECT count(*) AS retired FROM @extschema@.integration_run_items AS i
-             WHERE run.partial AND i.run_id = run.id AND i.action = 'UPDATE' AND i.payload_hash = 'retired') AS d
+           -- there are no other items yet
+           (SELECT count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'UPDATE') AS retired,
+                   count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'DELETE') AS deleted,
+                   count(*) FILTER (WHERE i.state = 'held') AS held, count(*) FILTER (WHERE i.state = 'skipped') AS skipped
+              FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.payload_hash = 'retired') AS d
      WHERE r.id = run.id;
 END
 $$;
@@ -262,7 +209,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO @extschema@.integration_run_steps AS s (run_id, namespace_id, step, ord, title, total)
-    SELECT run.id, run.namespace_id, k.step, k.ord, min(t.title), sum(k.n)
+    SELECT run.id, run.namespace_id, k.step, k.ord, 
+           CASE WHEN k.ord > 800 THEN 'Delete: ' || lower(left(min(t.title), 1)) || substr(min(t.title), 2) ELSE min(t.title) END, sum(k.n)
       FROM (SELECT i.step, i.ord, i.entity_type, min(i.external_table) AS class, count(*) AS n
               FROM @extschema@.integration_run_items AS i
              WHERE i.run_id = run.id AND i.state IN ('planned', 'pending') AND i.action <> 'MATCH'
@@ -312,7 +260,11 @@ BEGIN
     missing := missing + (SELECT count(*) FROM pgsync_itsm.plan_links AS l
                             JOIN @extschema@.integration_sync_map AS m
                               ON m.connection_id = run.connection_id AND m.entity_type = l.entity_type AND m.entity_id = l.entity_id AND m.state = 'linked'
-                           WHERE l.run_id = run.id AND l.verdict IN ('GONE', 'DELETE'));
+                           WHERE l.run_id = run.id AND l.verdict IN ('GONE', 'DELETE')
+                             -- what was deleted here, and retired or left there, keeps its relationships there
+                             AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS e
+                                              WHERE e.connection_id = m.connection_id AND e.entity_id IN (m.parent_id, m.child_id)
+                                                AND e.deleted_at IS NOT NULL AND e.state IN ('retired', 'left')));
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.missing_records(@extschema@.integration_runs) IS
@@ -364,6 +316,10 @@ BEGIN
             RETURN format('%s of %s published records are no longer in the sources', m.missing, m.mapped);
         END IF;
     END IF;
+    m := pgsync_itsm.retired_share(r);
+    IF m.mapped >= 10 AND m.retired * 100 > m.mapped * share THEN
+        RETURN format('%s of %s published records were deleted here', m.retired, m.mapped);
+    END IF;
     IF ceiling LIKE '%\%' AND changes * 100 > rtrim(ceiling, '%')::bigint * greatest(r.in_scope, 1)
        OR ceiling NOT LIKE '%\%' AND changes > ceiling::bigint THEN
         RETURN format('%s changes, more than max_changes (%s)', changes, ceiling);
@@ -381,11 +337,15 @@ BEGIN
                              CASE r.held WHEN 1 THEN '1 needs a decision' ELSE format('%s need a decision', r.held) END,
                              CASE WHEN r.matched > 0 THEN format('%s are matched', r.matched) END,
                              CASE WHEN r.relations_to_create > 0 THEN format('%s relationships will be made', r.relations_to_create) END,
-                             CASE WHEN r.to_delete > 0 THEN format('%s relationships will be removed', r.to_delete) END,
+                             CASE WHEN r.to_delete > d.records THEN format('%s relationships will be removed', r.to_delete - d.records) END,
+                             CASE WHEN d.records > 0 THEN CASE d.records WHEN 1 THEN '1 record will be deleted' ELSE format('%s records will be deleted', d.records) END END,
                              format('%s unchanged', r.unchanged),
                              CASE WHEN r.skipped > 0 THEN format('%s skipped', r.skipped) END,
                              CASE WHEN r.refused > 0 THEN format('%s cannot be sent', r.refused) END)
-              FROM @extschema@.integration_runs AS r WHERE r.id = summary_text.run_id);
+              FROM @extschema@.integration_runs AS r
+             CROSS JOIN LATERAL (SELECT count(*) AS records FROM @extschema@.integration_run_items AS i
+                                  WHERE r.to_delete > 0 AND i.run_id = r.id AND i.action = 'DELETE' AND i.parent_id IS NULL AND i.state IN ('planned', 'pending')) AS d
+             WHERE r.id = summary_text.run_id);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.summary_text(bigint) IS 'What a plan would do, in words';
@@ -546,7 +506,7 @@ BEGIN
             OR EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict = 'MATCH')) THEN
         PERFORM pgsync_itsm.apply_matches(run);
     END IF;
-    IF run.partial THEN
+    IF run.partial OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = run.connection_id AND m.deleted_at IS NOT NULL) THEN
         UPDATE @extschema@.integration_run_items AS i SET state = 'pending' WHERE i.run_id = run.id AND i.state = 'planned';
     END IF;
     PERFORM pgsync_itsm.refuse_accepted(run);
@@ -688,6 +648,7 @@ BEGIN
                 PERFORM pgsync_itsm.plan_ask_old(run);
                 RETURN 'dry run';
             END IF;
+            PERFORM pgsync_itsm.plan_ask_deleted(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'dry run' THEN
@@ -695,6 +656,7 @@ BEGIN
             -- What is gone there is that, whatever the engine makes of it.
             PERFORM pgsync_itsm.plan_gone(run);
             PERFORM pgsync_itsm.plan_dry_run(run);
+            PERFORM pgsync_itsm.plan_ask_deleted(run);
             PERFORM pgsync_itsm.plan_ask_old(run);
             RETURN 'items';
         WHEN ph = 'items' THEN

@@ -138,6 +138,9 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.plan_ask_records(run);
     PERFORM pgsync_itsm.plan_ask_old(run);
+    IF pgsync_itsm.deletes_records(run) THEN
+        PERFORM pgsync_itsm.rollback_ask_there(run);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.recheck_ask(@extschema@.integration_runs) IS 'Asks the platform for what a kept plan is about to create or change';
@@ -221,6 +224,10 @@ BEGIN
         IF pgsync_itsm.plan_open_lookups(run.id) OR NOT pgsync_itsm.is_free(run.connection_id) THEN
             RETURN 'recheck there';
         END IF;
+    END IF;
+    IF pgsync_itsm.deletes_records(run) THEN
+        PERFORM pgsync_itsm.rollback_compare(run, true);
+        PERFORM pgsync_itsm.retire_keep_links(run, true);
     END IF;
     PERFORM pgsync_itsm.recheck_there(run);
     PERFORM pgsync_itsm.clear_plan(run.id);

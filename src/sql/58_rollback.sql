@@ -22,6 +22,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(classes ->> external_table, classes ->> entity_type, method);
 COMMENT ON FUNCTION pgsync_itsm.rollback_method(text, jsonb, text, text) IS 'retire or delete: by table there, else by entity type, else the general one';
 
+-- The rules of what may be deleted are those of a publish as well, where it deletes what was deleted here (62_retire.sql).
+CREATE FUNCTION pgsync_itsm.takes_back(kind text, action text, payload_hash text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN kind = 'rollback' OR action = 'DELETE' AND coalesce(payload_hash, '') = 'retired';
+COMMENT ON FUNCTION pgsync_itsm.takes_back(text, text, text) IS
+'Is an item looked at there before it is sent: all of a rollback; in a publish deletions of records, and what goes with them';
+
 -- What a run brought about --------------------------------------------------------------------------
 
 CREATE TYPE pgsync_itsm.rollback_effect AS (ord integer, step text, entity_type text, entity_id uuid, native_key text, label text, action text,
@@ -186,23 +193,54 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_changed(bigint) IS 'The inverse of the updates of a run, as far as it is not undone already';
 
+-- A record that was deleted is made again of the values that it had then: of those that we write there, but for references
+-- to what went with it.
+CREATE FUNCTION pgsync_itsm.rollback_deleted(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_row
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH gone AS MATERIALIZED (
+        SELECT r.connection_id, e.* FROM @extschema@.integration_runs AS r CROSS JOIN LATERAL pgsync_itsm.rollback_effects(r.id) AS e
+         WHERE r.id = rollback_deleted.run_id AND e.action = 'DELETE' AND e.state = 'done' AND e.parent_id IS NULL
+    )
+    SELECT pgsync_itsm.rollback_ord(g.ord), g.step, g.entity_type, g.entity_id, g.native_key, g.label,
+           CASE WHEN g.in_map OR v.payload IS NULL THEN 'SKIP' ELSE 'CREATE' END, CASE WHEN g.in_map OR v.payload IS NULL THEN 'skipped' ELSE 'planned' END,
+           v.payload, NULL::json, 'restored', NULL::text, g.external_table, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::text, NULL::text, true,
+           CASE WHEN g.in_map THEN 'published again since' WHEN v.payload IS NULL THEN 'what it was before is not known' END
+      FROM gone AS g
+      LEFT JOIN LATERAL (
+           SELECT json_object_agg(f.field, f.value ORDER BY f.field) AS payload FROM json_each_text(g.old_values) AS f(field, value)
+            WHERE f.value <> ''
+              AND (f.field IN ('_is_internal', 'name')
+                   OR f.field IN (SELECT m.target_field FROM pgsync_itsm.mapped_fields(g.connection_id, g.entity_type) AS m
+                                   WHERE m.target_class IN ('*', g.external_table)))
+              AND f.value NOT IN (SELECT o.external_id FROM gone AS o WHERE o.external_id IS NOT NULL)) AS v ON true;
+END;
+COMMENT ON FUNCTION pgsync_itsm.rollback_deleted(bigint) IS 'The inverse of the records that a run deleted';
+
 CREATE FUNCTION pgsync_itsm.rollback_removed(run_id bigint) RETURNS SETOF pgsync_itsm.rollback_row
 LANGUAGE sql STABLE
 BEGIN ATOMIC
+    WITH made AS MATERIALIZED (
+        SELECT x.entity_type, x.entity_id, x.label FROM pgsync_itsm.rollback_deleted(rollback_removed.run_id) AS x WHERE x.state = 'planned'
+    )
     SELECT pgsync_itsm.rollback_ord(e.ord), e.step, e.entity_type, e.entity_id, e.native_key,
-           coalesce(p.published_name || ' > ' || c.published_name, e.label), CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'SKIP' ELSE 'CREATE' END,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END,
-           NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
+           coalesce(p.label || ' > ' || c.label, e.label), CASE WHEN p.label IS NULL OR c.label IS NULL THEN 'SKIP' ELSE 'CREATE' END,
+           CASE WHEN p.label IS NULL OR c.label IS NULL THEN 'skipped' WHEN e.overtaken IS NOT NULL THEN 'held' ELSE 'planned' END, NULL::json, NULL::json, NULL::text, NULL::text, e.external_table,
            e.parent_type, e.parent_id, c.entity_type, e.child_id, n.rel_type, t.external_id, true,
-           CASE WHEN p.id IS NULL OR c.id IS NULL THEN 'what it connected is no longer published' ELSE e.overtaken END
+           CASE WHEN p.label IS NULL OR c.label IS NULL THEN 'what it connected is no longer published' ELSE e.overtaken END
       FROM @extschema@.integration_runs AS r
      CROSS JOIN LATERAL pgsync_itsm.rollback_effects(r.id) AS e
      CROSS JOIN LATERAL (SELECT coalesce(e.rel_type, pgsync_itsm.relation_type(r.connection_id, e.entity_type, false)) AS rel_type) AS n
-      LEFT JOIN @extschema@.integration_sync_map AS p
-        ON p.connection_id = r.connection_id AND p.entity_type = e.parent_type AND p.entity_id = e.parent_id
-      LEFT JOIN LATERAL (SELECT m.id, m.entity_type, m.published_name FROM @extschema@.integration_sync_map AS m
-                          WHERE m.connection_id = r.connection_id AND m.entity_id = e.child_id AND m.entity_type = coalesce(e.child_type, m.entity_type)
-                            AND m.parent_id IS NULL ORDER BY m.entity_type LIMIT 1) AS c ON true
+      -- what it connected is there, or is made again with it
+      LEFT JOIN LATERAL (SELECT coalesce(m.published_name, m.native_key) AS label FROM @extschema@.integration_sync_map AS m
+                          WHERE m.connection_id = r.connection_id AND m.entity_type = e.parent_type AND m.entity_id = e.parent_id
+                         UNION ALL
+                         SELECT a.label FROM made AS a WHERE a.entity_type = e.parent_type AND a.entity_id = e.parent_id LIMIT 1) AS p ON true
+      LEFT JOIN LATERAL (SELECT o.entity_type, o.label
+                           FROM (SELECT m.entity_type, coalesce(m.published_name, m.native_key) AS label FROM @extschema@.integration_sync_map AS m
+                                  WHERE m.connection_id = r.connection_id AND m.entity_id = e.child_id AND m.parent_id IS NULL
+                                 UNION ALL SELECT a.entity_type, a.label FROM made AS a WHERE a.entity_id = e.child_id) AS o
+                          WHERE o.entity_type = coalesce(e.child_type, o.entity_type) ORDER BY o.entity_type LIMIT 1) AS c ON true
       LEFT JOIN @extschema@.integration_references AS t
         ON t.connection_id = r.connection_id AND t.kind = 'relation_type' AND t.target = '' AND t.key = lower(n.rel_type)
      WHERE r.id = rollback_removed.run_id AND e.action = 'DELETE' AND e.state = 'done' AND e.parent_id IS NOT NULL AND NOT e.in_map;
@@ -227,6 +265,7 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT x.* FROM pgsync_itsm.rollback_created(rollback_rows.run_id, rollback_rows.method, rollback_rows.classes) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_changed(rollback_rows.run_id) AS x
+    UNION ALL SELECT x.* FROM pgsync_itsm.rollback_deleted(rollback_rows.run_id) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_removed(rollback_rows.run_id) AS x
     UNION ALL SELECT x.* FROM pgsync_itsm.rollback_unknown(rollback_rows.run_id) AS x;
 END;
@@ -294,7 +333,8 @@ DECLARE
 BEGIN
     FOR g IN SELECT i.external_table, i.parent_id IS NOT NULL AS link, array_agg(DISTINCT i.external_id) AS ids, array_agg(DISTINCT i.entity_type) AS types
                FROM @extschema@.integration_run_items AS i
-              WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' GROUP BY 1, 2 ORDER BY 1, 2
+              WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)
+              GROUP BY 1, 2 ORDER BY 1, 2
     LOOP
         PERFORM pgsync_itsm.ask(run, 'record', g.external_table, g.ids, ARRAY(
             SELECT x.field FROM unnest(ARRAY['sys_updated_by', 'sys_created_by', 'sys_mod_count']) AS x(field)
@@ -303,7 +343,8 @@ BEGIN
             UNION SELECT k.field FROM @extschema@.integration_run_items AS i
                    JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
                   CROSS JOIN LATERAL (SELECT json_object_keys(m.last_agreed) UNION SELECT json_object_keys(i.payload)) AS k(field)
-                   WHERE NOT g.link AND i.run_id = run.id AND i.state = 'planned' AND i.external_table = g.external_table AND NOT starts_with(k.field, '_')));
+                   WHERE NOT g.link AND i.run_id = run.id AND i.state = 'planned' AND i.external_table = g.external_table AND NOT starts_with(k.field, '_')
+                     AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)));
     END LOOP;
     -- What others have put into relation with a record would go with it, or point at nothing.  A record may have many of them.
     FOR g IN SELECT k.kind, array_agg(i.external_id) AS ids
@@ -324,7 +365,7 @@ BEGIN
           FROM @extschema@.integration_run_items AS i
           JOIN @extschema@.integration_sync_map AS p ON p.connection_id = run.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id
           JOIN @extschema@.integration_sync_map AS c ON c.connection_id = run.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id
-         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.rel_type_id IS NOT NULL), chunk => 50);
+         WHERE run.kind = 'rollback' AND i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.rel_type_id IS NOT NULL), chunk => 50);
     IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.unheard)) THEN
         PERFORM pgsync_itsm.ask(run, 'role', '', ARRAY['']);
     END IF;
@@ -369,11 +410,12 @@ BEGIN
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, updated_at = now(),
-           reason = format('the integration user has no role that allows deleting %s (%s): '
-                           || 'grant one, name your own in the setting delete_roles, or use method => ''retire''',
-                           t.words, array_to_string(t.wanted, ', '))
+           reason = format('the integration user has no role that allows deleting %s (%s): grant one, name your own in the setting delete_roles, or use %s',
+                           t.words, array_to_string(t.wanted, ', '),
+                           CASE run.kind WHEN 'rollback' THEN 'method => ''retire''' ELSE 'retire_by = life_cycle' END)
       FROM needs AS t
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND i.entity_type = t.entity_type AND NOT t.wanted && roles;
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'DELETE' AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)
+       AND i.entity_type = t.entity_type AND NOT t.wanted && roles;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_rights(@extschema@.integration_runs, text) IS 'Holds deletions for which the integration user has no role';
@@ -409,6 +451,7 @@ BEGIN
           LEFT JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
           LEFT JOIN earlier AS h ON h.entity_type = i.entity_type AND h.entity_id = i.entity_id
          WHERE i.run_id = run.id AND i.state = 'planned' AND (i.action = 'DELETE' OR i.payload_hash = 'retired')
+           AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)
     ), makers AS MATERIALIZED (
         SELECT DISTINCT s.made_by FROM seen AS s WHERE NOT s.unheard
         UNION SELECT DISTINCT x.attrs ->> 'user.user_name' FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = run.id AND x.kind = 'role'
@@ -432,7 +475,8 @@ BEGIN
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = CASE WHEN j.why IS NULL THEN i.state ELSE marked END, reason = coalesce(j.why, i.reason), updated_at = now(),
-           old_values = CASE WHEN j.link THEN i.old_values ELSE j.attrs END
+           -- with what the platform knows nothing of: whether a contract is internal
+           old_values = CASE WHEN j.link THEN i.old_values WHEN i.action = 'DELETE' THEN pgsync_itsm.merged(i.old_values, j.attrs) ELSE j.attrs END
       FROM judged AS j WHERE i.id = j.id AND (j.why IS NOT NULL OR NOT j.link);
 END
 $$;
@@ -526,10 +570,12 @@ BEGIN
     )
     UPDATE @extschema@.integration_run_items AS i
        SET state = marked, reason = format('%s may not be read there: what it is like now is not known', i.external_table), updated_at = now()
-      FROM hidden AS h WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND i.external_table = h.target AND i.external_id = h.id;
+      FROM hidden AS h
+     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)
+       AND i.external_table = h.target AND i.external_id = h.id;
     WITH gone AS MATERIALIZED (
         SELECT i.id FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE'
+         WHERE i.run_id = run.id AND i.state = 'planned' AND i.action <> 'CREATE' AND pgsync_itsm.takes_back(run.kind, i.action, i.payload_hash)
            AND NOT EXISTS (SELECT FROM pgsync_itsm.lookup_rows AS x
                           WHERE x.run_id = run.id AND x.kind = 'record' AND x.target = i.external_table AND x.key = i.external_id)
     )
@@ -538,10 +584,11 @@ BEGIN
            reason = CASE WHEN i.action = 'DELETE' THEN 'gone there already: only forgotten here' ELSE 'deleted there' END, updated_at = now()
       FROM gone AS g WHERE i.id = g.id;
     UPDATE @extschema@.integration_run_items AS i SET state = marked, reason = format('there is no relationship type "%s" there', i.rel_type), updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.entity_type <> 'covers' AND i.rel_type_id IS NULL;
+     WHERE run.kind = 'rollback' AND i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE' AND i.parent_id IS NOT NULL
+       AND i.entity_type <> 'covers' AND i.rel_type_id IS NULL;
     UPDATE @extschema@.integration_run_items AS i SET state = 'skipped', reason = 'the relationship is there already', updated_at = now()
       FROM @extschema@.integration_sync_map AS p, @extschema@.integration_sync_map AS c, pgsync_itsm.lookup_rows AS x
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE'
+     WHERE run.kind = 'rollback' AND i.run_id = run.id AND i.state = 'planned' AND i.action = 'CREATE'
        AND p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id
        AND c.connection_id = i.connection_id AND c.entity_type = i.child_type AND c.entity_id = i.child_id
        AND x.run_id = run.id AND x.kind = 'relation' AND x.key = p.external_id || '/' || c.external_id || '/' || i.rel_type_id;
@@ -682,7 +729,7 @@ BEGIN
                || CASE WHEN c.skipped > 0 THEN format('; %s are not touched', c.skipped) ELSE '' END
           FROM (SELECT count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NULL) AS deletes,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'retired') AS retires,
-                       count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'restored') AS restores,
+                       count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'planned' AND i.payload_hash = 'restored' AND i.action <> 'CREATE') AS restores,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'DELETE' AND i.parent_id IS NOT NULL) AS links,
                        count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'CREATE') AS again,
                        count(DISTINCT (i.entity_type, i.entity_id)) FILTER (WHERE i.state = 'held' AND i.reason LIKE 'changed there since%') AS changed,
@@ -718,6 +765,15 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.rollback_finish(@extschema@.integration_runs) IS 'Ends the plan of a rollback: steps, counts, words; it waits for itsm_apply()';
 
+CREATE FUNCTION pgsync_itsm.rollback_end_is_there(run @extschema@.integration_runs, entity_type text, entity_id uuid) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
+                WHERE m.connection_id = (run).connection_id AND m.entity_type = rollback_end_is_there.entity_type AND m.entity_id = rollback_end_is_there.entity_id)
+       OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
+                   WHERE i.run_id = (run).id AND i.entity_type = rollback_end_is_there.entity_type AND i.entity_id = rollback_end_is_there.entity_id
+                     AND i.action = 'CREATE' AND i.state IN ('planned', 'pending', 'done', 'unchanged'));
+COMMENT ON FUNCTION pgsync_itsm.rollback_end_is_there(@extschema@.integration_runs, text, uuid) IS 'Is an end of a relationship published, or made again by this rollback';
+
 -- Another run may have been faster; nothing newer is undone.
 CREATE FUNCTION pgsync_itsm.rollback_overtaken(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -733,10 +789,8 @@ BEGIN
      WHERE j.run_id = run.id AND j.state = 'planned' AND i.id = j.id
        AND CASE WHEN i.action = 'CREATE'
                 THEN m.id IS NOT NULL
-                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
-                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.parent_type AND p.entity_id = i.parent_id)
-                     OR NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS p
-                                     WHERE p.connection_id = i.connection_id AND p.entity_type = i.child_type AND p.entity_id = i.child_id)
+                     OR i.parent_id IS NOT NULL AND NOT (pgsync_itsm.rollback_end_is_there(run, i.parent_type, i.parent_id)
+                                                         AND pgsync_itsm.rollback_end_is_there(run, i.child_type, i.child_id))
                 ELSE m.id IS NULL OR m.external_id <> i.external_id OR m.last_synced_at > run.planned_at
                      AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o
                                       WHERE o.run_id = run.id AND o.entity_type = i.entity_type
@@ -796,7 +850,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND r.kind = 'rollback') THEN
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND (r.kind = 'rollback' OR r.to_delete > 0)) THEN
         RETURN;
     END IF;
     UPDATE @extschema@.integration_run_items AS i

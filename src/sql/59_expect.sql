@@ -43,7 +43,14 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     first integer;
+    free integer := 1000;
 BEGIN
+    IF EXISTS (SELECT FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord > 800) THEN
+        free := (SELECT CASE WHEN min(i.ord) < 800 THEN 800 ELSE min(i.ord) + 1 END
+                   FROM @extschema@.integration_run_items AS i LEFT JOIN pgsync_itsm.expected_sent AS s ON s.item_id = i.id
+                  WHERE i.run_id = run_id AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+                    AND coalesce(s.done_at > now_at, true));
+    END IF;
     SELECT min(f.ord) INTO first
       FROM ((SELECT i.ord FROM @extschema@.integration_run_items AS i
               WHERE i.run_id = run_id AND i.id > low AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
@@ -59,7 +66,7 @@ BEGIN
     IF bundled AND first < 70 THEN
         RETURN 70;
     END IF;
-    RETURN 1000;
+    RETURN coalesce(free, 1000);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.expect_barrier(bigint, boolean, integer, bigint) IS 'Items of this order and above would wait';

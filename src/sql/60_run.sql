@@ -50,6 +50,9 @@ BEGIN
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
+    IF status IN ('failed', 'cancelled') THEN
+        PERFORM pgsync_itsm.note_deleted(run_id);
+    END IF;
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
     -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about; if that
     -- fails, too, the next one does.
@@ -138,6 +141,12 @@ BEGIN
          WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
            AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
         RETURNING r.id, r.connection_id
+    ), noted AS (
+        -- a pilot may have published it
+        UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
+          FROM gone AS g JOIN pgsync_itsm.run_keys AS k ON k.run_id = g.id AND k.deleted AND k.match_by = 'key'
+         WHERE m.connection_id = g.connection_id AND m.entity_type = k.entity_type AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key)
+           AND m.deleted_at IS NULL
     ), forgotten AS (
         DELETE FROM pgsync_itsm.run_keys AS k USING gone AS g WHERE k.run_id = g.id)
     UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
@@ -354,16 +363,22 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     open bigint;
+    free integer := 1000;
 BEGIN
     -- What is undone goes one entity type after another.
     IF (SELECT r.kind = 'rollback' FROM @extschema@.integration_runs AS r WHERE r.id = run_id) THEN
         RETURN coalesce((SELECT i.ord + 1 FROM @extschema@.integration_run_items AS i
                           WHERE i.run_id = run_id AND i.state = 'pending' ORDER BY i.id LIMIT 1), 1000);
     END IF;
+    -- Records that were deleted here go when all else is through, one entity type after another, too.
+    IF EXISTS (SELECT FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord > 800) THEN
+        free := (SELECT CASE WHEN min(i.ord) < 800 THEN 800 ELSE min(i.ord) + 1 END FROM @extschema@.integration_run_items AS i
+                  WHERE i.run_id = run_id AND i.state = 'pending');
+    END IF;
     SELECT sum(s.total - s.done - s.failed - s.skipped) INTO open
       FROM @extschema@.integration_run_steps AS s WHERE s.run_id = run_id AND s.ord < 70;
     IF coalesce(open, 0) <= 0 THEN
-        RETURN 1000;
+        RETURN coalesce(free, 1000);
     END IF;
     -- Items are numbered in the order of sending, so that the first open ones are those of the first steps.
     IF (SELECT i.ord <= 20 FROM @extschema@.integration_run_items AS i
@@ -375,7 +390,7 @@ BEGIN
                      WHERE f.ord < 70 AND f.action <> 'CLEAR' AND (f.attempts = 0 OR f.id IN (SELECT pgsync_itsm.on_wire(run_id))) LIMIT 1) THEN
         RETURN 70;
     END IF;
-    RETURN 1000;
+    RETURN coalesce(free, 1000);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.barrier(bigint, boolean) IS 'Items of this order and above wait: those of a run that everything else needs are not through yet';
@@ -613,6 +628,8 @@ BEGIN
        SET external_id = excluded.external_id, external_table = excluded.external_table,
            external_number = coalesce(excluded.external_number, m.external_number), external_url = excluded.external_url,
            published_name = excluded.published_name, rel_type = excluded.rel_type, state = excluded.state,
+           -- a retirement that somebody has undone is not done again unasked
+           deleted_at = CASE WHEN m.state <> 'retired' OR excluded.state = 'retired' THEN m.deleted_at END,
            created_by_us = m.created_by_us OR excluded.created_by_us, last_synced_at = excluded.last_synced_at,
            -- what a rollback, a retirement or a confirmation wrote is some of the values only
            last_sync_hash = CASE WHEN excluded.last_sync_hash IS NOT NULL AND (excluded.last_sent_hash IN ('restored', 'retired') OR excluded.last_sent_hash = m.last_sent_hash) THEN pgsync_itsm.content_hash(pgsync_itsm.merged(m.last_agreed, excluded.last_agreed)::text)

@@ -58,7 +58,8 @@ COMMENT ON COLUMN @extschema@.integration_sync_map.child_id IS 'Of a relationshi
 COMMENT ON COLUMN @extschema@.integration_sync_map.rel_type IS 'Of a relationship: name of its type there, as in Depends on::Used by; null otherwise';
 COMMENT ON COLUMN @extschema@.integration_sync_map.sync_direction IS 'published: we write it; subscribed: it was there and is read or referred to';
 COMMENT ON COLUMN @extschema@.integration_sync_map.created_by_us IS 'True when our write created it there; only such relationships are ever deleted';
-COMMENT ON COLUMN @extschema@.integration_sync_map.state IS 'linked (in step); retired (retired there by us); left (out of scope, no longer updated); gone (no longer found there)';
+COMMENT ON COLUMN @extschema@.integration_sync_map.state IS 'linked (in step); retired (retired there by us); left (deleted here and left there); gone (no longer found there)';
+COMMENT ON COLUMN @extschema@.integration_sync_map.deleted_at IS 'When a DELETE of the record here was seen; NULL: not, or it is here again';
 COMMENT ON COLUMN @extschema@.integration_sync_map.refreshed_at IS 'When a refresh last took this record up';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_synced_at IS 'When a write or a comparison last confirmed the pair';
 COMMENT ON COLUMN @extschema@.integration_sync_map.last_sync_hash IS 'Hash of the mapped values that both sides last agreed on; equal to the planned one: nothing is sent. Null for relationships, whose presence is the comparison';

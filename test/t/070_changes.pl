@@ -20,7 +20,7 @@ my $app    = 'aaaaaaaa-0001-4000-8000-0000000000';
 my $sage   = "${app}01";
 my $prod   = 'dddddddd-0001-4000-8000-000000000101';
 
-my $node = new_cluster(name => 'changes', slow_poll => 1, conf => "pgsync_itsm.debounce = 0\nmax_prepared_transactions = 5\nmax_connections = 100\n");
+my $node = new_cluster(name => 'changes', conf => "pgsync_itsm.debounce = 0\nmax_prepared_transactions = 5\nmax_connections = 100\n");
 load_getinsync($node, 'postgres');
 my @options = ('--switch', 'choice_cache_seconds=0'); # registering the data source is another test's matter
 my %sim = map { $_ => start_simulator(options => [@options]) } $city, $county, $third;
