@@ -50,6 +50,8 @@
 
 PG_FUNCTION_INFO_V1(source_read);
 PG_FUNCTION_INFO_V1(source_check_sql);
+PG_FUNCTION_INFO_V1(source_write);
+PG_FUNCTION_INFO_V1(source_changed);
 PG_FUNCTION_INFO_V1(source_check_expression);
 PG_FUNCTION_INFO_V1(source_entity_id);
 
@@ -67,6 +69,8 @@ typedef struct SourceTask
 	int			nsettings;
 	char	  **setting_names;
 	char	  **setting_values;
+	bool		writes; /* a writer's statement, and not a source */
+	Datum		fields; /* that it writes; 0: it only says when a row was changed */
 } SourceTask;
 
 /* What was in force before the switch. */
@@ -158,6 +162,11 @@ error_context(void *arg)
 {
 	SourceTask *task = arg;
 
+	if (task->writes)
+	{
+		errcontext("writer of entity type \"%s\" of connection %s", task->entity_type, task->connection);
+		return;
+	}
 	point_into_line(task->query);
 	if (task->connection)
 		errcontext("source of entity type \"%s\" of connection %s", task->entity_type, task->connection);
@@ -231,6 +240,23 @@ call_own(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values
 	}
 	if (SPI_execute_plan(*plan, values, nulls, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "%s failed", sql);
+}
+
+/* The same of a writer. */
+static void
+read_write_row(SourceTask *task, Datum connection, MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = {UUIDOID, TEXTOID, TEXTARRAYOID};
+	Datum			  values[] = {connection, CStringGetTextDatum(task->entity_type), task->fields};
+	const char		  nulls[] = {' ', ' ', task->fields ? ' ' : 'n'};
+
+	call_own(&plan,
+			 "SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
+			 " FROM pgsync_itsm.write_task($1, $2, $3) AS t",
+			 lengthof(types), types, values, nulls);
+	if (SPI_processed == 1)
+		copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
 }
 
 static void
@@ -364,6 +390,8 @@ read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, 
 
 		task = kept ? &kept->task : &keep_task(task, connection, match_by, name, version)->task;
 	}
+	else if (task->writes)
+		read_write_row(task, connection, context);
 	else
 		read_task_row(task, connection, no_connection, match_by, with_keys, context);
 	SetUserIdAndSecContext(user, sec_context);
@@ -449,7 +477,10 @@ switch_to_owner(SourceSwitch *back, const SourceTask *task)
 						   back->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	back->guc_level = NewGUCNestLevel();
 	for (i = 0; i < (int) lengthof(fixed_settings); i++)
-		set_here(fixed_settings[i][0], fixed_settings[i][1]);
+	{
+		if (!task->fields || strcmp(fixed_settings[i][0], "transaction_read_only") != 0)
+			set_here(fixed_settings[i][0], fixed_settings[i][1]);
+	}
 	if (LockTimeout == 0)
 	{
 		snprintf(limit, sizeof(limit), "%d", pgsync_itsm_lock_timeout);
@@ -663,12 +694,76 @@ report_columns(SPIPlanPtr plan, ReturnSetInfo *result)
 	}
 }
 
+/* What is to be done with the owner's rights. */
+typedef struct Work
+{
+	enum
+	{
+		WORK_READ,	  /* the query, into result */
+		WORK_COLUMNS, /* what columns it would give, into result */
+		WORK_ASK,	  /* a writer's question about keys, into result */
+		WORK_WRITE	  /* one row */
+	} kind;
+	Datum		   keys; /* WORK_WRITE: the key */
+	bool		   no_keys;
+	bool		   keep;
+	Datum		   values; /* WORK_WRITE: of the fields */
+	ReturnSetInfo *result;
+	uint64		   rows; /* that were written */
+} Work;
+
 /*
- * Runs the task's query into the result set or, unless it is to be run, only
- * reports its columns; all of it with the owner's rights.
+ * Nothing of the user's is left for later, when other rights are in force:
+ * what would be checked, or fire, at commit does so now.
  */
 static void
-as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, ReturnSetInfo *result)
+run_write(const SourceTask *task, Work *work)
+{
+	Oid	  types[] = {TEXTOID, TEXTARRAYOID};
+	Datum values[] = {work->keys, work->values};
+
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "SET CONSTRAINTS failed");
+	if (SPI_execute_with_args(task->query, lengthof(types), types, values, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "a writer is no UPDATE");
+	work->rows = SPI_processed;
+}
+
+static void
+run_question(const SourceTask *task, Work *work)
+{
+	Oid	  types[] = {TEXTARRAYOID};
+	Datum values[] = {work->keys};
+
+	if (SPI_execute_with_args(task->query, lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "a writer's question is no SELECT");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(work->result->setResult, SPI_tuptable->vals[i]);
+}
+
+static void
+run_work(SourceTask *task, Work *work)
+{
+	switch (work->kind)
+	{
+		case WORK_READ:
+			run_into(task, work->keys, work->no_keys, work->keep, work->result);
+			break;
+		case WORK_COLUMNS:
+			report_columns(prepare(task, false), work->result);
+			break;
+		case WORK_ASK:
+			run_question(task, work);
+			break;
+		case WORK_WRITE:
+			run_write(task, work);
+			break;
+	}
+}
+
+/* Does the work with the rights, and under the settings, of the task's owner. */
+static void
+as_owner(SourceTask *task, Work *work)
 {
 	ErrorContextCallback callback;
 	SourceSwitch		 back;
@@ -689,10 +784,7 @@ as_owner(SourceTask *task, bool run, Datum keys, bool no_keys, bool keep, Return
 	PG_TRY();
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (run)
-			run_into(task, keys, no_keys, keep, result);
-		else
-			report_columns(prepare(task, false), result);
+		run_work(task, work);
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();
@@ -740,7 +832,7 @@ source_read(PG_FUNCTION_ARGS)
 	}
 	task = read_task(&own, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, match_by, !no_keys, keep);
 	if (task->query != NULL)
-		as_owner(task, true, keys, no_keys, keep, result);
+		as_owner(task, &(Work){.kind = WORK_READ, .keys = keys, .no_keys = no_keys, .keep = keep, .result = result});
 	return (Datum) 0;
 }
 
@@ -769,7 +861,69 @@ source_check_sql(PG_FUNCTION_ARGS)
 		task.query = psprintf("SELECT q.* FROM (\n%s\n) AS q", query);
 	}
 	if (task.query != NULL)
-		as_owner(&task, false, (Datum) 0, true, false, result);
+		as_owner(&task, &(Work){.kind = WORK_COLUMNS, .result = result});
+	return (Datum) 0;
+}
+
+/* A writer's task; its query is NULL if there is no writer. */
+static void
+read_writer(SourceTask *task, FunctionCallInfo fcinfo, Datum fields)
+{
+	start_task(task, fcinfo);
+	if (task->connection == NULL)
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id must not be null")));
+	task->writes = true;
+	task->fields = fields;
+	read_task(task, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, "key", true, false);
+}
+
+/*
+ * pgsync_itsm.write_record(connection_id uuid, entity_type text, key text,
+ * fields text[], field_values text[]): writes into the row of the user's
+ * table that holds a record, as the connection's owner.  NULL if one row was
+ * written, else why not; what the table itself refuses is an error.
+ */
+Datum
+source_write(PG_FUNCTION_ARGS)
+{
+	SourceTask task;
+	Work	   work = {.kind = WORK_WRITE};
+
+	for (int i = 2; i < 5; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("key, fields and values must not be null")));
+	read_writer(&task, fcinfo, PG_GETARG_DATUM(3));
+	if (task.query == NULL)
+		PG_RETURN_TEXT_P(cstring_to_text("there is no table here that it is written to"));
+	work.keys = PG_GETARG_DATUM(2);
+	work.values = PG_GETARG_DATUM(4);
+	as_owner(&task, &work);
+	/* an error, so that none of them stays written */
+	if (work.rows > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION), errmsg(UINT64_FORMAT " rows here have its key", work.rows)));
+	if (work.rows == 1)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text("it has no row here, or none that the connection's owner may change"));
+}
+
+/*
+ * pgsync_itsm.changed_here(connection_id uuid, entity_type text, keys text[]):
+ * when the rows of records were changed last, as far as a column says so.
+ */
+Datum
+source_changed(PG_FUNCTION_ARGS)
+{
+	SourceTask task;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(2))
+		return (Datum) 0;
+	read_writer(&task, fcinfo, (Datum) 0);
+	if (task.query != NULL)
+		as_owner(&task,
+				 &(Work){.kind = WORK_ASK, .keys = PG_GETARG_DATUM(2), .result = (ReturnSetInfo *) fcinfo->resultinfo});
 	return (Datum) 0;
 }
 

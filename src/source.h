@@ -16,6 +16,12 @@ extern PGDLLEXPORT Datum source_read(PG_FUNCTION_ARGS);
 /* pgsync_itsm.check_source_sql: what columns a query would give that owner; runs nothing. */
 extern PGDLLEXPORT Datum source_check_sql(PG_FUNCTION_ARGS);
 
+/* pgsync_itsm.write_record: one row of a user's table, written as the connection's owner; NULL, or why not. */
+extern PGDLLEXPORT Datum source_write(PG_FUNCTION_ARGS);
+
+/* pgsync_itsm.changed_here: when the rows of records were changed last. */
+extern PGDLLEXPORT Datum source_changed(PG_FUNCTION_ARGS);
+
 /* pgsync_itsm.check_expression: throws unless the text is one expression. */
 extern PGDLLEXPORT Datum source_check_expression(PG_FUNCTION_ARGS);
 

@@ -271,6 +271,21 @@ CREATE TABLE @extschema@.integration_sources (
 CREATE UNIQUE INDEX integration_sources_one ON @extschema@.integration_sources
     (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), entity_type);
 
+CREATE TABLE @extschema@.integration_writers (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id   uuid,
+    connection_id  uuid,
+    entity_type    text NOT NULL,
+    relation       text NOT NULL,
+    key_column     text NOT NULL,
+    columns        jsonb NOT NULL,
+    changed_column text,
+    origin         text NOT NULL DEFAULT 'user',
+    updated_at     timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX integration_writers_one ON @extschema@.integration_writers
+    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), entity_type);
+
 CREATE TABLE @extschema@.integration_watches (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     namespace_id uuid,

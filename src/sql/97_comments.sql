@@ -545,3 +545,16 @@ COMMENT ON COLUMN @extschema@.integration_external_relations.last_seen IS 'When 
 COMMENT ON COLUMN @extschema@.integration_external_relations.last_changed IS 'When a reading last differed from the one before';
 COMMENT ON COLUMN @extschema@.integration_external_relations.updated_there_at IS 'When it was changed last, by the platform''s clock';
 COMMENT ON COLUMN @extschema@.integration_external_relations.updated_there_by IS 'Who changed it last there';
+
+COMMENT ON TABLE @extschema@.integration_writers IS
+'Where records are written here that were changed on the platform. Set by itsm_set_writer() and itsm_attach_getinsync()';
+COMMENT ON COLUMN @extschema@.integration_writers.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_writers.namespace_id IS 'Namespace of its connection; null: for all';
+COMMENT ON COLUMN @extschema@.integration_writers.connection_id IS 'Connection that it is for; null: all';
+COMMENT ON COLUMN @extschema@.integration_writers.entity_type IS 'What it writes';
+COMMENT ON COLUMN @extschema@.integration_writers.relation IS 'Table or view of the user''s that holds the records';
+COMMENT ON COLUMN @extschema@.integration_writers.key_column IS 'Column that holds the key, as the source gives it';
+COMMENT ON COLUMN @extschema@.integration_writers.columns IS 'Field of the platform to column, or to column and an expression over value';
+COMMENT ON COLUMN @extschema@.integration_writers.changed_column IS 'Column that says when a row was changed last; null: none does';
+COMMENT ON COLUMN @extschema@.integration_writers.origin IS 'user, or getinsync: stored by itsm_attach_getinsync()';
+COMMENT ON COLUMN @extschema@.integration_writers.updated_at IS 'When it was set';

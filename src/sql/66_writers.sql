@@ -1,0 +1,205 @@
+-- Writers: which row of which table of the user's holds a record, and which of its columns takes a field of the platform.
+-- Composed here; write_record() and changed_here() (source.c) execute it, as the connection's owner.
+
+-- A column by itself takes the value as it comes; {"column": ..., "value": ...} takes an SQL expression over value, a text.
+CREATE FUNCTION pgsync_itsm.writer_columns(columns jsonb) RETURNS TABLE (field text, col text, expression text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT c.key, CASE jsonb_typeof(c.value) WHEN 'string' THEN c.value #>> '{}' WHEN 'object' THEN c.value ->> 'column' END,
+           CASE jsonb_typeof(c.value) WHEN 'object' THEN c.value ->> 'value' END
+      FROM jsonb_each(columns) AS c;
+END;
+COMMENT ON FUNCTION pgsync_itsm.writer_columns(jsonb) IS 'Fields of the platform, the column that each is written to, and what of the value';
+
+CREATE FUNCTION pgsync_itsm.writer_of(connection_id uuid, entity_type text) RETURNS @extschema@.integration_writers
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT w.* FROM @extschema@.integration_writers AS w
+     WHERE w.entity_type = writer_of.entity_type AND (w.connection_id = writer_of.connection_id OR w.connection_id IS NULL)
+     ORDER BY w.connection_id IS NULL LIMIT 1;
+END;
+COMMENT ON FUNCTION pgsync_itsm.writer_of(uuid, text) IS 'The writer that applies to a connection';
+
+CREATE FUNCTION pgsync_itsm.is_written(connection_id uuid, entity_type text, field text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN EXISTS (SELECT FROM pgsync_itsm.writer_columns((pgsync_itsm.writer_of(connection_id, entity_type)).columns) AS c WHERE c.field = is_written.field);
+COMMENT ON FUNCTION pgsync_itsm.is_written(uuid, text, text) IS 'Has a field of the platform a column here that it is written to';
+
+CREATE FUNCTION pgsync_itsm.column_type(relation text, col text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH RECURSIVE t AS (
+        SELECT a.atttypid AS id, 0 AS depth FROM pg_attribute AS a
+         WHERE a.attrelid = to_regclass(relation) AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL
+        SELECT y.typbasetype, t.depth + 1 FROM t JOIN pg_type AS y ON y.oid = t.id AND y.typtype = 'd')
+    SELECT format_type(t.id, -1) FROM t ORDER BY t.depth DESC LIMIT 1;
+END;
+-- A cast to a length, or to a domain of one, would cut what is too long; the assignment refuses it.
+COMMENT ON FUNCTION pgsync_itsm.column_type(text, text) IS 'What a text is cast to for a column of the user''s: its type, of a domain the one below, without length; NULL: there is no such column';
+
+CREATE FUNCTION pgsync_itsm.compose_write(w @extschema@.integration_writers, fields text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing text;
+    assignments text;
+    key_type text := pgsync_itsm.column_type(w.relation, w.key_column);
+BEGIN
+    IF w.id IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF key_type IS NULL THEN
+        RAISE EXCEPTION 'the writer of entity type "%" names %, column "%", which is not there', w.entity_type, w.relation, w.key_column
+            USING ERRCODE = 'undefined_column', HINT = 'SELECT itsm_set_writer(...); tells where it is now.';
+    END IF;
+    IF fields IS NULL THEN
+        RETURN CASE WHEN w.changed_column IS NOT NULL
+                    THEN format('SELECT %1$I::text, %2$I::timestamptz FROM %3$s WHERE %1$I = ANY ($1::%4$s[])', w.key_column, w.changed_column, to_regclass(w.relation), key_type) END;
+    END IF;
+    SELECT string_agg(format('"%s"', f.field), ', ') FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NULL),
+           string_agg(format('%I = (SELECT (%s) FROM (SELECT ($2)[%s]) AS v(value))::%s', c.col, coalesce(c.expression, 'value'), f.n,
+                             pgsync_itsm.column_type(w.relation, c.col)), ', ' ORDER BY f.n) FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL)
+      INTO missing, assignments
+      FROM unnest(fields) WITH ORDINALITY AS f(field, n)
+      LEFT JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'no column of % is written for %', w.relation, missing
+            USING ERRCODE = 'undefined_column', HINT = format('SELECT itsm_set_writer(connection_id, %L, %L, %L, columns); names one.', w.entity_type, w.relation, w.key_column);
+    END IF;
+    RETURN format('UPDATE %s SET %s WHERE %I = $1::%s', to_regclass(w.relation), assignments, w.key_column, key_type);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.compose_write(@extschema@.integration_writers, text[]) IS
+'The UPDATE that writes these fields ($1 is the key, $2 their values); without fields the question when rows were changed';
+
+CREATE FUNCTION pgsync_itsm.write_task(connection_id uuid, entity_type text, fields text[])
+RETURNS TABLE (query text, owner name, namespace_id uuid, setting_names text[], setting_values text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pgsync_itsm.compose_write(pgsync_itsm.writer_of(c.id, write_task.entity_type), write_task.fields), c.owner, c.namespace_id,
+           ARRAY(SELECT e.key FROM jsonb_each_text(c.session_settings) AS e ORDER BY e.key),
+           ARRAY(SELECT e.value FROM jsonb_each_text(c.session_settings) AS e ORDER BY e.key)
+      FROM @extschema@.integration_connections AS c WHERE c.id = write_task.connection_id;
+END;
+COMMENT ON FUNCTION pgsync_itsm.write_task(uuid, text, text[]) IS 'A writer''s statement in the form that source.c reads';
+
+CREATE FUNCTION pgsync_itsm.write_record(connection_id uuid, entity_type text, key text, fields text[], field_values text[]) RETURNS text
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_write';
+COMMENT ON FUNCTION pgsync_itsm.write_record(uuid, text, text, text[], text[]) IS
+'Writes fields of the platform into the row here that holds a record, as the connection''s owner; NULL if one row was written, else why not';
+
+CREATE FUNCTION pgsync_itsm.changed_here(connection_id uuid, entity_type text, keys text[]) RETURNS TABLE (key text, changed_at timestamptz)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_changed';
+COMMENT ON FUNCTION pgsync_itsm.changed_here(uuid, text, text[]) IS 'When the rows here were changed last that hold these records, as far as the writer names a column for that';
+
+-- What the user's table, its triggers or its policies have against it is the record's answer, and no error of ours.
+CREATE FUNCTION pgsync_itsm.try_write(connection_id uuid, entity_type text, key text, fields text[], field_values text[], OUT ok boolean, OUT reason text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    reason := pgsync_itsm.write_record(connection_id, entity_type, key, fields, field_values);
+    ok := reason IS NULL;
+EXCEPTION WHEN query_canceled THEN
+    -- interrupted before plan_timeout could have run out: somebody asked for it
+    IF clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+        RAISE;
+    END IF;
+    ok := false;
+    reason := format('it took longer than pgsync_itsm.plan_timeout (%s)', current_setting('pgsync_itsm.plan_timeout'));
+WHEN others THEN
+    ok := false;
+    reason := left(format('%s (%s)', SQLERRM, SQLSTATE), 500);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.try_write(uuid, text, text, text[], text[]) IS 'write_record(), its errors as a reason';
+
+-- Setting one -----------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.check_writer(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c record;
+    known text[] := ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = to_regclass(relation) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum);
+BEGIN
+    PERFORM pgsync_itsm.check_entity_type(entity_type);
+    IF columns IS NULL THEN
+        RETURN;
+    END IF;
+    IF relation IS NULL OR NOT EXISTS (SELECT FROM pg_class AS r WHERE r.oid = to_regclass(relation) AND r.relkind IN ('r', 'p', 'v')) THEN
+        RAISE EXCEPTION 'there is no table or view %', coalesce(relation, 'NULL')
+            USING ERRCODE = 'undefined_table', HINT = 'Name it with its schema, as in public.applications.';
+    ELSIF jsonb_typeof(columns) <> 'object' OR columns = '{}' THEN
+        RAISE EXCEPTION 'columns must be a JSON object that names at least one field'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'As in {"short_description": "summary"} or {"name": {"column": "title", "value": "upper(value)"}}.';
+    END IF;
+    FOR c IN SELECT 'key_column' AS what, key_column AS col, NULL AS expression UNION ALL SELECT 'changed_column', changed_column, NULL WHERE changed_column IS NOT NULL
+             UNION ALL SELECT format('the column for %I', w.field), w.col, w.expression FROM pgsync_itsm.writer_columns(columns) AS w LOOP
+        IF c.col IS NULL OR c.col <> ALL (known) THEN
+            RAISE EXCEPTION '%: % has no column "%"', c.what, relation, coalesce(c.col, 'NULL')
+                USING ERRCODE = 'undefined_column', HINT = format('It has: %s.', array_to_string(known, ', '));
+        END IF;
+        IF c.expression IS NOT NULL THEN
+            PERFORM pgsync_itsm.check_expression(c.expression);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_writer(uuid, text, text, text, jsonb, text) IS 'Raises a clear error for a writer that could not work';
+
+CREATE FUNCTION pgsync_itsm.store_writer(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_own_connection';
+COMMENT ON FUNCTION pgsync_itsm.store_writer(uuid, text, text, text, jsonb, text) IS
+'Gate: the writer of an entity type of the caller''s connection (NULL, superuser: of all); NULL columns remove it';
+
+CREATE FUNCTION pgsync_itsm.store_writer_granted(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text, caller name)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pgsync_itsm.check_writer(store_writer_granted.connection_id, store_writer_granted.entity_type, store_writer_granted.relation,
+                                     store_writer_granted.key_column, store_writer_granted.columns, store_writer_granted.changed_column);
+    DELETE FROM @extschema@.integration_writers AS w
+     WHERE w.entity_type = store_writer_granted.entity_type AND w.connection_id IS NOT DISTINCT FROM store_writer_granted.connection_id;
+    IF store_writer_granted.columns IS NOT NULL THEN
+        INSERT INTO @extschema@.integration_writers (namespace_id, connection_id, entity_type, relation, key_column, columns, changed_column)
+        SELECT (SELECT c.namespace_id FROM @extschema@.integration_connections AS c WHERE c.id = store_writer_granted.connection_id),
+               store_writer_granted.connection_id, store_writer_granted.entity_type, format('%I.%I', n.nspname, r.relname),
+               store_writer_granted.key_column, store_writer_granted.columns, store_writer_granted.changed_column
+          FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.oid = to_regclass(store_writer_granted.relation);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.store_writer_granted(uuid, text, text, text, jsonb, text, name) IS 'Behind store_writer()';
+
+CREATE FUNCTION @extschema@.itsm_set_writer(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pgsync_itsm.store_writer(connection_id, entity_type, relation, key_column, columns, changed_column);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_set_writer(uuid, text, text, text, jsonb, text) IS
+'Says where a record of an entity type is written here when it was changed on the platform: table, key column, and the column of each field ({"short_description": "summary"}, or {"column": ..., "value": expression over value}); NULL columns take that back. It is written with the rights of the connection''s owner';
+
+-- GetInSync ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.store_writers(schema_name name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM @extschema@.integration_writers AS w WHERE w.origin = 'getinsync' AND w.connection_id IS NULL;
+    INSERT INTO @extschema@.integration_writers (entity_type, relation, key_column, columns, changed_column, origin)
+    SELECT v.entity_type, format('%I.%I', schema_name, v.tab), 'id', v.columns, 'updated_at', 'getinsync'
+      FROM (VALUES ('application', 'applications', '{"name": "name", "short_description": "short_description", "comments": "description", "operational_status": "operational_status"}'::jsonb),
+                   ('deployment_profile', 'deployment_profiles', '{"version": "version", "environment": "environment", "operational_status": "operational_status"}'),
+                   ('it_service', 'it_services', '{"name": "name", "short_description": "description", "description": "description"}'),
+                   ('contact', 'contacts', '{"phone": "phone", "title": "job_title"}')) AS v(entity_type, tab, columns)
+     WHERE NOT EXISTS (SELECT FROM @extschema@.integration_writers AS w WHERE w.connection_id IS NULL AND w.entity_type = v.entity_type);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.store_writers(name) IS 'Stores the writers of an attached GetInSync schema, but for those that somebody has set';
