@@ -35,6 +35,7 @@
 PG_FUNCTION_INFO_V1(visible_namespaces);
 PG_FUNCTION_INFO_V1(gate_run);
 PG_FUNCTION_INFO_V1(gate_match);
+PG_FUNCTION_INFO_V1(gate_conflict);
 PG_FUNCTION_INFO_V1(gate_namespace);
 PG_FUNCTION_INFO_V1(gate_seen_connection);
 PG_FUNCTION_INFO_V1(gate_own_connection);
@@ -244,6 +245,12 @@ Datum
 gate_match(PG_FUNCTION_ARGS)
 {
 	return pass(fcinfo, "SELECT FROM pgsync_itsm.seen_match($1)");
+}
+
+Datum
+gate_conflict(PG_FUNCTION_ARGS)
+{
+	return pass(fcinfo, "SELECT FROM pgsync_itsm.seen_conflict($1)");
 }
 
 Datum

@@ -136,7 +136,7 @@ CREATE TABLE @extschema@.integration_runs (
     connection_id   uuid NOT NULL,
     kind            text NOT NULL CHECK (kind IN ('preview', 'publish', 'subscribe', 'match', 'rollback')),
     origin          text NOT NULL DEFAULT 'call' CHECK (origin IN ('call', 'schedule', 'on_change')),
-    purpose         text CHECK (purpose IN ('reconcile', 'refresh')),
+    purpose         text CHECK (purpose IN ('reconcile', 'refresh', 'subscribe')),
     status          text NOT NULL DEFAULT 'queued'
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
@@ -314,7 +314,7 @@ CREATE TABLE @extschema@.integration_field_mappings (
     value_map     jsonb,
     on_unresolved text NOT NULL DEFAULT 'warn' CHECK (on_unresolved IN ('warn', 'ignore', 'error')),
     direction     text NOT NULL DEFAULT 'publish' CHECK (direction IN ('publish', 'subscribe', 'both')),
-    authority     text NOT NULL DEFAULT 'ours' CHECK (authority IN ('ours', 'theirs', 'newest', 'if_empty', 'manual')),
+    authority     text NOT NULL DEFAULT 'policy' CHECK (authority IN ('policy', 'ours', 'theirs', 'newest', 'if_empty', 'manual')),
     condition     text,
     ord           integer NOT NULL DEFAULT 100,
     is_default    boolean NOT NULL DEFAULT false,
@@ -414,18 +414,25 @@ CREATE TABLE @extschema@.integration_conflicts (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     connection_id uuid NOT NULL,
     namespace_id  uuid NOT NULL,
+    run_id        bigint,
     entity_type   text NOT NULL,
     entity_id     uuid NOT NULL,
+    label         text,
     field         text NOT NULL,
     base          text,
     ours          text,
+    ours_at       timestamptz,
     theirs        text,
+    theirs_at     timestamptz,
+    theirs_by     text,
     state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved')),
     resolution    text,
     created_at    timestamptz NOT NULL DEFAULT now(),
     resolved_at   timestamptz,
     resolved_by   name
 );
+
+CREATE UNIQUE INDEX integration_conflicts_open ON @extschema@.integration_conflicts (connection_id, entity_id, entity_type, field) WHERE state = 'open';
 
 CREATE TABLE @extschema@.integration_inbox (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -437,6 +444,7 @@ CREATE TABLE @extschema@.integration_inbox (
     external_id   text,
     entity_type   text,
     entity_id     uuid,
+    before        json,
     body          json,
     state         text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'applied', 'ignored', 'error')),
     reason        text,

@@ -59,6 +59,7 @@ BEGIN ATOMIC
         ('reference_ttl', '1 day', NULL, 'how long a resolved reference is believed'),
         ('verify', 'true', ARRAY['true', 'false'], 'read back what was written and compare'),
         ('sync_direction', NULL, ARRAY['publish', 'subscribe', 'both'], 'what the connection does: write there, read back, or both'),
+        ('conflict_policy', 'manual', ARRAY['manual', 'last_write_wins', 'local_wins', 'remote_wins'], 'what happens to a field that was changed on both sides, unless its mapping says'),
         ('read_tables', 'cmdb_ci_business_app,cmdb_ci_service_auto,service_offering,cmdb_ci_service_technical,cmdb_software_product_model,ast_contract,core_company,sys_user,sys_user_group,cmdb_ci_server,cmdb_ci_computer',
          NULL, 'tables that itsm_subscribe() reads there, classes below included; relationships and deletions come along'),
         ('read_overlap', '10 minutes', NULL, 'how far before the last change a reading begins: for what was committed late, and clocks that differ'),

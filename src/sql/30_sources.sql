@@ -787,7 +787,8 @@ CREATE FUNCTION @extschema@.itsm_set_mapping(
     value_map jsonb DEFAULT NULL,
     target_class text DEFAULT '*',
     on_unresolved text DEFAULT 'warn',
-    platform text DEFAULT NULL)
+    platform text DEFAULT NULL,
+    authority text DEFAULT 'policy')
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -798,6 +799,7 @@ BEGIN
     PERFORM pgsync_itsm.check_one_of('kind', itsm_set_mapping.kind, ARRAY['text', 'date', 'user', 'group', 'company', 'choice',
         'life_cycle_stage', 'life_cycle_stage_status', 'contract_model', 'reference']);
     PERFORM pgsync_itsm.check_one_of('on_unresolved', itsm_set_mapping.on_unresolved, ARRAY['warn', 'ignore', 'error']);
+    PERFORM pgsync_itsm.check_one_of('authority', itsm_set_mapping.authority, ARRAY['policy', 'ours', 'theirs', 'newest', 'if_empty', 'manual']);
     PERFORM pgsync_itsm.check_value_map(itsm_set_mapping.value_map);
     IF itsm_set_mapping.expression IS NOT NULL THEN
         PERFORM pgsync_itsm.check_expression(
@@ -805,12 +807,12 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.store_mapping(itsm_set_mapping.connection_id, itsm_set_mapping.platform, itsm_set_mapping.entity_type,
         itsm_set_mapping.target_class, itsm_set_mapping.target_field, itsm_set_mapping.expression, itsm_set_mapping.kind,
-        itsm_set_mapping.value_map, itsm_set_mapping.on_unresolved);
+        itsm_set_mapping.value_map, itsm_set_mapping.on_unresolved, itsm_set_mapping.authority);
     PERFORM pgsync_itsm.check_composed(itsm_set_mapping.connection_id, itsm_set_mapping.entity_type,
         format('the expression for %s.%s', itsm_set_mapping.entity_type, itsm_set_mapping.target_field));
 END
 $$;
-COMMENT ON FUNCTION @extschema@.itsm_set_mapping(uuid, text, text, text, text, jsonb, text, text, text) IS
+COMMENT ON FUNCTION @extschema@.itsm_set_mapping(uuid, text, text, text, text, jsonb, text, text, text, text) IS
 'Says what fills a field there: an SQL expression over the source''s columns, of one connection or (NULL, superuser) of all; a NULL expression leaves the field alone. :setting(name) stands for a setting of the connection';
 
 CREATE FUNCTION @extschema@.itsm_drop_mapping(connection_id uuid, entity_type text, target_field text,

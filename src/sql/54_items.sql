@@ -361,6 +361,7 @@ BEGIN
     DELETE FROM pgsync_itsm.mirror_reads AS r WHERE r.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.match_names AS n WHERE n.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.match_pairs AS n WHERE n.run_id = clear_plan.run_id;
+    DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = clear_plan.run_id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
@@ -643,6 +644,7 @@ BEGIN
                 PERFORM pgsync_itsm.match_propose(run, false);
             END IF;
             PERFORM pgsync_itsm.match_holds(run);
+            PERFORM pgsync_itsm.conflict_holds(run);
             IF pgsync_itsm.wants_dry_run(run) THEN
                 PERFORM pgsync_itsm.plan_ask_dry_run(run);
                 PERFORM pgsync_itsm.plan_ask_old(run);
@@ -738,7 +740,7 @@ BEGIN
             RETURN pgsync_itsm.match_phase(run, wanted);
         ELSIF run.kind = 'rollback' THEN
             RETURN pgsync_itsm.rollback_phase(run);
-        ELSIF run.kind = 'subscribe' THEN
+        ELSIF run.kind = 'subscribe' OR run.purpose = 'subscribe' THEN
             RETURN pgsync_itsm.read_phase(run);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
@@ -776,7 +778,9 @@ CREATE FUNCTION pgsync_itsm.phase_to_do(run @extschema@.integration_runs) RETURN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' ELSE 'queued' END;
+    first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' WHEN run.phase = 'decided' THEN 'decided'
+                                -- what was applied here stays applied, and the rest is compared once more
+                                WHEN run.phase IN ('ours', 'ours answers', 'merge', 'apply', 'after') THEN 'ours' ELSE 'queued' END;
 BEGIN
     IF run.phase <> first AND EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) THEN
         RETURN run.phase;

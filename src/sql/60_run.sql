@@ -171,7 +171,7 @@ BEGIN
         SELECT d.namespace_id, d.id, 'publish', 'on_change', d.owner FROM due AS d
         RETURNING id)
     SELECT free_runs || array_agg(m.id) INTO free_runs FROM made AS m;
-    UPDATE @extschema@.integration_runs AS r SET status = 'planning', phase = CASE WHEN r.phase = 'recheck' THEN 'recheck' ELSE 'queued' END
+    UPDATE @extschema@.integration_runs AS r SET status = 'planning', phase = CASE WHEN r.phase IN ('recheck', 'decided') THEN r.phase ELSE 'queued' END
       FROM (SELECT DISTINCT ON (q.connection_id) q.id
               FROM @extschema@.integration_runs AS q
               JOIN @extschema@.integration_connections AS c ON c.id = q.connection_id AND c.is_active AND c.paused_at IS NULL

@@ -145,26 +145,29 @@ RETURN EXISTS (SELECT FROM unnest(fields) AS f(field)
 COMMENT ON FUNCTION pgsync_itsm.read_concerns(text[], json, json, json) IS
 'Does what was read of a record of ours differ, in a field of the mapping, from what was agreed, or else from what was read before';
 
-CREATE FUNCTION pgsync_itsm.inbox_add(run @extschema@.integration_runs, origin text, map_ids uuid[]) RETURNS void
+CREATE FUNCTION pgsync_itsm.inbox_add(run @extschema@.integration_runs, origin text, map_ids uuid[], befores jsonb DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF map_ids = '{}' THEN
         RETURN;
     END IF;
-    -- one open row a record: the newest
-    UPDATE @extschema@.integration_inbox AS b SET state = 'ignored', reason = 'superseded by a newer reading'
-      FROM @extschema@.integration_sync_map AS m
-     WHERE m.id = ANY (map_ids) AND b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state = 'new';
-    INSERT INTO @extschema@.integration_inbox (connection_id, namespace_id, run_id, origin, external_table, external_id, entity_type, entity_id, body)
-    SELECT run.connection_id, run.namespace_id, run.id, origin, coalesce(x.external_table, m.external_table), m.external_id, m.entity_type, m.entity_id, x.attrs
+    -- One open row a record: the newest.  What was known before the first of them is what all of them are compared with.
+    WITH older AS (
+        UPDATE @extschema@.integration_inbox AS b SET state = 'ignored', reason = 'superseded by a newer reading'
+          FROM @extschema@.integration_sync_map AS m
+         WHERE m.id = ANY (map_ids) AND b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state = 'new'
+        RETURNING m.id, b.before)
+    INSERT INTO @extschema@.integration_inbox (connection_id, namespace_id, run_id, origin, external_table, external_id, entity_type, entity_id, before, body)
+    SELECT run.connection_id, run.namespace_id, run.id, origin, coalesce(x.external_table, m.external_table), m.external_id, m.entity_type, m.entity_id,
+           coalesce((SELECT o.before FROM older AS o WHERE o.id = m.id AND o.before IS NOT NULL LIMIT 1), (befores -> m.id::text)::json, m.last_agreed), x.attrs
       FROM @extschema@.integration_sync_map AS m
       LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = m.connection_id AND x.external_id = m.external_id
      WHERE m.id = ANY (map_ids);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.inbox_add(@extschema@.integration_runs, text, uuid[]) IS
-'Puts records of ours that were changed there into the inbox, with what was read; a body that is null: it is gone there';
+COMMENT ON FUNCTION pgsync_itsm.inbox_add(@extschema@.integration_runs, text, uuid[], jsonb) IS
+'Puts records of ours that were changed there into the inbox, with what was read and what was known before; a body that is null: it is gone there';
 
 -- Of relationships only those around ours are kept: a CMDB may have millions.
 CREATE FUNCTION pgsync_itsm.read_store(run @extschema@.integration_runs, kind text) RETURNS void
@@ -173,6 +176,7 @@ AS $$
 DECLARE
     differ text[];
     concern uuid[];
+    befores jsonb;
 BEGIN
     -- however they were asked for, they are kept alike
     UPDATE pgsync_itsm.lookup_rows AS x
@@ -190,7 +194,6 @@ BEGIN
           LEFT JOIN @extschema@.integration_external_records AS r ON r.connection_id = run.connection_id AND r.external_id = x.external_id
          WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id IS NOT NULL AND x.target <> 'sys_audit_delete'
            AND (r.external_id IS NULL OR (r.external_table, r.attrs::text) IS DISTINCT FROM (coalesce(x.external_table, x.target), x.attrs::text)));
-    concern := ARRAY(
         WITH ours AS MATERIALIZED (
             SELECT m.id, m.entity_type, m.last_agreed, r.attrs AS before, x.attrs
               FROM pgsync_itsm.lookup_rows AS x
@@ -200,8 +203,10 @@ BEGIN
         fields AS MATERIALIZED (
             SELECT t.entity_type, array_remove(array_remove(pgsync_itsm.wanted_fields(run.connection_id, t.entity_type), 'sys_mod_count'), 'number') AS fields
               FROM (SELECT DISTINCT o.entity_type FROM ours AS o) AS t)
-        SELECT DISTINCT o.id FROM ours AS o JOIN fields AS f ON f.entity_type = o.entity_type
-         WHERE pgsync_itsm.read_concerns(f.fields, o.last_agreed, o.before, o.attrs));
+        SELECT coalesce(array_agg(DISTINCT o.id), '{}'), jsonb_object_agg(o.id, coalesce(pgsync_itsm.merged(o.before, o.last_agreed), '{}')::jsonb)
+          INTO concern, befores
+          FROM ours AS o JOIN fields AS f ON f.entity_type = o.entity_type
+         WHERE pgsync_itsm.read_concerns(f.fields, o.last_agreed, o.before, o.attrs);
     INSERT INTO @extschema@.integration_external_records AS r
         (connection_id, namespace_id, external_table, external_id, target, name, attrs, updated_there_at, updated_there_by, last_changed)
     SELECT DISTINCT ON (x.external_id) run.connection_id, run.namespace_id, coalesce(x.external_table, x.target), x.external_id, x.target,
@@ -217,7 +222,7 @@ BEGIN
       FROM (SELECT x.target, count(DISTINCT x.external_id) AS changed FROM pgsync_itsm.lookup_rows AS x
              WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id = ANY (differ) GROUP BY x.target) AS n
      WHERE w.connection_id = run.connection_id AND w.external_table = n.target;
-    PERFORM pgsync_itsm.inbox_add(run, 'poll', concern);
+    PERFORM pgsync_itsm.inbox_add(run, 'poll', concern, befores);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.read_store(@extschema@.integration_runs, text) IS 'Takes rows that were read into the mirror, and what concerns records of ours into the inbox';
@@ -553,13 +558,12 @@ BEGIN
             RETURN 'confirm';
         WHEN 'confirm' THEN
             PERFORM pgsync_itsm.sweep_end(run);
-            UPDATE @extschema@.integration_runs AS r SET planned_at = now(), summary = pgsync_itsm.read_summary(run),
+            UPDATE @extschema@.integration_runs AS r SET summary = pgsync_itsm.read_summary(run),
                    in_scope = (SELECT sum(w.rows) FROM @extschema@.integration_watermarks AS w WHERE w.connection_id = run.connection_id)
              WHERE r.id = run.id;
-            PERFORM pgsync_itsm.finish_run(run.id, 'done');
-            RETURN NULL;
+            RETURN 'ours';
         ELSE
-            RAISE EXCEPTION 'run % has the unknown phase "%"', run.id, run.phase;
+            RETURN pgsync_itsm.merge_phase(run);
     END CASE;
 END
 $$;

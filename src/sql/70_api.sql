@@ -53,7 +53,7 @@ DECLARE
     left_out uuid;
 BEGIN
     PERFORM pgsync_itsm.check_namespace(namespace_id);
-    IF kind <> 'subscribe' AND pgsync_itsm.attached_schema() IS NULL AND NOT EXISTS (SELECT FROM @extschema@.integration_sources) THEN
+    IF kind NOT LIKE 'subscribe%' AND pgsync_itsm.attached_schema() IS NULL AND NOT EXISTS (SELECT FROM @extschema@.integration_sources) THEN
         RAISE EXCEPTION 'there is no source to publish from'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT itsm_attach_getinsync();';
     END IF;
@@ -67,7 +67,7 @@ BEGIN
             RAISE EXCEPTION 'connection % is not active', c.id
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
         END IF;
-        IF c.sync_direction = 'subscribe' AND kind NOT IN ('match', 'subscribe') OR c.sync_direction = 'publish' AND kind = 'subscribe' THEN
+        IF c.sync_direction = 'subscribe' AND kind NOT IN ('match', 'subscribe', 'subscribe preview') OR c.sync_direction = 'publish' AND kind LIKE 'subscribe%' THEN
             left_out := c.id;
             CONTINUE;
         END IF;
@@ -84,7 +84,7 @@ BEGIN
                                     WHERE i.namespace_id = namespace_id AND NOT i.is_active ORDER BY i.name LIMIT 1),
                                   format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', ...);', namespace_id));
     END IF;
-    IF id IS NULL AND left_out IS NOT NULL AND kind = 'subscribe' THEN
+    IF id IS NULL AND left_out IS NOT NULL AND kind LIKE 'subscribe%' THEN
         RAISE EXCEPTION 'connection % does not read: its direction is "publish"', left_out
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_set(%L, ''sync_direction'', ''both'');', left_out);
     END IF;
@@ -109,11 +109,9 @@ RETURNS SETOF bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF direction IS DISTINCT FROM 'publish' THEN
-        RAISE EXCEPTION 'a preview of direction "%" is not available', direction
-            USING ERRCODE = 'feature_not_supported', HINT = 'SELECT itsm_preview(namespace_id, ''publish'');';
-    END IF;
-    RETURN QUERY SELECT pgsync_itsm.new_runs(itsm_preview.namespace_id, 'preview', NULL, itsm_preview.connection_id, NULL, false);
+    PERFORM pgsync_itsm.check_one_of('direction', direction, ARRAY['publish', 'subscribe']);
+    RETURN QUERY SELECT pgsync_itsm.new_runs(itsm_preview.namespace_id, CASE direction WHEN 'subscribe' THEN 'subscribe preview' ELSE 'preview' END, NULL,
+                                             itsm_preview.connection_id, NULL, false);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_preview(uuid, text, uuid) IS 'Plans and keeps the plan; nothing is written there. itsm_plan(run) shows it, itsm_apply(run) sends it';

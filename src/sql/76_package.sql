@@ -120,7 +120,7 @@ RETURN (SELECT string_agg(a.name, ',' ORDER BY a.n)
                             'owned_by', 'managed_by_group']) WITH ORDINALITY AS a(name, n)
          WHERE a.name IN (SELECT m.target_field
                             FROM pgsync_itsm.mapping_for(package_attributes.connection_id, package_attributes.entity_type, package_attributes.class) AS m
-                           WHERE m.authority = 'ours'));
+                           WHERE m.authority IN ('policy', 'ours')));
 COMMENT ON FUNCTION pgsync_itsm.package_attributes(uuid, text, text) IS 'Columns of a class that a reconciliation rule gives to our source';
 
 CREATE FUNCTION pgsync_itsm.package_rules(connection_id uuid, source text, active boolean, priority integer, legacy_precedence boolean)

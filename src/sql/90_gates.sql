@@ -40,10 +40,10 @@ BEGIN
         RAISE EXCEPTION 'connection % is not active', c.id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_activate(%L);', c.id);
     END IF;
-    PERFORM pgsync_itsm.check_one_of('kind', kind, ARRAY['publish', 'preview', 'match', 'subscribe']);
+    PERFORM pgsync_itsm.check_one_of('kind', kind, ARRAY['publish', 'preview', 'match', 'subscribe', 'subscribe preview']);
     PERFORM pgsync_itsm.check_entitled_granted(c.namespace_id, c.platform, caller);
-    INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, confirm, applications, partial, requested_by)
-    VALUES (c.namespace_id, c.id, kind, coalesce(confirm, false), applications, applications IS NOT NULL, caller)
+    INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, purpose, confirm, applications, partial, requested_by)
+    VALUES (c.namespace_id, c.id, CASE kind WHEN 'subscribe preview' THEN 'preview' ELSE kind END, CASE kind WHEN 'subscribe preview' THEN 'subscribe' END, coalesce(confirm, false), applications, applications IS NOT NULL, caller)
     RETURNING r.id INTO id;
     PERFORM pgsync_itsm.wake();
     RETURN id;
@@ -86,7 +86,7 @@ DECLARE
     released boolean;
 BEGIN
     UPDATE @extschema@.integration_runs AS x
-       SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
+       SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.purpose = 'subscribe' THEN 'subscribe' WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
      WHERE x.id = run_id AND x.status IN ('planned', 'needs_approval')
        AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = x.connection_id AND c.is_active);
     released := FOUND;
@@ -354,13 +354,13 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.store_source_granted(uuid, text, text, text, name) IS 'Behind store_source()';
 
 CREATE FUNCTION pgsync_itsm.store_mapping(connection_id uuid, platform text, entity_type text, target_class text, target_field text,
-                                          expression text, kind text, value_map jsonb, on_unresolved text) RETURNS void
+                                          expression text, kind text, value_map jsonb, on_unresolved text, authority text) RETURNS void
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'gate_own_connection';
-COMMENT ON FUNCTION pgsync_itsm.store_mapping(uuid, text, text, text, text, text, text, jsonb, text) IS 'Gate: what fills a field, of the caller''s connection (NULL, superuser: of all)';
+COMMENT ON FUNCTION pgsync_itsm.store_mapping(uuid, text, text, text, text, text, text, jsonb, text, text) IS 'Gate: what fills a field, of the caller''s connection (NULL, superuser: of all)';
 
 CREATE FUNCTION pgsync_itsm.store_mapping_granted(connection_id uuid, platform text, entity_type text, target_class text, target_field text,
-                                                  expression text, kind text, value_map jsonb, on_unresolved text, caller name) RETURNS void
+                                                  expression text, kind text, value_map jsonb, on_unresolved text, authority text, caller name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -371,17 +371,17 @@ BEGIN
     PERFORM pgsync_itsm.check_value_map(store_mapping_granted.value_map);
     SELECT * INTO c FROM @extschema@.integration_connections AS i WHERE i.id = store_mapping_granted.connection_id;
     INSERT INTO @extschema@.integration_field_mappings AS m
-        (namespace_id, connection_id, platform, entity_type, target_class, target_field, expression, kind, value_map, on_unresolved, ord)
+        (namespace_id, connection_id, platform, entity_type, target_class, target_field, expression, kind, value_map, on_unresolved, authority, ord)
     VALUES (c.namespace_id, store_mapping_granted.connection_id, coalesce(c.platform, store_mapping_granted.platform, 'servicenow'),
             store_mapping_granted.entity_type, store_mapping_granted.target_class, store_mapping_granted.target_field, store_mapping_granted.expression,
-            store_mapping_granted.kind, store_mapping_granted.value_map, store_mapping_granted.on_unresolved, 1000)
+            store_mapping_granted.kind, store_mapping_granted.value_map, store_mapping_granted.on_unresolved, store_mapping_granted.authority, 1000)
     ON CONFLICT (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field, is_default)
     DO UPDATE SET expression = excluded.expression, kind = excluded.kind, value_map = excluded.value_map,
-                  on_unresolved = excluded.on_unresolved, enabled = true, updated_at = now();
+                  on_unresolved = excluded.on_unresolved, authority = excluded.authority, enabled = true, updated_at = now();
     PERFORM pgsync_itsm.plan_in_full(store_mapping_granted.connection_id);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.store_mapping_granted(uuid, text, text, text, text, text, text, jsonb, text, name) IS 'Behind store_mapping()';
+COMMENT ON FUNCTION pgsync_itsm.store_mapping_granted(uuid, text, text, text, text, text, text, jsonb, text, text, name) IS 'Behind store_mapping()';
 
 CREATE FUNCTION pgsync_itsm.remove_mapping(connection_id uuid, platform text, entity_type text, target_class text, target_field text) RETURNS boolean
 LANGUAGE c SET search_path = pg_catalog, pg_temp

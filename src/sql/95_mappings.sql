@@ -7,7 +7,7 @@
 INSERT INTO @extschema@.integration_field_mappings
     (platform, is_default, entity_type, ord, target_class, target_field, kind, expression, value_map, condition, on_unresolved, authority)
 SELECT 'servicenow', true, v.entity_type, v.ord * 10, v.target_class, v.target_field, v.kind, v.expression, v.value_map::jsonb, v.condition,
-       coalesce(v.on_unresolved, 'warn'), coalesce(v.authority, 'ours')
+       coalesce(v.on_unresolved, 'warn'), coalesce(v.authority, 'policy')
   FROM (VALUES
     ('application', 1, '*', 'name', 'text', 'name', NULL, NULL, NULL, NULL),
     ('application', 2, '*', 'number', 'text', 'app_id', NULL, 'send_number=true', NULL, NULL),

@@ -111,7 +111,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, plan
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
 COMMENT ON COLUMN @extschema@.integration_runs.plan_lane IS 'Who plans it: NULL by its size, the worker or the planner; planner: its sources took too long for the worker; slow: they took longer than pgsync_itsm.planner_slice while others waited';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
-COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; NULL: what changed here is sent';
+COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; subscribe: a preview of what would be applied here; NULL: what changed here is sent';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this one undoes';
 COMMENT ON COLUMN @extschema@.integration_runs.rollback_method IS 'Of a rollback: what becomes of records that the run created, retire or delete';
@@ -337,6 +337,11 @@ COMMENT ON TABLE @extschema@.integration_conflicts IS
 COMMENT ON COLUMN @extschema@.integration_conflicts.id IS 'The conflict_id of itsm_resolve_conflict()';
 COMMENT ON COLUMN @extschema@.integration_conflicts.connection_id IS 'Connection that it belongs to';
 COMMENT ON COLUMN @extschema@.integration_conflicts.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_conflicts.run_id IS 'Run that found it, last';
+COMMENT ON COLUMN @extschema@.integration_conflicts.label IS 'Name of the record';
+COMMENT ON COLUMN @extschema@.integration_conflicts.ours_at IS 'When the record was changed here last, as far as a column says so';
+COMMENT ON COLUMN @extschema@.integration_conflicts.theirs_at IS 'When it was changed there last';
+COMMENT ON COLUMN @extschema@.integration_conflicts.theirs_by IS 'Who changed it there last';
 COMMENT ON COLUMN @extschema@.integration_conflicts.entity_type IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_conflicts.entity_id IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_conflicts.field IS 'Column there';
@@ -360,6 +365,7 @@ COMMENT ON COLUMN @extschema@.integration_inbox.entity_type IS 'As in integratio
 COMMENT ON COLUMN @extschema@.integration_inbox.entity_id IS 'As in integration_sync_map';
 COMMENT ON COLUMN @extschema@.integration_inbox.external_table IS 'Class or table of the changed record there';
 COMMENT ON COLUMN @extschema@.integration_inbox.external_id IS 'Its key there';
+COMMENT ON COLUMN @extschema@.integration_inbox.before IS 'What was known of it before: what both sides had agreed on, else what was read then';
 COMMENT ON COLUMN @extschema@.integration_inbox.body IS 'What was received, bounded in size; a stranger''s text, never run';
 COMMENT ON COLUMN @extschema@.integration_inbox.state IS 'new, applied, ignored or error';
 COMMENT ON COLUMN @extschema@.integration_inbox.reason IS 'Why it was ignored, or the error';
