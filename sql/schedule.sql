@@ -314,5 +314,31 @@ SELECT due(now()) AS manual;
 UPDATE integration_connections SET sync_schedule = 'on_change', look_at = NULL;
 UPDATE integration_sync_map SET created_by_us = false;
 SELECT due(now()) AS not_ours;
+-- Reading: every so often, before what is sent, whoever began the last one; not for who only publishes, nor unasked by hand
+DELETE FROM integration_runs;
+UPDATE integration_connections SET sync_schedule = 'on_change', sync_direction = 'publish', settings = '{"default_owner": "owner"}', look_at = NULL, first_publish_at = now();
+CREATE FUNCTION due_at(at timestamptz) RETURNS text LANGUAGE sql AS $$
+    UPDATE integration_connections SET look_at = NULL, reconciled_at = at, scheduled_at = at;
+    SELECT count(*) FROM pgsync_itsm.run_schedules(at);
+    SELECT string_agg(r.kind || ' ' || r.status, ', ' ORDER BY r.id) FROM integration_runs AS r;
+$$;
+SELECT due_at('2026-06-01 10:00Z') AS only_publishes;
+UPDATE integration_connections SET sync_direction = 'both';
+SELECT due_at('2026-06-01 10:00Z') AS reads;
+SELECT due_at('2026-06-01 10:20Z') AS not_twice;
+UPDATE integration_runs SET status = 'done', created_at = '2026-06-01 10:00Z';
+SELECT due_at('2026-06-01 10:14Z') AS not_yet, look_at FROM integration_connections;
+SELECT due_at('2026-06-01 10:15Z') AS again;
+UPDATE integration_runs SET status = 'done', created_at = '2026-06-01 10:15Z';
+UPDATE integration_connections SET sync_schedule = 'manual';
+SELECT due_at('2026-06-01 12:00Z') AS by_hand_only;
+UPDATE integration_connections SET settings = settings || '{"read_every": "1 hour"}';
+SELECT due_at('2026-06-01 12:00Z') AS asked_for;
+UPDATE integration_runs SET status = 'done', created_at = '2026-06-01 12:00Z';
+UPDATE integration_connections SET settings = settings || '{"blackout": "00:00-24:00"}';
+SELECT due_at('2026-06-01 15:00Z') AS not_in_a_blackout;
+UPDATE integration_connections SET sync_schedule = 'daily', settings = '{"read_every": ""}';
+SELECT due_at('2026-06-01 15:00Z') AS off;
+
 \c :main
 DROP DATABASE regress_itsm_schedule;

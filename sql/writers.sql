@@ -56,6 +56,10 @@ SELECT * FROM pgsync_itsm.try_write(:acme, 'application', :one, '{shout,title,re
 SELECT name, title, ref FROM public.thing WHERE id = :one;
 SELECT * FROM pgsync_itsm.changed_here(:acme, 'application', ARRAY[:one, :two, 'aaaaaaaa-0000-4000-8000-0000000000ff']) ORDER BY key;
 
+-- only what is still there is written over; what is NULL is that
+SELECT * FROM pgsync_itsm.try_write(:acme, 'application', :one, '{name,title}', '{again,title}', ARRAY['QUIET!', NULL]);
+SELECT * FROM pgsync_itsm.try_write(:acme, 'application', :one, '{name,title}', '{once more,title}', ARRAY['again', NULL]);
+SELECT name, title FROM public.thing WHERE id = :one;
 -- what a table refuses is an answer; nothing was written, not the other fields either
 SELECT f.field, f.value, w.* FROM (VALUES ('title', 'longer than twelve'), ('colour', 'blue'), ('short', 'no'), ('short', 'more than ten'), ('ok', 'perhaps'), ('day', '2026-02-30'),
         ('cost', '12345678.9'), ('ref', 'no uuid'), ('name', NULL)) AS f(field, value),
@@ -125,7 +129,7 @@ SELECT more FROM public.twice;
 -- whose rights: a member of the owner, and nobody else
 CREATE ROLE regress_itsm_other;
 GRANT USAGE ON SCHEMA pgsync_itsm, itsm TO regress_itsm_other;
-GRANT EXECUTE ON FUNCTION pgsync_itsm.write_record(uuid, text, text, text[], text[]) TO regress_itsm_other;
+GRANT EXECUTE ON FUNCTION pgsync_itsm.write_record(uuid, text, text, text[], text[], text[]) TO regress_itsm_other;
 SET ROLE regress_itsm_other;
 SELECT pgsync_itsm.write_record(:acme, 'software_product', '1', '{name}', '{stolen}');
 RESET ROLE;

@@ -708,6 +708,7 @@ typedef struct Work
 	bool		   no_keys;
 	bool		   keep;
 	Datum		   values; /* WORK_WRITE: of the fields */
+	Datum		   before; /* WORK_WRITE: what their columns have to hold; 0: whatever */
 	ReturnSetInfo *result;
 	uint64		   rows; /* that were written */
 } Work;
@@ -719,12 +720,13 @@ typedef struct Work
 static void
 run_write(const SourceTask *task, Work *work)
 {
-	Oid	  types[] = {TEXTOID, TEXTARRAYOID};
-	Datum values[] = {work->keys, work->values};
+	Oid		   types[] = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum	   values[] = {work->keys, work->values, work->before};
+	const char nulls[] = {' ', ' ', work->before ? ' ' : 'n'};
 
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "SET CONSTRAINTS failed");
-	if (SPI_execute_with_args(task->query, lengthof(types), types, values, NULL, false, 0) != SPI_OK_UPDATE)
+	if (SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "a writer is no UPDATE");
 	work->rows = SPI_processed;
 }
@@ -879,8 +881,8 @@ read_writer(SourceTask *task, FunctionCallInfo fcinfo, Datum fields)
 
 /*
  * pgsync_itsm.write_record(connection_id uuid, entity_type text, key text,
- * fields text[], field_values text[]): writes into the row of the user's
- * table that holds a record, as the connection's owner.  NULL if one row was
+ * fields text[], field_values text[], before text[]): writes into the row of
+ * the user's table that holds a record, as the connection's owner.  NULL if one row was
  * written, else why not; what the table itself refuses is an error.
  */
 Datum
@@ -898,6 +900,7 @@ source_write(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text("there is no table here that it is written to"));
 	work.keys = PG_GETARG_DATUM(2);
 	work.values = PG_GETARG_DATUM(4);
+	work.before = PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5);
 	as_owner(&task, &work);
 	/* an error, so that none of them stays written */
 	if (work.rows > 1)
@@ -905,7 +908,9 @@ source_write(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_CARDINALITY_VIOLATION), errmsg(UINT64_FORMAT " rows here have its key", work.rows)));
 	if (work.rows == 1)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text("it has no row here, or none that the connection's owner may change"));
+	PG_RETURN_TEXT_P(cstring_to_text(work.before
+										 ? "it was changed here meanwhile"
+										 : "it has no row here, or none that the connection's owner may change"));
 }
 
 /*

@@ -50,6 +50,7 @@ BEGIN
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
+    DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run_id;
     IF status IN ('failed', 'cancelled') THEN
         PERFORM pgsync_itsm.note_deleted(run_id);
     END IF;

@@ -173,7 +173,7 @@ COMMENT ON FUNCTION pgsync_itsm.check_schedule_setting(text, text) IS 'Raises a 
 
 -- What a connection's schedule says, in one row.
 CREATE FUNCTION pgsync_itsm.schedule_of(c @extschema@.integration_connections, OUT zone text, OUT daily_at text, OUT reconcile_at text,
-                                        OUT reconcile_every interval, OUT blackout text, OUT refresh_after interval)
+                                        OUT reconcile_every interval, OUT blackout text, OUT refresh_after interval, OUT read_every interval)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -194,6 +194,9 @@ BEGIN
     END IF;
     IF c.sync_schedule <> 'manual' OR c.settings ? 'refresh_after' THEN
         refresh_after := pgsync_itsm.setting(c.id, 'refresh_after')::interval;
+    END IF;
+    IF c.sync_direction <> 'publish' AND (c.sync_schedule <> 'manual' OR c.settings ? 'read_every') THEN
+        read_every := pgsync_itsm.setting(c.id, 'read_every')::interval;
     END IF;
 END
 $$;
@@ -302,6 +305,14 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.refresh_keys(uuid, interval, timestamptz, integer) IS 'CIs that we made and have not written for long, the oldest first';
 
+-- When a connection reads next by itself; NULL: it does not.  Whoever started the last reading, it counts.
+CREATE FUNCTION pgsync_itsm.next_reading(connection_id uuid, every interval, at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE
+RETURN CASE WHEN every IS NOT NULL
+            THEN coalesce((SELECT max(r.created_at) FROM @extschema@.integration_runs AS r
+                            WHERE r.connection_id = next_reading.connection_id AND r.kind = 'subscribe' AND r.purpose IS NULL) + every, at) END;
+COMMENT ON FUNCTION pgsync_itsm.next_reading(uuid, interval, timestamptz) IS 'When what was changed on the platform is to be read next';
+
 CREATE FUNCTION pgsync_itsm.run_schedule(c @extschema@.integration_connections, at timestamptz) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -310,6 +321,7 @@ DECLARE
     quiet timestamptz := pgsync_itsm.blackout_end(s.blackout, s.zone, at);
     daily timestamptz := pgsync_itsm.slot_before(s.daily_at, s.zone, at);
     reconcile timestamptz := pgsync_itsm.slot_before(s.reconcile_at, s.zone, at);
+    reading bigint;
     run bigint;
 BEGIN
     -- Before a connection's first publish nothing is sent by itself.  What lies ahead was written by a clock that has
@@ -319,6 +331,12 @@ BEGIN
     END IF;
     IF c.first_publish_at IS NULL OR c.reconciled_at IS NULL OR c.reconciled_at > at + interval '1 day' THEN
         c.reconciled_at := at;
+    END IF;
+    -- Read, merge, write: what was changed there comes before what is sent.
+    IF quiet IS NULL AND pgsync_itsm.next_reading(c.id, s.read_every, at) <= at AND NOT EXISTS (
+            SELECT FROM @extschema@.integration_runs AS r WHERE r.connection_id = c.id AND r.kind = 'subscribe' AND r.status IN ('queued', 'planning')) THEN
+        INSERT INTO @extschema@.integration_runs (namespace_id, connection_id, kind, origin, requested_by)
+        VALUES (c.namespace_id, c.id, 'subscribe', 'schedule', c.owner) RETURNING id INTO reading;
     END IF;
     IF quiet IS NULL AND c.first_publish_at IS NOT NULL AND c.sync_direction <> 'subscribe' THEN
         IF reconcile <= c.reconciled_at OR reconcile < pgsync_itsm.reconcile_due(c.reconciled_at, s.reconcile_every) THEN
@@ -341,11 +359,12 @@ BEGIN
            next_run_at = pgsync_itsm.next_scheduled(c, at),
            look_at = least(pgsync_itsm.slot_after(s.daily_at, s.zone, at), pgsync_itsm.slot_after(s.reconcile_at, s.zone, at), quiet,
                            pgsync_itsm.blackout_next(s.blackout, s.zone, at),
+                           CASE WHEN s.read_every IS NOT NULL THEN greatest(pgsync_itsm.next_reading(c.id, s.read_every, at), at + interval '1 second') END,
                            -- what only waits for other runs to end is not left for an hour
                            CASE WHEN s.refresh_after IS NOT NULL AND run IS NULL AND pgsync_itsm.is_busy(c.id) THEN at + interval '10 seconds' END,
                            at + interval '1 hour')
      WHERE x.id = c.id;
-    RETURN run;
+    RETURN coalesce(run, reading);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.run_schedule(@extschema@.integration_connections, timestamptz) IS

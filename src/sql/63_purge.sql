@@ -97,6 +97,21 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.purge_runs(integer) IS 'Removes items of old runs, so many at the most; returns how many';
 
+CREATE FUNCTION pgsync_itsm.purge_inbox(piece integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone integer;
+BEGIN
+    DELETE FROM @extschema@.integration_inbox AS b
+     WHERE b.id = ANY (ARRAY(SELECT x.id FROM @extschema@.integration_inbox AS x
+                              WHERE x.state <> 'new' AND x.received_at < now() - pgsync_itsm.retention() ORDER BY x.id LIMIT piece));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.purge_inbox(integer) IS 'Deletes old rows of the inbox that were dealt with, so many at the most; returns how many';
+
 -- A run's end is when these have grown; a bounded piece at a time, so that no run pays for a year.
 CREATE FUNCTION pgsync_itsm.purge() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -109,7 +124,7 @@ BEGIN
     PERFORM FROM pgsync_itsm.site AS s
       WHERE s.purged_at IS NULL OR s.purged_at NOT BETWEEN now() - interval '1 minute' AND now() FOR UPDATE SKIP LOCKED;
     IF pgsync_itsm.retention() IS NOT NULL AND FOUND THEN
-        gone := greatest(pgsync_itsm.purge_log(piece), pgsync_itsm.purge_runs(piece));
+        gone := greatest(pgsync_itsm.purge_log(piece), pgsync_itsm.purge_runs(piece), pgsync_itsm.purge_inbox(piece));
         -- A full piece: there may be more, and the next run goes on.
         UPDATE pgsync_itsm.site AS s SET purged_at = CASE WHEN gone < piece THEN now() END;
     END IF;

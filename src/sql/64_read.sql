@@ -9,7 +9,7 @@ CREATE FUNCTION pgsync_itsm.check_read_setting(name text, value text) RETURNS vo
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF name IN ('read_overlap', 'sweep_every') AND value <> '' AND NOT pgsync_itsm.is_interval(value) THEN
+    IF name IN ('read_overlap', 'sweep_every', 'read_every') AND value <> '' AND NOT pgsync_itsm.is_interval(value) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a time, such as 10 minutes or 1 day.';
     ELSIF name = 'read_tables' AND value !~ '^[a-z0-9_]+(\s*,\s*[a-z0-9_]+)*$' THEN

@@ -103,6 +103,31 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_keys(@extschema@.integration_runs) IS 'Names the records that a run has to read here; false: none';
 
+-- What the rows held before ours was read: a change that somebody makes after that is not written over.
+CREATE UNLOGGED TABLE pgsync_itsm.merge_before (
+    run_id      bigint NOT NULL,
+    entity_type text NOT NULL,
+    key         text NOT NULL,
+    changed_at  timestamptz,
+    columns     json,
+    PRIMARY KEY (run_id, entity_type, key)
+);
+COMMENT ON TABLE pgsync_itsm.merge_before IS 'Work space: what rows of the user held before they were read for being merged';
+
+CREATE FUNCTION pgsync_itsm.merge_look(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run.id;
+    INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
+    SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns
+      FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
+     CROSS JOIN LATERAL pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
+    ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.merge_look(@extschema@.integration_runs) IS 'Notes what the rows hold that may be written';
+
 -- A partial plan of these records, as far as their payloads.
 CREATE FUNCTION pgsync_itsm.merge_read(run @extschema@.integration_runs, phase text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -132,10 +157,6 @@ BEGIN
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
           LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = b.connection_id AND x.external_id = b.external_id
          WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NOT NULL
-    ), times AS MATERIALIZED (
-        SELECT t.entity_type, c.key, c.changed_at
-          FROM (SELECT r.entity_type, array_agg(r.key) AS keys FROM records AS r GROUP BY r.entity_type) AS t
-         CROSS JOIN LATERAL pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
     ), fields AS MATERIALIZED (
         SELECT k.entity_type, k.external_table, f.* FROM (SELECT DISTINCT r.entity_type, r.external_table FROM records AS r) AS k
          CROSS JOIN LATERAL pgsync_itsm.merge_fields(run.connection_id, k.entity_type, k.external_table) AS f
@@ -144,7 +165,7 @@ BEGIN
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
                pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, r.updated_there_at, r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
-          LEFT JOIN times AS t ON t.entity_type = r.entity_type AND t.key = r.key
+          LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
          WHERE r.body::jsonb ? f.field
     )
     INSERT INTO pgsync_itsm.merge_rows (run_id, map_id, inbox_id, entity_type, entity_id, field, base, ours, theirs, ours_at, theirs_at, theirs_by, decision, local, reason)
@@ -227,8 +248,11 @@ BEGIN
      WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NULL AND m.connection_id = b.connection_id AND m.parent_id IS NULL
        AND m.entity_type = b.entity_type AND m.entity_id = b.entity_id AND m.external_id = b.external_id AND m.state = 'linked';
     UPDATE @extschema@.integration_inbox AS b
-       SET state = CASE WHEN i.held THEN 'ignored' ELSE 'applied' END, reason = CASE WHEN i.held THEN 'waits for a decision' WHEN b.body IS NULL THEN 'gone there' END
-      FROM (SELECT x.id, EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id AND r.inbox_id = x.id AND r.decision IN ('conflict', 'skip')) AS held
+       SET state = CASE WHEN i.held OR NOT i.here THEN 'ignored' ELSE 'applied' END,
+           reason = CASE WHEN b.body IS NULL THEN 'gone there' WHEN i.held THEN 'waits for a decision' WHEN NOT i.here THEN 'the record is not published from here any more' END
+      FROM (SELECT x.id, x.body IS NULL OR EXISTS (SELECT FROM pgsync_itsm.plan_records AS p
+                                                    WHERE p.run_id = run.id AND p.entity_type = x.entity_type AND p.entity_id = x.entity_id) AS here,
+                   EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id AND r.inbox_id = x.id AND r.decision IN ('conflict', 'skip')) AS held
               FROM @extschema@.integration_inbox AS x
              WHERE x.connection_id = run.connection_id AND x.state = 'new'
                AND NOT EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id AND r.inbox_id = x.id AND r.decision = 'theirs')) AS i
@@ -247,25 +271,33 @@ DECLARE
     i @extschema@.integration_run_items;
     fields text[];
     locals text[];
+    before text[];
     w record;
+    moved boolean;
 BEGIN
     SELECT * INTO i FROM @extschema@.integration_run_items AS x
      WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    SELECT array_agg(r.field ORDER BY r.field), array_agg(r.local ORDER BY r.field) INTO fields, locals
+    SELECT array_agg(r.field ORDER BY r.field), array_agg(r.local ORDER BY r.field), CASE WHEN bool_and(b.run_id IS NOT NULL) THEN array_agg(b.columns ->> r.field ORDER BY r.field) END
+      INTO fields, locals, before
       FROM pgsync_itsm.merge_rows AS r
+      LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
      WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field;
-    w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals);
+    w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
+    moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
-       SET state = CASE WHEN w.ok THEN 'done' ELSE 'dead' END, outcome = CASE WHEN w.ok THEN 'done' ELSE 'dead' END,
-           error_class = CASE WHEN NOT w.ok THEN 'NOT_WRITTEN' END, reason = coalesce(w.reason, x.reason), updated_at = now()
+       SET state = CASE WHEN w.ok THEN 'done' WHEN moved THEN 'refused' ELSE 'dead' END, outcome = CASE WHEN w.ok THEN 'done' WHEN NOT moved THEN 'dead' END,
+           error_class = CASE WHEN NOT w.ok AND NOT moved THEN 'NOT_WRITTEN' END, reason = coalesce(w.reason, x.reason), updated_at = now()
      WHERE x.id = i.id;
+    -- what was overtaken stays in the inbox, for the next run to compare
     UPDATE @extschema@.integration_inbox AS b
        SET state = CASE WHEN w.ok THEN 'applied' ELSE 'error' END, reason = w.reason
-     WHERE b.connection_id = run.connection_id AND b.external_id = i.external_id AND b.state = 'new';
-    IF w.ok THEN
+     WHERE b.connection_id = run.connection_id AND b.external_id = i.external_id AND b.state = 'new' AND NOT moved;
+    IF moved THEN
+        RETURN true;
+    ELSIF w.ok THEN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_agreed = CASE WHEN i.reason LIKE 'decided by %' THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END, last_sent_hash = NULL, source_hash = NULL, source_version = NULL
          WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
@@ -352,6 +384,7 @@ BEGIN
             IF NOT pgsync_itsm.merge_keys(run) THEN
                 RETURN 'merge';
             END IF;
+            PERFORM pgsync_itsm.merge_look(run);
             PERFORM pgsync_itsm.merge_read(run, 'queued');
             RETURN 'ours answers';
         WHEN 'ours answers' THEN

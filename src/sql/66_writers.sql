@@ -44,6 +44,7 @@ AS $$
 DECLARE
     missing text;
     assignments text;
+    conditions text;
     key_type text := pgsync_itsm.column_type(w.relation, w.key_column);
 BEGIN
     IF w.id IS NULL THEN
@@ -54,24 +55,28 @@ BEGIN
             USING ERRCODE = 'undefined_column', HINT = 'SELECT itsm_set_writer(...); tells where it is now.';
     END IF;
     IF fields IS NULL THEN
-        RETURN CASE WHEN w.changed_column IS NOT NULL
-                    THEN format('SELECT %1$I::text, %2$I::timestamptz FROM %3$s WHERE %1$I = ANY ($1::%4$s[])', w.key_column, w.changed_column, to_regclass(w.relation), key_type) END;
+        RETURN format('SELECT %1$I::text, %2$s, json_build_object(%3$s) FROM %4$s WHERE %1$I = ANY ($1::%5$s[])', w.key_column,
+                      coalesce(format('%I::timestamptz', w.changed_column), 'NULL::timestamptz'),
+                      (SELECT string_agg(format('%L, %I::text', c.field, c.col), ', ' ORDER BY c.field) FROM pgsync_itsm.writer_columns(w.columns) AS c
+                        WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL),
+                      to_regclass(w.relation), key_type);
     END IF;
     SELECT string_agg(format('"%s"', f.field), ', ') FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NULL),
            string_agg(format('%I = (SELECT (%s) FROM (SELECT ($2)[%s]) AS v(value))::%s', c.col, coalesce(c.expression, 'value'), f.n,
-                             pgsync_itsm.column_type(w.relation, c.col)), ', ' ORDER BY f.n) FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL)
-      INTO missing, assignments
+                             pgsync_itsm.column_type(w.relation, c.col)), ', ' ORDER BY f.n) FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL),
+           string_agg(format(' AND ($3 IS NULL OR %I::text IS NOT DISTINCT FROM ($3)[%s])', c.col, f.n), '' ORDER BY f.n) FILTER (WHERE c.col IS NOT NULL)
+      INTO missing, assignments, conditions
       FROM unnest(fields) WITH ORDINALITY AS f(field, n)
       LEFT JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field;
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'no column of % is written for %', w.relation, missing
             USING ERRCODE = 'undefined_column', HINT = format('SELECT itsm_set_writer(connection_id, %L, %L, %L, columns); names one.', w.entity_type, w.relation, w.key_column);
     END IF;
-    RETURN format('UPDATE %s SET %s WHERE %I = $1::%s', to_regclass(w.relation), assignments, w.key_column, key_type);
+    RETURN format('UPDATE %s SET %s WHERE %I = $1::%s%s', to_regclass(w.relation), assignments, w.key_column, key_type, conditions);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.compose_write(@extschema@.integration_writers, text[]) IS
-'The UPDATE that writes these fields ($1 is the key, $2 their values); without fields the question when rows were changed';
+'The UPDATE that writes these fields ($1 is the key, $2 their values, $3 what their columns have to hold before, NULL: whatever); without fields the question what rows hold, and when they were changed';
 
 CREATE FUNCTION pgsync_itsm.write_task(connection_id uuid, entity_type text, fields text[])
 RETURNS TABLE (query text, owner name, namespace_id uuid, setting_names text[], setting_values text[])
@@ -84,21 +89,21 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.write_task(uuid, text, text[]) IS 'A writer''s statement in the form that source.c reads';
 
-CREATE FUNCTION pgsync_itsm.write_record(connection_id uuid, entity_type text, key text, fields text[], field_values text[]) RETURNS text
+CREATE FUNCTION pgsync_itsm.write_record(connection_id uuid, entity_type text, key text, fields text[], field_values text[], before text[] DEFAULT NULL) RETURNS text
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_write';
-COMMENT ON FUNCTION pgsync_itsm.write_record(uuid, text, text, text[], text[]) IS
-'Writes fields of the platform into the row here that holds a record, as the connection''s owner; NULL if one row was written, else why not';
+COMMENT ON FUNCTION pgsync_itsm.write_record(uuid, text, text, text[], text[], text[]) IS
+'Writes fields of the platform into the row here that holds a record, as the connection''s owner, unless their columns hold something else than before (NULL: whatever they hold); NULL if one row was written, else why not';
 
-CREATE FUNCTION pgsync_itsm.changed_here(connection_id uuid, entity_type text, keys text[]) RETURNS TABLE (key text, changed_at timestamptz)
+CREATE FUNCTION pgsync_itsm.changed_here(connection_id uuid, entity_type text, keys text[]) RETURNS TABLE (key text, changed_at timestamptz, columns json)
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_changed';
-COMMENT ON FUNCTION pgsync_itsm.changed_here(uuid, text, text[]) IS 'When the rows here were changed last that hold these records, as far as the writer names a column for that';
+COMMENT ON FUNCTION pgsync_itsm.changed_here(uuid, text, text[]) IS 'What the columns hold here that a writer writes to, by field, and when the rows were changed last, as far as the writer names a column for that';
 
 -- What the user's table, its triggers or its policies have against it is the record's answer, and no error of ours.
-CREATE FUNCTION pgsync_itsm.try_write(connection_id uuid, entity_type text, key text, fields text[], field_values text[], OUT ok boolean, OUT reason text)
+CREATE FUNCTION pgsync_itsm.try_write(connection_id uuid, entity_type text, key text, fields text[], field_values text[], before text[] DEFAULT NULL, OUT ok boolean, OUT reason text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    reason := pgsync_itsm.write_record(connection_id, entity_type, key, fields, field_values);
+    reason := pgsync_itsm.write_record(connection_id, entity_type, key, fields, field_values, before);
     ok := reason IS NULL;
 EXCEPTION WHEN query_canceled THEN
     -- interrupted before plan_timeout could have run out: somebody asked for it
@@ -112,7 +117,7 @@ WHEN others THEN
     reason := left(format('%s (%s)', SQLERRM, SQLSTATE), 500);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.try_write(uuid, text, text, text[], text[]) IS 'write_record(), its errors as a reason';
+COMMENT ON FUNCTION pgsync_itsm.try_write(uuid, text, text, text[], text[], text[]) IS 'write_record(), its errors as a reason';
 
 -- Setting one -----------------------------------------------------------------------------------------
 
