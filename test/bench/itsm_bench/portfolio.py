@@ -13,10 +13,10 @@ SHAPE = "profiles => 2, services => 6, products => 3"
 
 
 class Portfolio:
-    def __init__(self, cluster, applications):
+    def __init__(self, cluster, applications, name="portfolio"):
         self.cluster = cluster
         self.applications = applications
-        self.database = "portfolio%d" % applications
+        self.database = "%s%d" % (name, applications)
         self.session = cluster.create(self.database)
         self.simulator = Simulator()
         self.load()

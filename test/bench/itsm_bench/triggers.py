@@ -264,7 +264,7 @@ def triggers(cluster, table, quick):
 def latency(cluster, table, quick):
     """a change on an idle system"""
     n = 5 if quick else 20
-    portfolio = Portfolio(cluster, 300)
+    portfolio = Portfolio(cluster, 300, "latency")
     worker = cluster.serve(portfolio.database)
     portfolio.publish(worker)
     cluster.set(pgsync_itsm__debounce="0")
