@@ -68,7 +68,7 @@ sub as_user
 }
 
 # numbers that stand for nothing else in a message
-$node->safe_psql('postgres', "SELECT setval('integration_runs_id_seq', 500000), setval('integration_matches_id_seq', 600000)");
+$node->safe_psql('postgres', "SELECT setval('integration_runs_id_seq', 500000), setval('integration_matches_id_seq', 600000), setval('integration_conflicts_id_seq', 700000)");
 
 # Each connection is made by the admin of its namespace, as in life.
 for my $t (@tenants)
@@ -98,15 +98,20 @@ VALUES ('$t->{ns}', '$t->{conn}', 'servicenow', 'application', 'u_note', 'name',
 INSERT INTO integration_references (connection_id, namespace_id, kind, key) VALUES ('$t->{conn}', '$t->{ns}', 'user', 'x');
 INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entity_id, native_key, entity_name, external_id, external_table, external_name, score, reason)
 VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'application/z', 'z', md5('z'), 'cmdb_ci_business_app', 'z', 0.95, 'exact name');
-INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id) VALUES ('$t->{conn}', '$t->{ns}', 'cmdb_ci_business_app', md5('z'));
-INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field) VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'name');
+INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, attrs)
+SELECT '$t->{conn}', '$t->{ns}', v.target, md5(v.target), v.target, '{}' FROM unnest(ARRAY['cmdb_ci_business_app', 'cmdb_ci_server', 'sys_user', 'cmdb_rel_ci']) AS v(target);
+INSERT INTO integration_watermarks (connection_id, namespace_id, external_table, run_id, started_at) VALUES ('$t->{conn}', '$t->{ns}', 'sys_user', 1, now());
+INSERT INTO integration_writers (connection_id, namespace_id, entity_type, relation, key_column, columns) VALUES ('$t->{conn}', '$t->{ns}', 'contact', 'public.contacts', 'id', '{"phone": "phone"}');
+INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field, theirs)
+SELECT m.connection_id, m.namespace_id, m.entity_type, m.entity_id, 'name', 'x' FROM integration_sync_map AS m WHERE m.connection_id = '$t->{conn}';
 INSERT INTO integration_inbox (connection_id, namespace_id, origin) VALUES ('$t->{conn}', '$t->{ns}', 'poll');
 INSERT INTO integration_entitlements (tier, platform, namespace_id) VALUES ('tier of $t->{ns}', 'servicenow', '$t->{ns}');
 SQL
+	$t->{conflict} = $node->safe_psql('postgres', "SELECT id FROM integration_conflicts WHERE connection_id = '$t->{conn}'");
 	$t->{match} = $node->safe_psql('postgres', "SELECT id FROM integration_matches WHERE connection_id = '$t->{conn}'");
 }
 # what does not exist at all
-my $nothing = { ns => '99999999-9999-4999-8999-999999999999', conn => '99999999-9999-4999-8999-999999999998', planned => 987654, done => 987654, match => 987654 };
+my $nothing = { ns => '99999999-9999-4999-8999-999999999999', conn => '99999999-9999-4999-8999-999999999998', planned => 987654, done => 987654, match => 987654, conflict => 987654 };
 
 # ---------------------------------------------------------------- relations
 my $member = "FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pgsync_itsm'
@@ -173,6 +178,8 @@ my %calls = (
 	itsm_publish          => [ "SELECT itsm_publish('{ns}')" ],
 	itsm_preview          => [ "SELECT itsm_preview('{ns}')" ],
 	itsm_match            => [ "SELECT itsm_match('{ns}')" ],
+	itsm_subscribe        => [ "SELECT itsm_subscribe('{ns}')", '55000' ],
+	itsm_resolve_conflict => [ "SELECT itsm_resolve_conflict({conflict}, 'ours')" ],
 	itsm_apply            => [ 'SELECT itsm_apply({planned})' ],
 	itsm_cancel           => [ 'SELECT itsm_cancel({planned})' ],
 	itsm_retry            => [ 'SELECT itsm_retry({done})' ],
@@ -190,6 +197,7 @@ my %calls = (
 	itsm_set              => [ "SELECT itsm_set('{conn}', 'batch_items', '10')" ],
 	itsm_schedule         => [ "SELECT itsm_schedule('{conn}', 'daily', '06:00, 18:00', 'UTC', '07:00', 'Sat,Sun 22:00-06:00')" ],
 	itsm_set_source       => [ "SELECT itsm_set_source('{conn}', 'contact', NULL)" ],
+	itsm_set_writer       => [ "SELECT itsm_set_writer('{conn}', 'contact', NULL, NULL, NULL)" ],
 	itsm_set_filter       => [ "SELECT itsm_set_filter('{conn}', 'application', 'name IS NOT NULL')" ],
 	itsm_set_mapping      => [ "SELECT itsm_set_mapping('{conn}', 'application', 'u_x', 'name')" ],
 	itsm_drop_mapping     => [ "SELECT itsm_drop_mapping('{conn}', 'application', 'u_note')" ],
@@ -224,8 +232,8 @@ sub filled
 sub without
 {
 	my ($said, $on) = @_;
-	$said =~ s/\b\Q$on->{$_}\E\b/<$_>/g for qw(ns conn match planned done);
-	$said =~ s/<planned>|<done>|<match>/<number>/g;
+	$said =~ s/\b\Q$on->{$_}\E\b/<$_>/g for qw(ns conn match conflict planned done);
+	$said =~ s/<planned>|<done>|<match>|<conflict>/<number>/g;
 	return $said;
 }
 
