@@ -218,10 +218,10 @@ class FaultKinds(Case):
         self.fault(endpoint="sys_user", fault="short_list")
         short = self.call("GET", PATH + "?sysparm_query=ORDERBYsys_id")
         self.assertEqual(len(short.result), len(whole.result) // 2)
-        self.assertEqual(short.headers["X-Total-Count"], whole.headers["X-Total-Count"])
+        self.assertEqual(short.headers["x-total-count"], whole.headers["x-total-count"])
         self.fault(endpoint="sys_user", fault="wrong_total", total=3)
         wrong = self.call("GET", PATH + "?sysparm_query=ORDERBYsys_id")
-        self.assertEqual((wrong.headers["X-Total-Count"], len(wrong.result)),
+        self.assertEqual((wrong.headers["x-total-count"], len(wrong.result)),
                          ("3", len(whole.result)))
 
     def test_delay_and_probability(self):
