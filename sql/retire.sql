@@ -291,6 +291,25 @@ CALL plan(:run);
 SELECT agree(:run) > 0 AS sent, ended(:run);
 SELECT * FROM noted;
 
+-- gone there already: nothing to retire, and not tried again
+SELECT lose(:'app');
+INSERT INTO there SELECT 'record', external_id, external_id, NULL FROM integration_sync_map WHERE entity_id = :'app';
+SELECT collected() AS run \gset
+CALL plan(:run);
+SELECT entity_type, label, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT * FROM noted WHERE entity_type = 'application';
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT count(*) FROM matter WHERE run_id = :run AND entity_type = 'application';
+SELECT ended(:run);
+DELETE FROM there;
+SELECT bring_back();
+SELECT collected() AS run \gset
+CALL plan(:run);
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT * FROM noted;
+
 -- what was there before us, and what is not retired, is left
 UPDATE integration_sync_map SET created_by_us = false WHERE entity_id = :'app';
 SELECT lose(:'app');

@@ -104,20 +104,28 @@ COMMENT ON FUNCTION pgsync_itsm.retire_ask(@extschema@.integration_runs) IS 'Not
 CREATE FUNCTION pgsync_itsm.retire_by_life_cycle(run @extschema@.integration_runs) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    WITH asked AS MATERIALIZED (
+        SELECT DISTINCT l.target, k.id FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(id)
+         WHERE l.run_id = (run).id AND l.kind = 'record' AND l.state = 'done'
+    )
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state,
          payload, old_values, payload_hash, external_id, external_table, reason)
     SELECT (run).id, (run).connection_id, (run).namespace_id, s.ord, s.step, m.entity_type, m.entity_id, m.native_key,
            left(coalesce(m.published_name, m.native_key), 300),
-           CASE WHEN t.payload IS NULL THEN 'SKIP' ELSE 'UPDATE' END, CASE WHEN t.payload IS NULL THEN 'skipped' ELSE 'planned' END,
-           (t.payload || jsonb_build_object('name', coalesce(m.last_agreed ->> 'name', m.published_name)))::json, coalesce(x.attrs, m.last_agreed), 'retired',
-           m.external_id, m.external_table,
-           CASE WHEN t.payload IS NULL THEN format('deleted here; no retired state of %s is known: left as it is', m.external_table)
-                ELSE 'deleted here: retired there' END
+           CASE WHEN n.reason IS NULL THEN 'UPDATE' ELSE 'SKIP' END, CASE WHEN n.reason IS NULL THEN 'planned' ELSE 'skipped' END,
+           CASE WHEN n.reason IS NULL THEN (t.payload || jsonb_build_object('name', coalesce(m.last_agreed ->> 'name', m.published_name)))::json END,
+           coalesce(x.attrs, m.last_agreed), 'retired',
+           m.external_id, m.external_table, coalesce(n.reason, 'deleted here: retired there')
       FROM pgsync_itsm.retire_candidates(run) AS m
       LEFT JOIN pgsync_itsm.lookup_rows AS x ON x.run_id = (run).id AND x.kind = 'record' AND x.target = m.external_table AND x.key = m.external_id
      CROSS JOIN LATERAL pgsync_itsm.step_of(m.entity_type, m.external_table) AS s
       LEFT JOIN pgsync_itsm.rollback_retired((run).connection_id) AS t ON t.external_table = m.external_table
+      -- the platform refuses the id of what is gone there, each time
+     CROSS JOIN LATERAL (SELECT CASE WHEN x.key IS NULL AND (m.external_table, m.external_id) IN (SELECT a.target, a.id FROM asked AS a)
+                                     THEN 'deleted here, and not found there: nothing to retire'
+                                     WHEN t.payload IS NULL
+                                     THEN format('deleted here; no retired state of %s is known: left as it is', m.external_table) END AS reason) AS n
      WHERE pgsync_itsm.is_retirable(m, 'life_cycle')
      ORDER BY s.ord, m.entity_id
     ON CONFLICT DO NOTHING;
