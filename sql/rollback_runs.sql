@@ -207,7 +207,7 @@ SELECT itsm_cancel(last_run()) IS NOT NULL AS cancelled;
 SELECT rollback_of(:again) AS back \gset
 CALL plan(:back);
 CALL go(:back);
-SELECT state, count(*) > 0 AS some FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us GROUP BY 1;
+SELECT state, count(*) > 0 AS some FROM integration_sync_map WHERE entity_type = 'application' AND created_by_us GROUP BY 1 ORDER BY 1;
 SELECT entity_type, action, state, reason, count(*) FROM itsm_rollback(:first, 'delete') WHERE state <> 'skipped' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
 
 -- many: a run that made 12,000 records and a later one that changed them all are compared in a moment, not each with each
