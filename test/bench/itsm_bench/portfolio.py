@@ -84,6 +84,7 @@ class Portfolio:
         self.simulator.reset_counters()
         self.session.ask("CHECKPOINT")
         before = Process(self.simulator.process.pid).cpu()
+        began = time.monotonic()
         with Watch(worker) as watch:
             run = self.session.ask("SELECT itsm_preview(%s)" % literal(self.namespace))
             status = poll(
@@ -94,19 +95,20 @@ class Portfolio:
                 600,
                 interval=0.2,
             )
+            elapsed = time.monotonic() - began
         row = self.session.rows(
-            "SELECT extract(epoch FROM planned_at - created_at), to_create, held + refused, expected ->> 'calls', "
+            "SELECT to_create, held + refused, expected ->> 'calls', "
             "coalesce(error_message, summary, '') FROM integration_runs WHERE id = %s" % run
         )[0]
-        if status != "planned" or row[2] != "0":
-            raise Failed("preview of %d applications: %s: %s" % (self.applications, status, row[4]))
+        if status != "planned" or row[1] != "0":
+            raise Failed("preview of %d applications: %s: %s" % (self.applications, status, row[3]))
         stats = self.simulator.stats()
         writes = stats["writes"] + stats["batch_subrequests"]["writes"]
         self.forget()
         return Preview(
-            float(row[0]),
-            int(row[1]),
-            int(row[3]),
+            elapsed,
+            int(row[0]),
+            int(row[2]),
             stats["requests"],
             writes,
             watch,
