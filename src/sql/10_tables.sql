@@ -136,7 +136,7 @@ CREATE TABLE @extschema@.integration_runs (
     connection_id   uuid NOT NULL,
     kind            text NOT NULL CHECK (kind IN ('preview', 'publish', 'subscribe', 'match', 'rollback')),
     origin          text NOT NULL DEFAULT 'call' CHECK (origin IN ('call', 'schedule', 'on_change')),
-    purpose         text CHECK (purpose IN ('reconcile', 'refresh', 'subscribe')),
+    purpose         text CHECK (purpose IN ('reconcile', 'refresh', 'preview', 'decision')),
     status          text NOT NULL DEFAULT 'queued'
                     CHECK (status IN ('queued', 'planning', 'planned', 'needs_approval', 'running',
                                       'done', 'failed', 'cancelled')),
@@ -450,7 +450,7 @@ CREATE TABLE @extschema@.integration_inbox (
     reason        text,
     received_at   timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX integration_inbox_new ON @extschema@.integration_inbox (connection_id, external_id) WHERE state = 'new';
+CREATE INDEX integration_inbox_new ON @extschema@.integration_inbox (connection_id, external_id) WHERE state IN ('new', 'error');
 
 CREATE TABLE @extschema@.integration_entitlements (
     tier         text NOT NULL,

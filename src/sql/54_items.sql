@@ -740,7 +740,7 @@ BEGIN
             RETURN pgsync_itsm.match_phase(run, wanted);
         ELSIF run.kind = 'rollback' THEN
             RETURN pgsync_itsm.rollback_phase(run);
-        ELSIF run.kind = 'subscribe' OR run.purpose = 'subscribe' THEN
+        ELSIF run.kind = 'subscribe' THEN
             RETURN pgsync_itsm.read_phase(run);
         END IF;
         RETURN pgsync_itsm.plan_phase(run, wanted);
@@ -779,8 +779,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     first CONSTANT text := CASE WHEN run.phase LIKE 'recheck%' THEN 'recheck' WHEN run.phase = 'decided' THEN 'decided'
-                                -- what was applied here stays applied, and the rest is compared once more
-                                WHEN run.phase IN ('ours', 'ours answers', 'merge', 'apply', 'after') THEN 'ours' ELSE 'queued' END;
+                                -- what was applied here stays applied, and the rest is compared once more, or is as it was decided
+                                WHEN run.phase IN ('ours', 'ours answers', 'merge', 'apply', 'after', 'end')
+                                THEN CASE WHEN run.purpose = 'decision' THEN 'decided' ELSE 'ours' END ELSE 'queued' END;
 BEGIN
     IF run.phase <> first AND EXISTS (SELECT FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) THEN
         RETURN run.phase;
@@ -813,8 +814,8 @@ BEGIN
     IF r.id IS NULL OR r.status <> 'planning' THEN
         RETURN 'done';
     END IF;
-    -- What ends a plan writes to the connection.  While a source is read, for as long as that takes, its row is for others.
-    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+    -- What ends a plan writes to the connection.  While user SQL reads or writes, for as long as that takes, its row is for others.
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck,ours,apply}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
         RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN

@@ -27,8 +27,8 @@ BEGIN
      WHERE s.run_id = run_id AND status = 'done';
     -- What a run that ends early wrote is not read back: nobody knows what the platform made of it.
     UPDATE @extschema@.integration_sync_map AS m SET last_sync_hash = NULL
-      FROM @extschema@.integration_run_items AS i
-     WHERE i.run_id = run_id AND status IN ('cancelled', 'failed') AND i.state IN ('done', 'unchanged') AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
+      FROM @extschema@.integration_runs AS r JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id
+     WHERE r.id = run_id AND r.kind <> 'subscribe' AND status IN ('cancelled', 'failed') AND i.state IN ('done', 'unchanged') AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
        AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id AND m.last_sync_hash IS NOT NULL;
     -- A value that was to be cleared, and was not, is agreed as before: the next plan clears it.
     UPDATE @extschema@.integration_sync_map AS m
@@ -48,6 +48,7 @@ BEGIN
      WHERE r.id = run_id;
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
       FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
+    PERFORM pgsync_itsm.reopen_conflicts(run_id);
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
     DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run_id;

@@ -152,11 +152,11 @@ BEGIN
     IF map_ids = '{}' THEN
         RETURN;
     END IF;
-    -- One open row a record: the newest.  What was known before the first of them is what all of them are compared with.
+    -- One row a record that is open or to be tried again: the newest.  What was known before the first of them is what all of them are compared with.
     WITH older AS (
         UPDATE @extschema@.integration_inbox AS b SET state = 'ignored', reason = 'superseded by a newer reading'
           FROM @extschema@.integration_sync_map AS m
-         WHERE m.id = ANY (map_ids) AND b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state = 'new'
+         WHERE m.id = ANY (map_ids) AND b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state IN ('new', 'error')
         RETURNING m.id, b.before)
     INSERT INTO @extschema@.integration_inbox (connection_id, namespace_id, run_id, origin, external_table, external_id, entity_type, entity_id, before, body)
     SELECT run.connection_id, run.namespace_id, run.id, origin, coalesce(x.external_table, m.external_table), m.external_id, m.entity_type, m.entity_id,

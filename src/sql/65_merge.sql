@@ -54,8 +54,11 @@ BEGIN
         value := label_there;
     ELSE
         SELECT e.key INTO value FROM jsonb_each_text(value_map) AS e
-         WHERE lower(label_there) IN (SELECT lower(btrim(a)) FROM string_to_table(e.value, '|') AS a)
+         WHERE e.key <> '*' AND lower(label_there) IN (SELECT lower(btrim(a)) FROM string_to_table(e.value, '|') AS a)
          ORDER BY split_part(lower(e.value), '|', 1) <> lower(label_there), e.key LIMIT 1;
+        IF value IS NULL AND value_map ->> '*' = '*' THEN
+            value := label_there;
+        END IF;
     END IF;
     known := value IS NOT NULL;
 END
@@ -84,6 +87,15 @@ CREATE UNLOGGED TABLE pgsync_itsm.merge_rows (
 COMMENT ON TABLE pgsync_itsm.merge_rows IS 'Work space: fields that were changed on the platform, and what a run makes of them';
 
 -- Ours ------------------------------------------------------------------------------------------------
+
+-- What could not be written, because somebody held the row or a trigger refused it, may be written now.
+CREATE FUNCTION pgsync_itsm.merge_again(run @extschema@.integration_runs) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE @extschema@.integration_inbox AS b SET state = 'new', reason = NULL
+     WHERE b.connection_id = (merge_again.run).connection_id AND b.state = 'error';
+END;
+COMMENT ON FUNCTION pgsync_itsm.merge_again(@extschema@.integration_runs) IS 'Opens what is in the inbox and could not be written before';
 
 CREATE FUNCTION pgsync_itsm.merge_keys(run @extschema@.integration_runs) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -238,7 +250,7 @@ BEGIN
       FROM pgsync_itsm.merge_rows AS r JOIN @extschema@.integration_sync_map AS m ON m.id = r.map_id
      WHERE r.run_id = run.id AND r.decision = 'conflict'
     ON CONFLICT (connection_id, entity_id, entity_type, field) WHERE state = 'open'
-    DO UPDATE SET ours = excluded.ours, ours_at = excluded.ours_at, theirs = excluded.theirs, theirs_at = excluded.theirs_at, theirs_by = excluded.theirs_by, run_id = excluded.run_id;
+    DO UPDATE SET resolution = CASE WHEN c.theirs = excluded.theirs THEN c.resolution END, ours = excluded.ours, ours_at = excluded.ours_at, theirs = excluded.theirs, theirs_at = excluded.theirs_at, theirs_by = excluded.theirs_by, run_id = excluded.run_id;
     UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolution = 'agreed', resolved_at = now()
       FROM pgsync_itsm.merge_rows AS r
      WHERE r.run_id = run.id AND r.decision IN ('agreed', 'ours', 'theirs') AND c.connection_id = run.connection_id AND c.state = 'open'
@@ -294,13 +306,16 @@ BEGIN
     -- what was overtaken stays in the inbox, for the next run to compare
     UPDATE @extschema@.integration_inbox AS b
        SET state = CASE WHEN w.ok THEN 'applied' ELSE 'error' END, reason = w.reason
-     WHERE b.connection_id = run.connection_id AND b.external_id = i.external_id AND b.state = 'new' AND NOT moved;
+     WHERE b.connection_id = run.connection_id AND b.external_id = i.external_id AND b.state = 'new' AND NOT moved AND run.purpose IS DISTINCT FROM 'decision';
     IF moved THEN
         RETURN true;
     ELSIF w.ok THEN
         UPDATE @extschema@.integration_sync_map AS m
-           SET last_agreed = CASE WHEN i.reason LIKE 'decided by %' THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END, last_sent_hash = NULL, source_hash = NULL, source_version = NULL
+           SET last_agreed = CASE WHEN run.purpose = 'decision' THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END, last_sent_hash = NULL, source_hash = NULL, source_version = NULL
          WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
+        UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolved_at = now()
+         WHERE run.purpose = 'decision' AND c.connection_id = run.connection_id AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id
+           AND c.state = 'open' AND c.resolution IS NOT NULL AND i.payload::jsonb ? c.field;
     END IF;
     INSERT INTO @extschema@.integration_sync_log
         (connection_id, namespace_id, run_id, item_id, operation, entity_type, entity_id, status, external_id, error_class, error_message, response_payload)
@@ -381,6 +396,7 @@ BEGIN
             PERFORM pgsync_itsm.merge_decided(run);
             RETURN 'apply';
         WHEN 'recheck', 'ours' THEN
+            PERFORM pgsync_itsm.merge_again(run);
             IF NOT pgsync_itsm.merge_keys(run) THEN
                 RETURN 'merge';
             END IF;
@@ -396,7 +412,7 @@ BEGIN
                 PERFORM pgsync_itsm.merge_recheck(run);
             ELSE
                 PERFORM pgsync_itsm.merge_items(run);
-                IF run.kind = 'preview' THEN
+                IF run.purpose = 'preview' AND NOT run.confirm THEN
                     UPDATE @extschema@.integration_runs AS r SET status = 'planned', phase = 'apply' WHERE r.id = run.id;
                     PERFORM pgsync_itsm.clear_plan(run.id);
                     RETURN NULL;
@@ -412,6 +428,8 @@ BEGIN
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
                 RETURN 'after';
             END IF;
+            RETURN 'end';
+        WHEN 'end' THEN
             PERFORM pgsync_itsm.finish_run(run.id, 'done');
             RETURN NULL;
         WHEN 'after' THEN
@@ -441,6 +459,19 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.conflict_holds(@extschema@.integration_runs) IS 'Holds records with a conflict that nobody has decided';
 
+-- What was decided and could not be written here is decided anew: its publish would send the value that was decided against.
+CREATE FUNCTION pgsync_itsm.reopen_conflicts(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.integration_conflicts AS c SET resolution = NULL, resolved_by = NULL
+      FROM @extschema@.integration_runs AS r JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id
+     WHERE r.id = reopen_conflicts.run_id AND r.purpose = 'decision' AND i.state <> 'done' AND c.connection_id = i.connection_id
+       AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id AND c.state = 'open' AND i.payload::jsonb ? c.field;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.reopen_conflicts(bigint) IS 'Takes back decisions that a run that ends could not write here';
+
 CREATE FUNCTION pgsync_itsm.seen_conflict(conflict_id bigint) RETURNS @extschema@.integration_conflicts
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -464,7 +495,7 @@ COMMENT ON FUNCTION pgsync_itsm.resolve_conflict(bigint, text, text) IS
 'Gate: decides a conflict that the caller sees; returns the run that writes here what was decided, NULL: ours holds, and the next publish sends it';
 
 -- Ours: what is there is known now, and is overwritten by the next publish.  Theirs, or a value: a run writes it here, as any
--- change of theirs; a value that is not theirs is published after that.
+-- change of theirs, and until that is done nothing of the record is published; a value that is not theirs is published then.
 CREATE FUNCTION pgsync_itsm.resolve_conflict_granted(conflict_id bigint, side text, value text, caller name) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -476,7 +507,7 @@ DECLARE
 BEGIN
     PERFORM pgsync_itsm.check_one_of('side', side, ARRAY['ours', 'theirs', 'value']);
     SELECT * INTO c FROM @extschema@.integration_conflicts AS x WHERE x.id = conflict_id FOR UPDATE;
-    IF c.state <> 'open' THEN
+    IF c.resolution IS NOT NULL THEN
         RAISE EXCEPTION 'conflict % is resolved already: %', c.id, c.resolution USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     SELECT * INTO m FROM @extschema@.integration_sync_map AS x WHERE x.connection_id = c.connection_id AND x.entity_type = c.entity_type AND x.entity_id = c.entity_id FOR UPDATE;
@@ -484,7 +515,8 @@ BEGIN
         RAISE EXCEPTION 'the record of conflict % is not published any more', c.id USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     UPDATE @extschema@.integration_conflicts AS x
-       SET state = 'resolved', resolution = CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END, resolved_at = now(), resolved_by = caller
+       SET state = CASE side WHEN 'ours' THEN 'resolved' ELSE 'open' END, resolution = CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END,
+           resolved_at = CASE side WHEN 'ours' THEN now() END, resolved_by = caller
      WHERE x.id = c.id;
     UPDATE @extschema@.integration_sync_map AS x
        SET last_agreed = pgsync_itsm.merged(x.last_agreed, json_build_object(c.field, c.theirs)), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
@@ -494,7 +526,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, phase, purpose, requested_by)
-    VALUES (c.namespace_id, c.connection_id, 'subscribe', 'decided', 'subscribe', caller) RETURNING r.id INTO run;
+    VALUES (c.namespace_id, c.connection_id, 'subscribe', 'decided', 'decision', caller) RETURNING r.id INTO run;
     INSERT INTO @extschema@.integration_run_items
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, old_values, external_id, external_table, reason)
     VALUES (run, c.connection_id, c.namespace_id, 10, 'in', c.entity_type, c.entity_id, m.native_key, left(coalesce(m.published_name, m.native_key), 300), 'UPDATE', 'planned',

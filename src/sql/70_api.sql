@@ -183,7 +183,7 @@ BEGIN
         RAISE EXCEPTION 'run % is a rollback: a new run would publish what it has undone', r.id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method);
     END IF;
-    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, 'publish', NULL, r.connection_id, r.applications, false) AS p;
+    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, CASE r.kind WHEN 'subscribe' THEN 'subscribe' ELSE 'publish' END, NULL, r.connection_id, r.applications, false) AS p;
     RETURN id;
 END
 $$;

@@ -43,7 +43,8 @@ BEGIN
     PERFORM pgsync_itsm.check_one_of('kind', kind, ARRAY['publish', 'preview', 'match', 'subscribe', 'subscribe preview']);
     PERFORM pgsync_itsm.check_entitled_granted(c.namespace_id, c.platform, caller);
     INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, purpose, confirm, applications, partial, requested_by)
-    VALUES (c.namespace_id, c.id, CASE kind WHEN 'subscribe preview' THEN 'preview' ELSE kind END, CASE kind WHEN 'subscribe preview' THEN 'subscribe' END, coalesce(confirm, false), applications, applications IS NOT NULL, caller)
+    VALUES (c.namespace_id, c.id, CASE kind WHEN 'subscribe preview' THEN 'subscribe' ELSE kind END, CASE kind WHEN 'subscribe preview' THEN 'preview' END,
+            coalesce(confirm, false), applications, applications IS NOT NULL, caller)
     RETURNING r.id INTO id;
     PERFORM pgsync_itsm.wake();
     RETURN id;
@@ -86,7 +87,7 @@ DECLARE
     released boolean;
 BEGIN
     UPDATE @extschema@.integration_runs AS x
-       SET status = 'queued', phase = 'recheck', kind = CASE WHEN x.purpose = 'subscribe' THEN 'subscribe' WHEN x.kind = 'preview' THEN 'publish' ELSE x.kind END, confirm = true
+       SET status = 'queued', phase = 'recheck', kind = CASE x.kind WHEN 'preview' THEN 'publish' ELSE x.kind END, confirm = true
      WHERE x.id = run_id AND x.status IN ('planned', 'needs_approval')
        AND EXISTS (SELECT FROM @extschema@.integration_connections AS c WHERE c.id = x.connection_id AND c.is_active);
     released := FOUND;
@@ -207,6 +208,8 @@ BEGIN
     PERFORM pgsync_itsm.drop_secrets(connection_id);
     DELETE FROM @extschema@.integration_references AS r WHERE r.connection_id = connection_id;
     DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_inbox AS b WHERE b.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_watermarks AS w WHERE w.connection_id = connection_id;
     DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = connection_id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = connection_id;
 END

@@ -111,7 +111,7 @@ COMMENT ON COLUMN @extschema@.integration_runs.status IS 'queued, planning, plan
 COMMENT ON COLUMN @extschema@.integration_runs.phase IS 'Where planning stands; for support';
 COMMENT ON COLUMN @extschema@.integration_runs.plan_lane IS 'Who plans it: NULL by its size, the worker or the planner; planner: its sources took too long for the worker; slow: they took longer than pgsync_itsm.planner_slice while others waited';
 COMMENT ON COLUMN @extschema@.integration_runs.confirm IS 'True when the caller approved whatever the plan says';
-COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; subscribe: a preview of what would be applied here; NULL: what changed here is sent';
+COMMENT ON COLUMN @extschema@.integration_runs.purpose IS 'reconcile: what is there is compared as well; refresh: what was not written for long is confirmed; preview: what would be applied here is shown first; decision: what somebody decided of a conflict is written here; NULL: what changed is sent, or read';
 COMMENT ON COLUMN @extschema@.integration_runs.partial IS 'True when only some records were looked at: changes, or a pilot';
 COMMENT ON COLUMN @extschema@.integration_runs.rolls_back IS 'The run that this one undoes';
 COMMENT ON COLUMN @extschema@.integration_runs.rollback_method IS 'Of a rollback: what becomes of records that the run created, retire or delete';
@@ -243,7 +243,7 @@ COMMENT ON COLUMN @extschema@.integration_field_mappings.target_class IS 'Class 
 COMMENT ON COLUMN @extschema@.integration_field_mappings.target_field IS 'Column there';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.expression IS 'Column of the source, or an SQL expression over its columns, run with the rights of the connection''s owner; :setting(name) stands for a setting; null: the field is left alone';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.kind IS 'What the value is: text and date are sent as they are, the others are looked up there first';
-COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here to value there, one flat object, * for all others; alternatives as in Pipeline|Operational: the first that the instance has; a value that is not in it is sent as it is';
+COMMENT ON COLUMN @extschema@.integration_field_mappings.value_map IS 'Value here to value there, one flat object, * for all others; alternatives as in Pipeline|Operational: the first that the instance has; a value that is not in it is not sent, unless * says what it is, or * itself: sent as it is';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.on_unresolved IS 'When a look-up finds nothing: warn (leave the field out, say so), ignore (leave it out) or error (the record is not sent)';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.direction IS 'publish, subscribe or both';
 COMMENT ON COLUMN @extschema@.integration_field_mappings.authority IS 'Whose value counts when the two sides differ: ours, theirs, newest, if_empty (ours where theirs is empty or was ours) or manual';
@@ -349,10 +349,10 @@ COMMENT ON COLUMN @extschema@.integration_conflicts.base IS 'Value that both sid
 COMMENT ON COLUMN @extschema@.integration_conflicts.ours IS 'Value here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.theirs IS 'Value there';
 COMMENT ON COLUMN @extschema@.integration_conflicts.state IS 'open or resolved';
-COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, or the value that was given';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, agreed, or the value that was given; while open: a run is about to write that here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.created_at IS 'When it was found';
 COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_at IS 'When it was resolved';
-COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_by IS 'Role that resolved it';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_by IS 'Role that decided it';
 
 COMMENT ON TABLE @extschema@.integration_inbox IS
 'Changes that came from the platform and are not applied yet';

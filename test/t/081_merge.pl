@@ -168,6 +168,7 @@ my ($preview) = split /\n/, sql("SELECT itsm_preview('$city', 'subscribe')");
 is(wait_for_run($node, 'postgres', $preview)->{status}, 'planned', 'a preview is kept');
 is(sql("SELECT field || ': ' || old_value || ' > ' || new_value FROM itsm_plan($preview)"), 'short_description: I there > K there', 'and shows what it would do');
 is(here('short_description'), 'I there', 'it has done nothing');
+is(sql("SELECT pgsync_itsm.is_newest_full(r) FROM integration_runs AS r WHERE id = $preview"), 'f', 'what was held of namesakes is not looked for in it');
 sql("SELECT itsm_apply($preview)");
 is(wait_for_run($node, 'postgres', $preview)->{status}, 'done', 'applied');
 is(here('short_description'), 'K there', 'it does what it said');
@@ -179,6 +180,55 @@ sql("SELECT itsm_apply($preview)");
 wait_for_run($node, 'postgres', $preview);
 is(sql("SELECT state || ' ' || reason FROM integration_run_items WHERE run_id = $preview"), 'refused changed since the plan: short_description', 'what has changed here since is refused');
 is(here('short_description'), 'L here', 'and left alone');
+
+# ---- what cannot be written ------------------------------------------------------------------------------------
+
+read_back('what was refused is compared anew');
+sql("SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), 'ours')");
+publish('before refusals');
+sql("ALTER TABLE applications ADD CONSTRAINT stranger CHECK (short_description NOT LIKE '%there') NOT VALID");
+edit_there(short_description => 'M there');
+$run = read_back('refused here');
+like(sql("SELECT i.state || ' ' || b.state || ' ' || b.reason FROM integration_run_items AS i JOIN integration_inbox AS b USING (external_id) WHERE i.run_id = $run->{id} ORDER BY b.id DESC LIMIT 1"),
+	 qr/^dead error .*stranger.*23514/, 'what a constraint refuses is an error of that record');
+$run = read_back('refused again');
+is($run->{dead}, 1, 'it is tried again, though nothing was changed there since');
+sql('ALTER TABLE applications DROP CONSTRAINT stranger');
+read_back('allowed');
+is(here('short_description'), 'M there', 'and written when it can be');
+
+edit_here(short_description => 'N here');
+edit_there(short_description => 'N there');
+read_back('a conflict to be decided');
+sql("ALTER TABLE applications ADD CONSTRAINT stranger CHECK (short_description NOT LIKE '%there') NOT VALID");
+my $decide = "SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), 'theirs')";
+sql($decide);
+my $settled = "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))";
+ok(poll_query($node, 'postgres', $settled), 'the decision was tried');
+is(sql("SELECT i.state FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id WHERE r.purpose = 'decision' ORDER BY i.id DESC LIMIT 1"), 'dead', 'and could not be written');
+isnt(conflicts(), '', 'the conflict is open again');
+publish('after a decision that failed');
+is(there('short_description'), 'N there', 'nothing is sent against the decision');
+sql('ALTER TABLE applications DROP CONSTRAINT stranger');
+sql($decide);
+ok(poll_query($node, 'postgres', $settled), 'decided once more');
+is(here('short_description'), 'N there', 'theirs is here');
+is(conflicts(), '', 'and the conflict is over');
+
+# ---- a row that somebody holds -----------------------------------------------------------------------------------
+
+publish('before a row is held');
+edit_there(short_description => 'O there');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe("BEGIN; SELECT 1 FROM applications WHERE id = '$sage' FOR UPDATE");
+my ($waiting) = split /\n/, sql("SELECT itsm_subscribe('$city')");
+ok(poll_query($node, 'postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type LIKE 'pgsync%')"), 'a merge waits for a row');
+sql("SET lock_timeout = '2s'; SELECT itsm_set('$conn', 'read_every', NULL)");
+pass('whoever changes the connection does not');
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(wait_for_run($node, 'postgres', $waiting, seconds => 60)->{status}, 'done', 'the merge goes on');
+is(here('short_description'), 'O there', 'and writes');
 
 # ---- gone there -----------------------------------------------------------------------------------------------
 
