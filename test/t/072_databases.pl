@@ -85,7 +85,8 @@ sub begin_publish
 {
 	my ($node, $db) = @_;
 	$round++;
-	$node->safe_psql($db, "UPDATE applications SET short_description = 'round $round'");
+	# small bites: what is under way is so for long enough to be seen
+	$node->safe_psql($db, "SELECT itsm_set('$db{$db}{conn}', 'batch_items', '4'); UPDATE applications SET short_description = 'round $round'");
 	my ($run) = publish_runs($node, $db, $db{$db}{ns});
 	ok( poll_until(
 			sub { $node->safe_psql($db, "SELECT status = 'running' AND EXISTS (SELECT FROM integration_run_items WHERE run_id = r.id AND state = 'done')
