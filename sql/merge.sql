@@ -88,6 +88,10 @@ SELECT map, theirs, l.* FROM unnest(ARRAY['{"retired": "Retired", "*": "Operatio
 SELECT kind, l.* FROM unnest(ARRAY['text', 'date', 'user', 'life_cycle_stage']) AS k(kind),
     LATERAL pgsync_itsm.local_value('22222222-2222-4222-8222-222222222222', 'cmdb_ci_business_app', 'f', k.kind, NULL, 'x') AS l;
 
+-- a text of which only the beginning was sent is not shortened unasked
+SELECT here, sent, pgsync_itsm.is_cut(here, sent)
+  FROM (VALUES ('abcdef', 'abc'), ('abc', 'abc'), ('abc  ', 'abc'), (E'a\r\nbc', E'a\nb'), ('xbc', 'abc'), ('abc', ''), (NULL, 'abc'), ('abc', NULL)) AS x(here, sent);
+
 -- what is no setting, and no side
 SELECT itsm_set('22222222-2222-4222-8222-222222222222', 'conflict_policy', 'ours');
 SELECT itsm_set('22222222-2222-4222-8222-222222222222', 'sync_direction', 'sideways');

@@ -154,6 +154,12 @@ COMMENT ON FUNCTION pgsync_itsm.merge_read(@extschema@.integration_runs, text) I
 
 -- Comparing -------------------------------------------------------------------------------------------
 
+-- A text that was cut when it was sent would lose its rest.
+CREATE FUNCTION pgsync_itsm.is_cut(here text, sent text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(sent <> '' AND length(pgsync_itsm.plain_value(here)) > length(sent) AND starts_with(pgsync_itsm.plain_value(here), sent), false);
+COMMENT ON FUNCTION pgsync_itsm.is_cut(text, text) IS 'Is what was sent of a text only its beginning';
+
 CREATE FUNCTION pgsync_itsm.merge_compare(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -175,7 +181,8 @@ BEGIN
     ), compared AS MATERIALIZED (
         SELECT r.map_id, r.inbox_id, r.entity_type, r.entity_id, r.external_table, f.field, f.kind, f.value_map, f.authority,
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
-               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, r.updated_there_at, r.updated_there_by
+               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, t.columns ->> f.field AS here,
+               r.updated_there_at, r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
           LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
          WHERE r.body::jsonb ? f.field
@@ -183,13 +190,15 @@ BEGIN
     INSERT INTO pgsync_itsm.merge_rows (run_id, map_id, inbox_id, entity_type, entity_id, field, base, ours, theirs, ours_at, theirs_at, theirs_by, decision, local, reason)
     SELECT run.id, c.map_id, c.inbox_id, c.entity_type, c.entity_id, c.field, c.base, c.ours, c.theirs, c.changed_at, c.updated_there_at, c.updated_there_by,
            -- what cannot be written here is nobody's to decide
-           CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' ELSE d.decision END, v.value,
+           CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' WHEN t.cut THEN 'conflict' ELSE d.decision END, v.value,
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written THEN 'no column here is written for it: itsm_set_writer()'
-                WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60)) END
+                WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60))
+                WHEN t.cut THEN 'more is here than was sent' END
       FROM compared AS c
      CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, c.ours, c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
      CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
+     CROSS JOIN LATERAL (SELECT d.decision = 'theirs' AND c.kind = 'text' AND pgsync_itsm.is_cut(c.here, c.ours) AS cut) AS t
      WHERE d.decision <> 'nothing';
 END
 $$;
@@ -208,7 +217,8 @@ BEGIN
                    CASE r.decision WHEN 'theirs' THEN 'planned' WHEN 'conflict' THEN 'held' ELSE 'skipped' END AS state,
                    json_object_agg(r.field, r.theirs ORDER BY r.field) AS payload, json_object_agg(r.field, r.ours ORDER BY r.field) AS old_values,
                    CASE r.decision WHEN 'theirs' THEN format('changed there%s', coalesce(' by ' || nullif(min(r.theirs_by), ''), ''))
-                        WHEN 'conflict' THEN format('changed on both sides: %s', string_agg(r.field, ', ' ORDER BY r.field))
+                        WHEN 'conflict' THEN format('%s: %s', CASE WHEN bool_or(r.reason IS NULL) THEN 'changed on both sides' ELSE 'to be decided' END,
+                                                     string_agg(r.field || coalesce(format(' (%s)', r.reason), ''), ', ' ORDER BY r.field))
                         ELSE string_agg(format('%s: %s', r.field, r.reason), '; ' ORDER BY r.field) END AS reason
               FROM pgsync_itsm.merge_rows AS r
              WHERE r.run_id = run.id AND r.decision IN ('theirs', 'conflict', 'skip')

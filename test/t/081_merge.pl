@@ -215,6 +215,21 @@ ok(poll_query($node, 'postgres', $settled), 'decided once more');
 is(here('short_description'), 'N there', 'theirs is here');
 is(conflicts(), '', 'and the conflict is over');
 
+# ---- a text that is longer here than what is sent of it ------------------------------------------------------------
+
+my $long = 'wordy' x 400;
+edit_here(short_description => $long);
+publish('a long text');
+is(length there('short_description'), 1000, 'its beginning is there');
+edit_there(short_description => 'P there');
+$run = read_back('changed there');
+is(sql("SELECT state || ' ' || reason FROM integration_run_items WHERE run_id = $run->{id}"), 'held to be decided: short_description (more is here than was sent)',
+	'its rest is not given up unasked');
+is(here('short_description'), $long, 'it is all here');
+sql($decide);
+ok(poll_query($node, 'postgres', $settled), 'but given up when somebody says so');
+is(here('short_description'), 'P there', 'theirs is here');
+
 # ---- a row that somebody holds -----------------------------------------------------------------------------------
 
 publish('before a row is held');
