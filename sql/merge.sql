@@ -122,6 +122,7 @@ UPDATE integration_sync_map SET last_sync_hash = 'seen';
 UPDATE integration_run_items SET state = 'done';
 SELECT pgsync_itsm.finish_run(max(id), 'cancelled') FROM integration_runs;
 SELECT last_sync_hash FROM integration_sync_map;
+SELECT last_sync_at FROM integration_connections;
 
 DROP VIEW happened;
 DROP TABLE expected;

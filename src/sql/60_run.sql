@@ -47,7 +47,7 @@ BEGIN
               FROM @extschema@.integration_run_items AS i WHERE i.run_id = run_id) AS c
      WHERE r.id = run_id;
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
-      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
+      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match') AND status <> 'cancelled';
     PERFORM pgsync_itsm.reopen_conflicts(run_id);
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;

@@ -206,6 +206,7 @@ sql($decide);
 my $settled = "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))";
 ok(poll_query($node, 'postgres', $settled), 'the decision was tried');
 is(sql("SELECT i.state FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id WHERE r.purpose = 'decision' ORDER BY i.id DESC LIMIT 1"), 'dead', 'and could not be written');
+like(($node->psql('postgres', "SELECT itsm_requeue((SELECT max(id) FROM integration_runs WHERE purpose = 'decision'))"))[2], qr/is to be decided anew/, 'a decision is not queued again');
 isnt(conflicts(), '', 'the conflict is open again');
 publish('after a decision that failed');
 is(there('short_description'), 'N there', 'nothing is sent against the decision');
