@@ -84,10 +84,87 @@ SELECT label, state, resolution, resolved_by IS NOT NULL AS by_somebody FROM int
 DROP TABLE expected;
 TRUNCATE integration_conflicts, integration_sync_map, integration_external_records, integration_runs, integration_run_items, regress_itsm_conflicts.here;
 
+-- Many at once -----------------------------------------------------------------------------------------
+
+-- a conflict a record and field, and whether the two sides can decide it
+CREATE TABLE many (record text, field text, theirs text, is_there text, theirs_decides boolean);
+INSERT INTO many VALUES
+    ('one',   'short_description',    'c', 'c', true),
+    ('one',   'name',                 'd', 'd', true),
+    ('one',   'operational_status',   '3', '3', false),
+    ('two',   'name',                 'c', 'c', true),
+    ('two',   'business_criticality', '2', '2', false),
+    ('three', 'name',                 'c', 'x', NULL),
+    ('four',  'name',                 'c', NULL, NULL),
+    ('five',  'operational_status',   '6', '6', true);
+SELECT count(conflict(m.record, m.field, m.theirs, m.is_there)) FROM many AS m;
+SELECT itsm_resolve_conflicts(:ns, 'value');
+SELECT itsm_resolve_conflicts(NULL, 'ours');
+SELECT itsm_resolve_conflicts(:ns, 'ours', 'applications');
+SELECT itsm_resolve_conflicts(:ns, 'ours', 'contract');
+SELECT itsm_resolve_conflicts('99999999-9999-4999-8999-999999999999', 'ours');
+BEGIN;
+SELECT itsm_resolve_conflicts(:ns, 'ours');
+SELECT count(*) FILTER (WHERE c.state = 'resolved') AS resolved, count(*) FILTER (WHERE m.theirs_decides IS NOT NULL) AS expected,
+       count(*) FILTER (WHERE (c.state = 'resolved') <> (m.theirs_decides IS NOT NULL)) AS wrong
+  FROM integration_conflicts AS c JOIN many AS m ON m.record = c.label AND m.field = c.field;
+SELECT published_name, last_agreed, last_sent_hash FROM integration_sync_map ORDER BY 1;
+SELECT full_plan_after IS NOT NULL AS in_full FROM integration_connections;
+ROLLBACK;
+SET client_min_messages = error;
+SELECT itsm_resolve_conflicts(:ns, 'theirs', 'application', 'name');
+SET client_min_messages = notice;
+SELECT r.kind, r.purpose, r.status, r.phase, i.label, i.action, i.state, i.payload, i.old_values
+  FROM integration_runs AS r JOIN integration_run_items AS i ON i.run_id = r.id ORDER BY i.label;
+SET client_min_messages = error;
+SELECT itsm_resolve_conflicts(:ns, 'theirs');
+SET client_min_messages = notice;
+SELECT r.id - min(r.id) OVER () AS run, i.label, i.payload FROM integration_runs AS r JOIN integration_run_items AS i ON i.run_id = r.id ORDER BY 1, 2;
+SELECT m.*, c.state, c.resolution FROM integration_conflicts AS c JOIN many AS m ON m.record = c.label AND m.field = c.field
+ WHERE (c.resolution IS NOT DISTINCT FROM 'theirs') IS DISTINCT FROM coalesce(m.theirs_decides, false);
+SELECT itsm_resolve_conflicts(:ns, 'theirs');
+
+-- the runs write it, each record's fields together; a record that cannot be written is decided anew
+CREATE PROCEDURE write_decided() LANGUAGE plpgsql AS $$
+DECLARE r bigint;
+BEGIN
+    FOR r IN SELECT id FROM integration_runs WHERE status = 'queued' ORDER BY id LOOP
+        UPDATE integration_runs SET status = 'planning' WHERE id = r;
+        WHILE pgsync_itsm.plan_step(r) <> 'done' LOOP COMMIT; END LOOP;
+        COMMIT;
+    END LOOP;
+END
+$$;
+ALTER TABLE regress_itsm_conflicts.here ADD CHECK (id <> 'five' OR status <> 'retired') NOT VALID;
+CALL write_decided();
+SELECT * FROM regress_itsm_conflicts.here ORDER BY id;
+SELECT i.label, i.state, regexp_replace(i.reason, '^decided by .*', 'decided by somebody') AS reason FROM integration_run_items AS i ORDER BY i.run_id, i.label;
+SELECT label, field, state, resolution FROM conflicts ORDER BY label, field;
+
+-- ten thousand
+TRUNCATE integration_conflicts, integration_sync_map, integration_external_records, integration_runs, integration_run_items, regress_itsm_conflicts.here;
+SELECT count(conflict('record ' || n, 'name', 'theirs ' || n, 'theirs ' || n)) FROM generate_series(1, 10000) AS n;
+ANALYZE integration_conflicts, integration_sync_map, integration_external_records;
+BEGIN;
+SET LOCAL client_min_messages = error;
+SELECT clock_timestamp() AS begun \gset
+SELECT itsm_resolve_conflicts(:ns, 'ours');
+SELECT clock_timestamp() - :'begun'::timestamptz < interval '20 s' AS "ours in seconds";
+ROLLBACK;
+SET client_min_messages = error;
+SELECT clock_timestamp() AS begun \gset
+SELECT itsm_resolve_conflicts(:ns, 'theirs');
+SELECT clock_timestamp() - :'begun'::timestamptz < interval '20 s' AS "theirs in seconds";
+SET client_min_messages = notice;
+SELECT (SELECT count(*) FROM integration_runs) AS runs, (SELECT count(*) FROM integration_run_items) AS items;
+TRUNCATE integration_conflicts, integration_sync_map, integration_external_records, integration_runs, integration_run_items, regress_itsm_conflicts.here;
+
 -- End ------------------------------------------------------------------------------------------------
 
 SET client_min_messages = warning;
 DROP FUNCTION conflict, attempt;
+DROP PROCEDURE write_decided;
+DROP TABLE many;
 DROP VIEW conflicts;
 DROP EXTENSION pgsync_itsm;
 DROP SCHEMA regress_itsm_conflicts CASCADE;

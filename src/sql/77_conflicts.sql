@@ -159,3 +159,68 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.itsm_resolve_conflict(bigint, text, jsonb) IS
 'Decides a field that was changed on both sides: ours (published again), theirs (written here), or value (a JSON string: written here and published)';
+
+-- Many at once ----------------------------------------------------------------------------------------
+
+CREATE FUNCTION pgsync_itsm.resolve_conflicts(namespace_id uuid, side text, entity_type text, field text) RETURNS bigint
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_namespace';
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts(uuid, text, text, text) IS
+'Gate: decides the open conflicts of a namespace that the caller sees, of an entity type or field (NULL: all); says what it leaves out, and returns how many were decided';
+
+CREATE FUNCTION pgsync_itsm.resolve_conflicts_granted(namespace_id uuid, side text, entity_type text, field text, caller name) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    connection uuid;
+    ids bigint[];
+    p record;
+    n bigint := 0;
+    run bigint;
+BEGIN
+    PERFORM pgsync_itsm.check_one_of('side', side, ARRAY['ours', 'theirs']);
+    IF entity_type IS NOT NULL THEN
+        PERFORM pgsync_itsm.check_entity_type(entity_type);
+    END IF;
+    FOR connection IN SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.namespace_id = namespace_id ORDER BY c.id LOOP
+        -- the planner, while it merges, holds the connection's row first
+        PERFORM FROM @extschema@.integration_connections AS c WHERE c.id = connection FOR NO KEY UPDATE;
+        ids := ARRAY(SELECT c.id FROM @extschema@.integration_conflicts AS c
+                      WHERE c.connection_id = connection AND c.state = 'open' AND c.resolution IS NULL
+                        AND (entity_type IS NULL OR c.entity_type = entity_type) AND (field IS NULL OR c.field = field)
+                      ORDER BY c.id FOR UPDATE);
+        FOR p IN SELECT q.what, min(q.hint) AS hint, array_agg(q.conflict_id) AS ids FROM pgsync_itsm.conflict_problems(ids, side, NULL) AS q GROUP BY q.what ORDER BY q.what LOOP
+            RAISE NOTICE '% left as they are: %', cardinality(p.ids), concat_ws('; ', p.what, p.hint);
+            ids := ARRAY(SELECT i FROM unnest(ids) AS i EXCEPT SELECT i FROM unnest(p.ids) AS i);
+        END LOOP;
+        CONTINUE WHEN ids = '{}';
+        n := n + cardinality(ids);
+        run := pgsync_itsm.decide_conflicts(connection, ids, side, NULL, caller);
+        IF run IS NOT NULL THEN
+            RAISE NOTICE 'run % writes % here; next: CALL itsm_wait(%);', run, cardinality(ids), run;
+        END IF;
+    END LOOP;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts_granted(uuid, text, text, text, name) IS 'Behind resolve_conflicts()';
+
+CREATE FUNCTION @extschema@.itsm_resolve_conflicts(namespace_id uuid, side text, entity_type text DEFAULT NULL, field text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint := pgsync_itsm.resolve_conflicts(namespace_id, side, entity_type, field);
+BEGIN
+    IF n = 0 THEN
+        RAISE NOTICE 'none is decided; next: SELECT id, label, field, ours, theirs FROM integration_conflicts WHERE state = ''open'';';
+    ELSIF side = 'ours' THEN
+        RAISE NOTICE 'the next publish sends what is here; next: SELECT itsm_publish(%);', quote_literal(namespace_id);
+    ELSE
+        PERFORM pgsync_itsm.say_if_no_worker();
+    END IF;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.itsm_resolve_conflicts(uuid, text, text, text) IS
+'Decides all open conflicts of a namespace, or those of an entity type or a field there, for one side: ours (published again) or theirs (written here, by one run a connection). What cannot be decided so stays open, and a NOTICE says why; returns how many were decided';

@@ -10,7 +10,7 @@ BEGIN ATOMIC
       FROM (VALUES
         ('viewer', '{itsm_plan,itsm_explain,itsm_wait,itsm_readiness,itsm_readiness_detail,itsm_graph,itsm_outcomes}'::text[]),
         ('operator', '{itsm_publish,itsm_preview,itsm_apply,itsm_cancel,itsm_retry,itsm_requeue,itsm_rollback,
-                       itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
+                       itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_resolve_conflicts,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
         ('admin', '{itsm_connect_servicenow,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
                     itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
         ('owner', '{itsm_attach_getinsync,itsm_detach_getinsync,itsm_watch,itsm_unwatch,itsm_secure,itsm_secure_getinsync,itsm_grant,
@@ -39,7 +39,7 @@ BEGIN ATOMIC
                       setting,source_exists,source_filter,source_row,source_setting,visible_namespaces,wait_poll,wait_report,
                       went_through}'::text[]),
         ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,mapped_fields,new_runs,queue_rollback,queue_run,reject_match,
-                      release_run,requeue_items,resolve_conflict,seen_conflict,rollback_changed,rollback_created,rollback_deleted,rollback_effects,rollback_method,rollback_ord,
+                      release_run,requeue_items,resolve_conflict,resolve_conflicts,seen_conflict,rollback_changed,rollback_created,rollback_deleted,rollback_effects,rollback_method,rollback_ord,
                       rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
         ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_entity_type,check_expression,
                       check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,check_read_setting,

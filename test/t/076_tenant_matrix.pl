@@ -181,6 +181,7 @@ my %calls = (
 	itsm_match            => [ "SELECT itsm_match('{ns}')" ],
 	itsm_subscribe        => [ "SELECT itsm_subscribe('{ns}')", '55000' ],
 	itsm_resolve_conflict => [ "SELECT itsm_resolve_conflict({conflict}, 'ours')" ],
+	itsm_resolve_conflicts => [ "SELECT 1 / (itsm_resolve_conflicts('{ns}', 'ours') = 1)::integer" ],
 	itsm_apply            => [ 'SELECT itsm_apply({planned})' ],
 	itsm_cancel           => [ 'SELECT itsm_cancel({planned})' ],
 	itsm_retry            => [ 'SELECT itsm_retry({done})' ],
