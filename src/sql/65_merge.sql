@@ -289,7 +289,7 @@ DECLARE
     moved boolean;
 BEGIN
     SELECT * INTO i FROM @extschema@.integration_run_items AS x
-     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
+     WHERE x.run_id = run.id AND x.state = 'planned' AND x.step = 'in' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -297,7 +297,9 @@ BEGIN
       INTO fields, locals, before
       FROM pgsync_itsm.merge_rows AS r
       LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
-     WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field;
+     WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
+       AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
+                        WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type);
     w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
