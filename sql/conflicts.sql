@@ -159,12 +159,61 @@ SET client_min_messages = notice;
 SELECT (SELECT count(*) FROM integration_runs) AS runs, (SELECT count(*) FROM integration_run_items) AS items;
 TRUNCATE integration_conflicts, integration_sync_map, integration_external_records, integration_runs, integration_run_items, regress_itsm_conflicts.here;
 
+-- Remembered -------------------------------------------------------------------------------------------
+
+-- What is sent stays as it is, whatever rows the mapping has: one of the connection's own, a general one of the site's, one
+-- of a class; only the authority becomes another.
+CREATE TABLE before (entity_type text, class text, target_field text, mapping text, authority text);
+CREATE FUNCTION mapping() RETURNS SETOF before LANGUAGE sql AS $$
+    SELECT t.entity_type, k.class, m.target_field, (to_jsonb(m) - 'authority')::text, m.authority
+      FROM integration_connections AS c CROSS JOIN unnest(ARRAY['application', 'it_service']) AS t(entity_type) CROSS JOIN unnest(ARRAY['service_offering', 'cmdb_ci_service_technical', 'other']) AS k(class)
+     CROSS JOIN LATERAL pgsync_itsm.mapping_for(c.id, t.entity_type, k.class) AS m
+$$;
+CREATE FUNCTION versions() RETURNS text LANGUAGE sql AS
+    $$ SELECT string_agg(pgsync_itsm.mapping_version(c.id, t), ' ') FROM integration_connections AS c, unnest(ARRAY['application', 'it_service']) AS t $$;
+SELECT itsm_set_mapping(:acme, 'application', 'name', 'upper(name)', authority => 'manual');
+SELECT itsm_set_mapping(NULL, 'it_service', 'description', 'name');
+SELECT itsm_set_mapping(:acme, 'it_service', 'description', 'name || ''!''', target_class => 'service_offering', value_map => '{"*": "*"}', on_unresolved => 'ignore');
+SELECT itsm_set_mapping(NULL, 'it_service', 'description', NULL, target_class => 'cmdb_ci_service_technical');
+INSERT INTO before SELECT * FROM mapping();
+SELECT versions() AS versions \gset
+SELECT pgsync_itsm.remember_side(:acme, t.entity_type, t.field, 'theirs')
+  FROM (VALUES ('application', 'short_description'), ('application', 'name'), ('application', 'operational_status'), ('it_service', 'description')) AS t(entity_type, field);
+SELECT count(*) AS fields, count(*) FILTER (WHERE m.mapping = b.mapping) AS as_before FROM before AS b FULL JOIN mapping() AS m USING (entity_type, class, target_field);
+SELECT m.entity_type, m.class, m.target_field, b.authority AS before, m.authority FROM before AS b JOIN mapping() AS m USING (entity_type, class, target_field) WHERE b.authority <> m.authority ORDER BY 1, 3, 2;
+SELECT versions() = :'versions' AS same_hashes;
+SELECT connection_id IS NOT NULL AS own, target_class, target_field, authority, expression, value_map, on_unresolved FROM integration_field_mappings
+ WHERE entity_type = 'it_service' AND target_field = 'description' AND NOT is_default ORDER BY 1, 2;
+SELECT pgsync_itsm.remember_side(:acme, 'application', 'u_none', 'theirs');
+-- taken back as the NOTICEs say; what had no row of its own is as it was
+SELECT itsm_drop_mapping(:acme, 'application', 'short_description');
+SELECT itsm_drop_mapping(:acme, 'application', 'operational_status');
+SELECT itsm_set_mapping(:acme, 'application', 'name', 'upper(name)', 'text', NULL, '*', 'warn', authority => 'manual');
+SELECT itsm_drop_mapping(:acme, 'it_service', 'description');
+SELECT itsm_drop_mapping(:acme, 'it_service', 'description', 'cmdb_ci_service_technical');
+SELECT itsm_set_mapping(:acme, 'it_service', 'description', 'name || ''!''', 'text', '{"*": "*"}', 'service_offering', 'ignore', authority => 'policy');
+SELECT * FROM mapping() EXCEPT SELECT * FROM before;
+SELECT versions() = :'versions' AS same_hashes;
+
+-- with a decision, and logged with who took it
+SELECT conflict(r, 'short_description', 'c', 'c'), conflict(r, 'operational_status', '6', '6') FROM unnest(ARRAY['one', 'two', 'three']) AS r;
+SELECT itsm_resolve_conflict(min(id), 'value', '"x"', true) FROM integration_conflicts;
+SET client_min_messages = error;
+SELECT itsm_resolve_conflict(min(id), 'ours', remember => true) FROM integration_conflicts;
+SELECT itsm_resolve_conflicts(:ns, 'theirs', field => 'operational_status', remember => true);
+SELECT itsm_resolve_conflicts(:ns, 'theirs');
+SET client_min_messages = notice;
+SELECT target_field, authority FROM integration_field_mappings WHERE connection_id = :acme AND entity_type = 'application' ORDER BY 1;
+SELECT c.label, request_payload ->> 'field' AS field, l.operation, l.status, request_payload ->> 'decided' AS decided, request_payload ->> 'remembered' AS remembered,
+       request_payload ->> 'by' = current_user AS by_me, l.run_id IS NOT NULL AS with_run
+  FROM integration_sync_log AS l JOIN integration_conflicts AS c ON c.id = (l.request_payload ->> 'conflict')::bigint ORDER BY 1, 2;
+
 -- End ------------------------------------------------------------------------------------------------
 
 SET client_min_messages = warning;
-DROP FUNCTION conflict, attempt;
+DROP FUNCTION conflict, attempt, mapping, versions;
 DROP PROCEDURE write_decided;
-DROP TABLE many;
+DROP TABLE many, before;
 DROP VIEW conflicts;
 DROP EXTENSION pgsync_itsm;
 DROP SCHEMA regress_itsm_conflicts CASCADE;

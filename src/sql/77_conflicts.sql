@@ -68,28 +68,13 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.conflict_problems(bigint[], text, text) IS
 'What keeps conflicts from being decided for a side (ours, theirs, or value): what it is in general, in words, and what to do; no row: nothing does';
 
--- Conflicts of one connection, that can be decided so.
-CREATE FUNCTION pgsync_itsm.decide_conflicts(connection_id uuid, ids bigint[], side text, value text, caller name) RETURNS bigint
+CREATE FUNCTION pgsync_itsm.write_decision(connection_id uuid, ids bigint[], side text, value text, caller name) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    words CONSTANT text := CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END;
     run bigint;
 BEGIN
-    UPDATE @extschema@.integration_conflicts AS x
-       SET state = CASE side WHEN 'ours' THEN 'resolved' ELSE 'open' END, resolution = words,
-           resolved_at = CASE side WHEN 'ours' THEN now() END, resolved_by = caller
-     WHERE x.id = ANY (ids);
-    UPDATE @extschema@.integration_sync_map AS m
-       SET last_agreed = pgsync_itsm.merged(m.last_agreed, k.theirs), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
-      FROM (SELECT c.entity_type, c.entity_id, json_object_agg(c.field, c.theirs) AS theirs
-              FROM @extschema@.integration_conflicts AS c WHERE c.id = ANY (ids) GROUP BY c.entity_type, c.entity_id) AS k
-     WHERE m.connection_id = connection_id AND m.entity_type = k.entity_type AND m.entity_id = k.entity_id;
-    IF side = 'ours' THEN
-        PERFORM pgsync_itsm.plan_in_full(connection_id);
-        RETURN NULL;
-    END IF;
     INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, phase, purpose, requested_by)
     SELECT c.namespace_id, c.id, 'subscribe', 'decided', 'decision', caller FROM @extschema@.integration_connections AS c WHERE c.id = connection_id
     RETURNING r.id INTO run;
@@ -106,16 +91,87 @@ BEGIN
     RETURN run;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.decide_conflicts(uuid, bigint[], text, text, name) IS
-'Carries out a decision on conflicts of one connection; returns the run that writes it here, NULL: ours holds';
+COMMENT ON FUNCTION pgsync_itsm.write_decision(uuid, bigint[], text, text, name) IS 'Queues the run that writes here what was decided about conflicts of one connection, an item a record';
 
-CREATE FUNCTION pgsync_itsm.resolve_conflict(conflict_id bigint, side text, value text) RETURNS bigint
+-- Without taking back what the mapping says: what is sent is the same, and so is its hash.
+CREATE FUNCTION pgsync_itsm.remember_side(connection_id uuid, entity_type text, field text, side text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    e record;
+BEGIN
+    FOR e IN SELECT DISTINCT ON (m.target_class) m.* FROM pgsync_itsm.mappings_in_force(remember_side.connection_id, remember_side.entity_type) AS f
+               JOIN @extschema@.integration_field_mappings AS m ON m.id = f.id
+              WHERE f.target_field = remember_side.field ORDER BY m.target_class LOOP
+        INSERT INTO @extschema@.integration_field_mappings AS m
+            (namespace_id, connection_id, platform, entity_type, target_class, target_field, expression, kind, value_map, on_unresolved, direction, authority, condition, ord, enabled)
+        SELECT c.namespace_id, c.id, c.platform, e.entity_type, e.target_class, e.target_field, e.expression, e.kind, e.value_map, e.on_unresolved, e.direction,
+               remember_side.side, e.condition, e.ord, e.enabled
+          FROM @extschema@.integration_connections AS c WHERE c.id = remember_side.connection_id
+        ON CONFLICT (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), platform, entity_type, target_class, target_field, is_default)
+        DO UPDATE SET authority = excluded.authority, updated_at = now();
+        RAISE NOTICE '% decides on %.% from now on; to take that back: %', remember_side.side, remember_side.entity_type, remember_side.field,
+            CASE WHEN e.connection_id IS NULL
+                 THEN format('SELECT itsm_drop_mapping(%L, %L, %L%s);', remember_side.connection_id, remember_side.entity_type, remember_side.field, CASE WHEN e.target_class <> '*' THEN format(', %L', e.target_class) ELSE '' END)
+                 ELSE format('SELECT itsm_set_mapping(%L, %L, %L, %L, %L, %L, %L, %L, authority => %L);', remember_side.connection_id, remember_side.entity_type, remember_side.field,
+                             e.expression, e.kind, e.value_map, e.target_class, e.on_unresolved, e.authority) END;
+    END LOOP;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not mapped any more', remember_side.field
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'Nobody can decide on it from now on.', HINT = 'Leave remember away.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.remember_side(uuid, text, text, text) IS
+'Makes a side decide on a field of a connection from now on: the mapping in force becomes the connection''s own, with that authority; says how to take that back';
+
+-- Conflicts of one connection, that can be decided so.
+CREATE FUNCTION pgsync_itsm.decide_conflicts(connection_id uuid, ids bigint[], side text, value text, remember boolean, caller name) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    words CONSTANT text := CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END;
+    run bigint;
+BEGIN
+    UPDATE @extschema@.integration_conflicts AS x
+       SET state = CASE side WHEN 'ours' THEN 'resolved' ELSE 'open' END, resolution = words,
+           resolved_at = CASE side WHEN 'ours' THEN now() END, resolved_by = caller
+     WHERE x.id = ANY (ids);
+    UPDATE @extschema@.integration_sync_map AS m
+       SET last_agreed = pgsync_itsm.merged(m.last_agreed, k.theirs), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
+      FROM (SELECT c.entity_type, c.entity_id, json_object_agg(c.field, c.theirs) AS theirs
+              FROM @extschema@.integration_conflicts AS c WHERE c.id = ANY (ids) GROUP BY c.entity_type, c.entity_id) AS k
+     WHERE m.connection_id = connection_id AND m.entity_type = k.entity_type AND m.entity_id = k.entity_id;
+    IF remember THEN
+        PERFORM pgsync_itsm.remember_side(connection_id, k.entity_type, k.field, side)
+           FROM (SELECT DISTINCT c.entity_type, c.field FROM @extschema@.integration_conflicts AS c WHERE c.id = ANY (ids)) AS k;
+    END IF;
+    IF side <> 'ours' THEN
+        run := pgsync_itsm.write_decision(connection_id, ids, side, value, caller);
+    ELSE
+        PERFORM pgsync_itsm.plan_in_full(connection_id);
+    END IF;
+    INSERT INTO @extschema@.integration_sync_log (connection_id, namespace_id, run_id, operation, entity_type, entity_id, external_id, status, request_payload)
+    SELECT c.connection_id, c.namespace_id, run, 'read', c.entity_type, c.entity_id, m.external_id, 'success',
+           json_build_object('conflict', c.id, 'field', c.field, 'base', c.base, 'ours', c.ours, 'theirs', c.theirs, 'decided', words, 'remembered', remember, 'by', caller)
+      FROM @extschema@.integration_conflicts AS c
+      JOIN @extschema@.integration_sync_map AS m ON m.connection_id = c.connection_id AND m.entity_type = c.entity_type AND m.entity_id = c.entity_id
+     WHERE c.id = ANY (ids) ORDER BY c.id;
+    RETURN run;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.decide_conflicts(uuid, bigint[], text, text, boolean, name) IS
+'Carries out a decision on conflicts of one connection, and logs who took it; remember: the side decides on their fields from now on. Returns the run that writes it here, NULL: ours holds';
+
+CREATE FUNCTION pgsync_itsm.resolve_conflict(conflict_id bigint, side text, value text, remember boolean) RETURNS bigint
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'gate_conflict';
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict(bigint, text, text) IS
-'Gate: decides a conflict that the caller sees; returns the run that writes here what was decided, NULL: ours holds, and the next publish sends it';
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflict(bigint, text, text, boolean) IS
+'Gate: decides a conflict that the caller sees; remember: the side decides on its field from now on; returns the run that writes here what was decided, NULL: ours holds, and the next publish sends it';
 
-CREATE FUNCTION pgsync_itsm.resolve_conflict_granted(conflict_id bigint, side text, value text, caller name) RETURNS bigint
+CREATE FUNCTION pgsync_itsm.resolve_conflict_granted(conflict_id bigint, side text, value text, remember boolean, caller name) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -124,6 +180,10 @@ DECLARE
     p record;
 BEGIN
     PERFORM pgsync_itsm.check_one_of('side', side, ARRAY['ours', 'theirs', 'value']);
+    IF remember AND side = 'value' THEN
+        RAISE EXCEPTION 'a side can be remembered, and no value'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give ours or theirs, or leave remember away.';
+    END IF;
     -- the planner, while it merges, holds the connection's row first
     PERFORM FROM @extschema@.integration_connections AS c WHERE c.id = connection FOR NO KEY UPDATE;
     PERFORM FROM @extschema@.integration_conflicts AS c WHERE c.id = conflict_id FOR UPDATE;
@@ -132,12 +192,12 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = coalesce(p.hint, 'SELECT id, label, field, ours, theirs FROM integration_conflicts WHERE state = ''open'' AND resolution IS NULL;');
     END LOOP;
-    RETURN pgsync_itsm.decide_conflicts(connection, ARRAY[conflict_id], side, value, caller);
+    RETURN pgsync_itsm.decide_conflicts(connection, ARRAY[conflict_id], side, value, coalesce(remember, false), caller);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict_granted(bigint, text, text, name) IS 'Behind resolve_conflict()';
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflict_granted(bigint, text, text, boolean, name) IS 'Behind resolve_conflict()';
 
-CREATE FUNCTION @extschema@.itsm_resolve_conflict(conflict_id bigint, side text, value jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.itsm_resolve_conflict(conflict_id bigint, side text, value jsonb DEFAULT NULL, remember boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -147,7 +207,7 @@ BEGIN
         RAISE EXCEPTION 'a field has one value, and no JSON %', jsonb_typeof(value)
             USING ERRCODE = 'invalid_parameter_value', HINT = format('SELECT itsm_resolve_conflict(%s, ''value'', ''"as it is to be"'');', coalesce(conflict_id::text, 'NULL'));
     END IF;
-    run := pgsync_itsm.resolve_conflict(conflict_id, side, value #>> '{}');
+    run := pgsync_itsm.resolve_conflict(conflict_id, side, value #>> '{}', remember);
     IF run IS NULL THEN
         RAISE NOTICE 'the next publish sends what is here; next: SELECT itsm_publish(%);',
             (SELECT quote_literal(c.namespace_id) FROM @extschema@.integration_conflicts AS c WHERE c.id = conflict_id);
@@ -157,18 +217,18 @@ BEGIN
     PERFORM pgsync_itsm.say_if_no_worker();
 END
 $$;
-COMMENT ON FUNCTION @extschema@.itsm_resolve_conflict(bigint, text, jsonb) IS
-'Decides a field that was changed on both sides: ours (published again), theirs (written here), or value (a JSON string: written here and published)';
+COMMENT ON FUNCTION @extschema@.itsm_resolve_conflict(bigint, text, jsonb, boolean) IS
+'Decides a field that was changed on both sides: ours (published again), theirs (written here), or value (a JSON string: written here and published). remember: that side decides on this field of the connection from now on';
 
 -- Many at once ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION pgsync_itsm.resolve_conflicts(namespace_id uuid, side text, entity_type text, field text) RETURNS bigint
+CREATE FUNCTION pgsync_itsm.resolve_conflicts(namespace_id uuid, side text, entity_type text, field text, remember boolean) RETURNS bigint
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'gate_namespace';
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts(uuid, text, text, text) IS
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts(uuid, text, text, text, boolean) IS
 'Gate: decides the open conflicts of a namespace that the caller sees, of an entity type or field (NULL: all); says what it leaves out, and returns how many were decided';
 
-CREATE FUNCTION pgsync_itsm.resolve_conflicts_granted(namespace_id uuid, side text, entity_type text, field text, caller name) RETURNS bigint
+CREATE FUNCTION pgsync_itsm.resolve_conflicts_granted(namespace_id uuid, side text, entity_type text, field text, remember boolean, caller name) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -196,7 +256,7 @@ BEGIN
         END LOOP;
         CONTINUE WHEN ids = '{}';
         n := n + cardinality(ids);
-        run := pgsync_itsm.decide_conflicts(connection, ids, side, NULL, caller);
+        run := pgsync_itsm.decide_conflicts(connection, ids, side, NULL, coalesce(remember, false), caller);
         IF run IS NOT NULL THEN
             RAISE NOTICE 'run % writes % here; next: CALL itsm_wait(%);', run, cardinality(ids), run;
         END IF;
@@ -204,13 +264,13 @@ BEGIN
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts_granted(uuid, text, text, text, name) IS 'Behind resolve_conflicts()';
+COMMENT ON FUNCTION pgsync_itsm.resolve_conflicts_granted(uuid, text, text, text, boolean, name) IS 'Behind resolve_conflicts()';
 
-CREATE FUNCTION @extschema@.itsm_resolve_conflicts(namespace_id uuid, side text, entity_type text DEFAULT NULL, field text DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION @extschema@.itsm_resolve_conflicts(namespace_id uuid, side text, entity_type text DEFAULT NULL, field text DEFAULT NULL, remember boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    n bigint := pgsync_itsm.resolve_conflicts(namespace_id, side, entity_type, field);
+    n bigint := pgsync_itsm.resolve_conflicts(namespace_id, side, entity_type, field, remember);
 BEGIN
     IF n = 0 THEN
         RAISE NOTICE 'none is decided; next: SELECT id, label, field, ours, theirs FROM integration_conflicts WHERE state = ''open'';';
@@ -222,5 +282,5 @@ BEGIN
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.itsm_resolve_conflicts(uuid, text, text, text) IS
-'Decides all open conflicts of a namespace, or those of an entity type or a field there, for one side: ours (published again) or theirs (written here, by one run a connection). What cannot be decided so stays open, and a NOTICE says why; returns how many were decided';
+COMMENT ON FUNCTION @extschema@.itsm_resolve_conflicts(uuid, text, text, text, boolean) IS
+'Decides all open conflicts of a namespace, or those of an entity type or a field there, for one side: ours (published again) or theirs (written here, by one run a connection). What cannot be decided so stays open, and a NOTICE says why. remember: that side decides on the fields of those that it decided from now on. Returns how many were decided';

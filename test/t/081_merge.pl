@@ -143,6 +143,25 @@ edit_there(comments => 'Something else');
 read_back('agreed');
 is(sql("SELECT resolution FROM integration_conflicts ORDER BY id DESC LIMIT 1"), 'agreed', 'a conflict is over when both sides say the same');
 
+# ---- a side that is remembered ------------------------------------------------------------------------------
+
+publish('before a side is remembered');
+edit_here(short_description => 'R here');
+edit_there(short_description => 'R there');
+read_back('a conflict to be remembered');
+sql("SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), 'theirs', remember => true)");
+ok(poll_query($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))"), 'decided, and remembered');
+is(here('short_description'), 'R there', 'theirs is here');
+is(publish('remembered')->{to_update}, 0, 'nothing is sent again for it');
+is($sim->stats->{writes}, 0, 'nothing at all');
+edit_here(short_description => 'S here');
+edit_there(short_description => 'S there');
+read_back('remembered');
+is(conflicts(), '', 'nobody is asked again');
+is(here('short_description'), 'S there', 'theirs holds');
+sql("SELECT itsm_drop_mapping('$conn', 'application', 'short_description')");
+is(publish('forgotten again')->{to_update}, 0, 'nothing is sent when that is taken back');
+
 # ---- authority of a field --------------------------------------------------------------------------------
 
 sql("SELECT itsm_set_mapping('$conn', 'application', 'short_description', 'left(nullif(short_description, ''''), 1000)', authority => 'theirs')");
