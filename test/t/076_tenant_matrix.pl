@@ -176,6 +176,7 @@ my %calls = (
 	itsm_readiness_detail => [ "SELECT itsm_readiness_detail('{ns}', 'application.name')" ],
 	itsm_graph            => [ "SELECT itsm_graph('{ns}')" ],
 	itsm_outcomes         => [ 'SELECT itsm_outcomes()' ],
+	itsm_drift            => [ "SELECT 1 / (count(*) > 0)::integer FROM itsm_drift('{ns}', '{conn}')" ],
 	itsm_publish          => [ "SELECT itsm_publish('{ns}')" ],
 	itsm_preview          => [ "SELECT itsm_preview('{ns}')" ],
 	itsm_match            => [ "SELECT itsm_match('{ns}')" ],
