@@ -104,13 +104,16 @@ SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'name', 'a', 'b', 'c
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'mine');
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'ours');
 INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, sync_direction, last_agreed, last_sent_hash)
-SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', md5('x'), 'cmdb_ci_business_app', 'published', '{"name": "a", "version": "1"}', 'hash' FROM integration_connections AS c;
+SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', md5('x'), 'cmdb_ci_business_app', 'published', '{"name": "a", "short_description": "1"}', 'hash' FROM integration_connections AS c;
+INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, attrs)
+SELECT c.id, c.namespace_id, 'cmdb_ci_business_app', md5('x'), '{"name": "c", "short_description": "3"}' FROM integration_connections AS c;
+SELECT itsm_set_writer(c.id, 'application', 'public.happened', 'happened', '{"short_description": "base"}') FROM integration_connections AS c;
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'ours');
 SELECT state, resolution, resolved_by = current_user AS by_me FROM integration_conflicts;
 SELECT last_agreed, last_sent_hash FROM integration_sync_map;
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'theirs');
 INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field, base, ours, theirs)
-SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'version', '1', '2', '3' FROM integration_connections AS c;
+SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'short_description', '1', '2', '3' FROM integration_connections AS c;
 SET client_min_messages = error;
 SELECT itsm_resolve_conflict((SELECT max(id) FROM integration_conflicts), 'value', '"4"');
 SET client_min_messages = notice;

@@ -252,6 +252,7 @@ CREATE TABLE @extschema@.integration_run_items (
     UNIQUE (run_id, entity_id, entity_type, action)
 );
 CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id, ord) WHERE state = 'pending';
+CREATE INDEX integration_run_items_here ON @extschema@.integration_run_items (run_id, id) WHERE state = 'planned' AND step = 'in';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt OR unheard;
 -- However few runs there were when statistics were gathered: a plan made for any run is one for a small one.

@@ -269,6 +269,7 @@ BEGIN
       FROM @extschema@.integration_inbox AS b
      WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NULL AND m.connection_id = b.connection_id AND m.parent_id IS NULL
        AND m.entity_type = b.entity_type AND m.entity_id = b.entity_id AND m.external_id = b.external_id AND m.state = 'linked';
+    PERFORM pgsync_itsm.conflicts_overtaken(run.connection_id);
     UPDATE @extschema@.integration_inbox AS b
        SET state = CASE WHEN i.held OR NOT i.here THEN 'ignored' ELSE 'applied' END,
            reason = CASE WHEN b.body IS NULL THEN 'gone there' WHEN i.held THEN 'waits for a decision' WHEN NOT i.here THEN 'the record is not published from here any more' END
@@ -298,7 +299,7 @@ DECLARE
     moved boolean;
 BEGIN
     SELECT * INTO i FROM @extschema@.integration_run_items AS x
-     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
+     WHERE x.run_id = run.id AND x.state = 'planned' AND x.step = 'in' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -306,7 +307,9 @@ BEGIN
       INTO fields, locals, before
       FROM pgsync_itsm.merge_rows AS r
       LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
-     WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field;
+     WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
+       AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
+                        WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type);
     w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
@@ -389,9 +392,17 @@ BEGIN
       JOIN LATERAL pgsync_itsm.merge_fields(i.connection_id, i.entity_type, i.external_table) AS f ON f.field = v.field
      CROSS JOIN LATERAL pgsync_itsm.local_value(i.connection_id, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE' AND l.known;
-    UPDATE @extschema@.integration_run_items AS i SET state = 'dead', error_class = 'NOT_WRITTEN', reason = 'the value is nothing that is known here', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE'
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id);
+    -- all that was decided about a record, or nothing of it
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'dead', error_class = 'NOT_WRITTEN', reason = format('the value is nothing that is known here: %s', k.fields), updated_at = now()
+      FROM (SELECT x.id, string_agg(v.field, ', ' ORDER BY v.field) AS fields
+              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_object_keys(x.payload) AS v(field)
+             WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE'
+               AND NOT EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r
+                                 JOIN @extschema@.integration_sync_map AS m ON m.id = r.map_id
+                                WHERE r.run_id = run.id AND r.field = v.field AND m.connection_id = x.connection_id AND m.entity_type = x.entity_type AND m.entity_id = x.entity_id)
+             GROUP BY x.id) AS k
+     WHERE i.id = k.id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_decided(@extschema@.integration_runs) IS 'Prepares what was decided about conflicts for being written here';
@@ -497,70 +508,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.seen_conflict(bigint) IS 'A conflict''s row, or the same error whether it is not there or not visible';
-
-CREATE FUNCTION pgsync_itsm.resolve_conflict(conflict_id bigint, side text, value text) RETURNS bigint
-LANGUAGE c SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'gate_conflict';
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict(bigint, text, text) IS
-'Gate: decides a conflict that the caller sees; returns the run that writes here what was decided, NULL: ours holds, and the next publish sends it';
-
--- Ours: what is there is known now, and is overwritten by the next publish.  Theirs, or a value: a run writes it here, as any
--- change of theirs, and until that is done nothing of the record is published; a value that is not theirs is published then.
-CREATE FUNCTION pgsync_itsm.resolve_conflict_granted(conflict_id bigint, side text, value text, caller name) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-    c @extschema@.integration_conflicts;
-    m @extschema@.integration_sync_map;
-    run bigint;
-BEGIN
-    PERFORM pgsync_itsm.check_one_of('side', side, ARRAY['ours', 'theirs', 'value']);
-    SELECT * INTO c FROM @extschema@.integration_conflicts AS x WHERE x.id = conflict_id FOR UPDATE;
-    IF c.resolution IS NOT NULL THEN
-        RAISE EXCEPTION 'conflict % is resolved already: %', c.id, c.resolution USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    SELECT * INTO m FROM @extschema@.integration_sync_map AS x WHERE x.connection_id = c.connection_id AND x.entity_type = c.entity_type AND x.entity_id = c.entity_id FOR UPDATE;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM @extschema@.integration_connections AS x WHERE x.id = c.connection_id) THEN
-        RAISE EXCEPTION 'the record of conflict % is not published any more', c.id USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    UPDATE @extschema@.integration_conflicts AS x
-       SET state = CASE side WHEN 'ours' THEN 'resolved' ELSE 'open' END, resolution = CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END,
-           resolved_at = CASE side WHEN 'ours' THEN now() END, resolved_by = caller
-     WHERE x.id = c.id;
-    UPDATE @extschema@.integration_sync_map AS x
-       SET last_agreed = pgsync_itsm.merged(x.last_agreed, json_build_object(c.field, c.theirs)), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
-     WHERE x.id = m.id;
-    IF side = 'ours' THEN
-        PERFORM pgsync_itsm.plan_in_full(c.connection_id);
-        RETURN NULL;
-    END IF;
-    INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, phase, purpose, requested_by)
-    VALUES (c.namespace_id, c.connection_id, 'subscribe', 'decided', 'decision', caller) RETURNING r.id INTO run;
-    INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, old_values, external_id, external_table, reason)
-    VALUES (run, c.connection_id, c.namespace_id, 10, 'in', c.entity_type, c.entity_id, m.native_key, left(coalesce(m.published_name, m.native_key), 300), 'UPDATE', 'planned',
-            json_build_object(c.field, CASE side WHEN 'theirs' THEN c.theirs ELSE coalesce(value, '') END), json_build_object(c.field, c.ours),
-            m.external_id, m.external_table, format('decided by %s', caller));
-    PERFORM pgsync_itsm.wake();
-    RETURN run;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict_granted(bigint, text, text, name) IS 'Behind resolve_conflict()';
-
-CREATE FUNCTION @extschema@.itsm_resolve_conflict(conflict_id bigint, side text, value jsonb DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    run bigint;
-BEGIN
-    run := pgsync_itsm.resolve_conflict(conflict_id, side, value #>> '{}');
-    IF run IS NOT NULL THEN
-        RAISE NOTICE 'run % writes it here; next: CALL itsm_wait(%);', run, run;
-    ELSE
-        RAISE NOTICE 'the next publish sends what is here';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION @extschema@.itsm_resolve_conflict(bigint, text, jsonb) IS
-'Decides a field that was changed on both sides: ours (published again), theirs (written here), or value (a JSON string: written here and published)';

@@ -349,7 +349,7 @@ COMMENT ON COLUMN @extschema@.integration_conflicts.base IS 'Value that both sid
 COMMENT ON COLUMN @extschema@.integration_conflicts.ours IS 'Value here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.theirs IS 'Value there';
 COMMENT ON COLUMN @extschema@.integration_conflicts.state IS 'open or resolved';
-COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, agreed, or the value that was given; while open: a run is about to write that here';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, agreed, gone (the record is not there any more), or the value that was given; while open: a run is about to write that here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.created_at IS 'When it was found';
 COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_at IS 'When it was resolved';
 COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_by IS 'Role that decided it';

@@ -100,6 +100,7 @@ INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entit
 VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'application/z', 'z', md5('z'), 'cmdb_ci_business_app', 'z', 0.95, 'exact name');
 INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, attrs)
 SELECT '$t->{conn}', '$t->{ns}', v.target, md5(v.target), v.target, '{}' FROM unnest(ARRAY['cmdb_ci_business_app', 'cmdb_ci_server', 'sys_user', 'cmdb_rel_ci']) AS v(target);
+INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, attrs) VALUES ('$t->{conn}', '$t->{ns}', 'cmdb_ci_business_app', md5('y'), '{"name": "x"}');
 INSERT INTO integration_watermarks (connection_id, namespace_id, external_table, run_id, started_at) VALUES ('$t->{conn}', '$t->{ns}', 'sys_user', 1, now());
 INSERT INTO integration_writers (connection_id, namespace_id, entity_type, relation, key_column, columns) VALUES ('$t->{conn}', '$t->{ns}', 'contact', 'public.contacts', 'id', '{"phone": "phone"}');
 INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field, theirs)
@@ -175,11 +176,13 @@ my %calls = (
 	itsm_readiness_detail => [ "SELECT itsm_readiness_detail('{ns}', 'application.name')" ],
 	itsm_graph            => [ "SELECT itsm_graph('{ns}')" ],
 	itsm_outcomes         => [ 'SELECT itsm_outcomes()' ],
+	itsm_drift            => [ "SELECT 1 / (count(*) > 0)::integer FROM itsm_drift('{ns}', '{conn}')" ],
 	itsm_publish          => [ "SELECT itsm_publish('{ns}')" ],
 	itsm_preview          => [ "SELECT itsm_preview('{ns}')" ],
 	itsm_match            => [ "SELECT itsm_match('{ns}')" ],
 	itsm_subscribe        => [ "SELECT itsm_subscribe('{ns}')", '55000' ],
 	itsm_resolve_conflict => [ "SELECT itsm_resolve_conflict({conflict}, 'ours')" ],
+	itsm_resolve_conflicts => [ "SELECT 1 / (itsm_resolve_conflicts('{ns}', 'ours') = 1)::integer" ],
 	itsm_apply            => [ 'SELECT itsm_apply({planned})' ],
 	itsm_cancel           => [ 'SELECT itsm_cancel({planned})' ],
 	itsm_retry            => [ 'SELECT itsm_retry({done})' ],

@@ -53,6 +53,14 @@ sub publish
 read_back('at rest');
 is(publish('at rest')->{to_update}, 0, 'nothing is to be sent');
 
+# What differs, of fields.
+sub drift { return sql("SELECT coalesce(string_agg(concat_ws(' | ', field, kind, base, ours, theirs), '; ' ORDER BY label, field), '') FROM itsm_drift('$city') WHERE kind NOT IN ('foreign', 'missing there')") }
+is(drift(), '', 'nothing has drifted: what is here is said as it was sent, references, choices and all');
+is(sql("SELECT count(*) FILTER (WHERE kind = 'foreign') || ' ' || count(*) FILTER (WHERE kind = 'missing there') FROM itsm_drift('$city')"), sql("SELECT count(*) FROM integration_external_records AS x WHERE target IN ('cmdb_ci_business_app', 'cmdb_ci_service_auto', 'service_offering', 'cmdb_ci_service_technical') AND NOT EXISTS (SELECT FROM integration_sync_map AS m WHERE m.external_id = x.external_id)") . ' 0', 'what is there and of nobody here is foreign');
+edit_here(short_description => 'Drifts here');
+is(drift(), 'short_description | changed here | Agreed | Drifts here | Agreed', 'what was changed here has drifted');
+edit_here(short_description => 'Agreed');
+
 # ---- only theirs -----------------------------------------------------------------------------------
 
 edit_there(short_description => 'Theirs');
@@ -122,6 +130,7 @@ for my $case ([ 'ours', undef, 'E here' ], [ 'theirs', undef, 'F there' ], [ 'va
 	is(conflicts(), "short_description: $base | $letter here | $letter there", "$side: the conflict shows all three");
 	is(sql("SELECT theirs_by FROM integration_conflicts WHERE state = 'open'"), 'jane.doe', "$side: and who did it there");
 	is(here('short_description'), "$letter here", "$side: nothing is changed here");
+	is(drift(), "short_description | both | $base | $letter here | $letter there", "$side: both sides have drifted");
 	is(publish("conflict, $side")->{to_update}, 0, "$side: a publish leaves it alone");
 	is(there('short_description'), "$letter there", "$side: and there");
 	sql(sprintf "SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), '%s'%s)", $side, defined $value ? ", '$value'" : '');
@@ -132,6 +141,7 @@ for my $case ([ 'ours', undef, 'E here' ], [ 'theirs', undef, 'F there' ], [ 'va
 	is(conflicts(), '', "$side: none is open");
 	read_back("after, $side");
 	is(publish("after, $side")->{to_update}, 0, "$side: at rest");
+	is(drift(), '', "$side: nothing has drifted");
 }
 
 # the sides come to agree by themselves
@@ -142,6 +152,25 @@ edit_here(short_description => 'H there');
 edit_there(comments => 'Something else');
 read_back('agreed');
 is(sql("SELECT resolution FROM integration_conflicts ORDER BY id DESC LIMIT 1"), 'agreed', 'a conflict is over when both sides say the same');
+
+# ---- a side that is remembered ------------------------------------------------------------------------------
+
+publish('before a side is remembered');
+edit_here(short_description => 'R here');
+edit_there(short_description => 'R there');
+read_back('a conflict to be remembered');
+sql("SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), 'theirs', remember => true)");
+ok(poll_query($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))"), 'decided, and remembered');
+is(here('short_description'), 'R there', 'theirs is here');
+is(publish('remembered')->{to_update}, 0, 'nothing is sent again for it');
+is($sim->stats->{writes}, 0, 'nothing at all');
+edit_here(short_description => 'S here');
+edit_there(short_description => 'S there');
+read_back('remembered');
+is(conflicts(), '', 'nobody is asked again');
+is(here('short_description'), 'S there', 'theirs holds');
+sql("SELECT itsm_drop_mapping('$conn', 'application', 'short_description')");
+is(publish('forgotten again')->{to_update}, 0, 'nothing is sent when that is taken back');
 
 # ---- authority of a field --------------------------------------------------------------------------------
 
@@ -253,6 +282,7 @@ sql("UPDATE integration_watermarks SET swept_at = now() - interval '2 days'");
 read_back('gone there');
 is(sql("SELECT state FROM integration_sync_map WHERE entity_type = 'application' AND entity_id = '$sage'"), 'gone', 'the map knows that it is gone');
 is(sql("SELECT count(*) FROM applications WHERE id = '$sage'"), '1', 'nothing is deleted here');
+is(sql("SELECT count(*) FROM itsm_drift('$city') WHERE kind = 'missing there' AND entity_type = 'application' AND entity_id = '$sage'"), '1', 'and it is missing there');
 
 $sim->stop;
 $node->stop;
