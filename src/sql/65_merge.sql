@@ -218,7 +218,7 @@ BEGIN
                    json_object_agg(r.field, r.theirs ORDER BY r.field) AS payload, json_object_agg(r.field, r.ours ORDER BY r.field) AS old_values,
                    CASE r.decision WHEN 'theirs' THEN format('changed there%s', coalesce(' by ' || nullif(min(r.theirs_by), ''), ''))
                         WHEN 'conflict' THEN format('%s: %s', CASE WHEN bool_or(r.reason IS NULL) THEN 'changed on both sides' ELSE 'to be decided' END,
-                                                     string_agg(r.field || coalesce(format(' (%s)', r.reason), ''), ', ' ORDER BY r.field))
+                                                     string_agg(r.field || coalesce(' (' || r.reason || ')', ''), ', ' ORDER BY r.field))
                         ELSE string_agg(format('%s: %s', r.field, r.reason), '; ' ORDER BY r.field) END AS reason
               FROM pgsync_itsm.merge_rows AS r
              WHERE r.run_id = run.id AND r.decision IN ('theirs', 'conflict', 'skip')
