@@ -138,21 +138,25 @@ BEGIN
     free := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.id = ANY (wanted) ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED);
     free_runs := ARRAY(SELECT r.id FROM @extschema@.integration_runs AS r WHERE r.connection_id = ANY (free) AND r.status = 'queued' ORDER BY r.id FOR UPDATE SKIP LOCKED);
     -- Before a connection's first publish nothing is sent by itself; that publish reads everything anyway.
-    WITH gone AS (
-        DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
-         WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
-           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
-        RETURNING r.id, r.connection_id
-    ), noted AS (
-        -- a pilot may have published it
-        UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
-          FROM gone AS g JOIN pgsync_itsm.run_keys AS k ON k.run_id = g.id AND k.deleted AND k.match_by = 'key'
-         WHERE m.connection_id = g.connection_id AND m.entity_type = k.entity_type AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key)
-           AND m.deleted_at IS NULL
-    ), forgotten AS (
-        DELETE FROM pgsync_itsm.run_keys AS k USING gone AS g WHERE k.run_id = g.id)
-    UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
-      FROM gone AS g WHERE c.id = g.connection_id;
+    IF free_runs <> '{}' THEN
+        WITH gone AS (
+            DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
+             WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
+            RETURNING r.id, r.connection_id
+        ), noted AS (
+            -- A pilot may have published it.  By key: this comes with every turn, and must not go through the map each time.
+            UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
+             WHERE m.id = ANY (ARRAY(
+                   SELECT n.id FROM gone AS g JOIN pgsync_itsm.run_keys AS k ON k.run_id = g.id AND k.deleted AND k.match_by = 'key'
+                    CROSS JOIN LATERAL (SELECT x.id FROM @extschema@.integration_sync_map AS x
+                                         WHERE x.connection_id = g.connection_id AND x.entity_type = k.entity_type
+                                           AND x.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND x.deleted_at IS NULL OFFSET 0) AS n))
+        ), forgotten AS (
+            DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = ANY (ARRAY(SELECT g.id FROM gone AS g)))
+        UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
+          FROM gone AS g WHERE c.id = g.connection_id;
+    END IF;
     -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
     -- transactions that the worker finds running when it first sees the change: they may not have seen it.
     UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
