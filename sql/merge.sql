@@ -103,7 +103,7 @@ INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, enti
 SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', md5('x'), 'cmdb_ci_business_app', 'published', '{"name": "a", "short_description": "1"}', 'hash' FROM integration_connections AS c;
 INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, attrs)
 SELECT c.id, c.namespace_id, 'cmdb_ci_business_app', md5('x'), '{"name": "c", "short_description": "3"}' FROM integration_connections AS c;
-SELECT itsm_set_writer(c.id, 'application', 'public.happened', 'happened', '{"short_description": "base"}') FROM integration_connections AS c;
+SELECT itsm_set_writer(c.id, 'application', 'public.expected', 'happened', '{"short_description": "result"}') FROM integration_connections AS c;
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'ours');
 SELECT state, resolution, resolved_by = current_user AS by_me FROM integration_conflicts;
 SELECT last_agreed, last_sent_hash FROM integration_sync_map;

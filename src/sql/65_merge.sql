@@ -126,16 +126,25 @@ CREATE UNLOGGED TABLE pgsync_itsm.merge_before (
 );
 COMMENT ON TABLE pgsync_itsm.merge_before IS 'Work space: what rows of the user held before they were read for being merged';
 
+-- A writer whose table cannot be read says so when it is to be written, of the records that it concerns.
 CREATE FUNCTION pgsync_itsm.merge_look(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    t record;
 BEGIN
     DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run.id;
-    INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
-    SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns
-      FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
-     CROSS JOIN LATERAL pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
-    ON CONFLICT DO NOTHING;
+    FOR t IN SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type LOOP
+        BEGIN
+            INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
+            SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns FROM pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
+            ON CONFLICT DO NOTHING;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN assert_failure OR others THEN
+            CONTINUE;
+        END;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_look(@extschema@.integration_runs) IS 'Notes what the rows hold that may be written';
@@ -293,13 +302,17 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    SELECT array_agg(r.field ORDER BY r.field), array_agg(r.local ORDER BY r.field), CASE WHEN bool_and(b.run_id IS NOT NULL) THEN array_agg(b.columns ->> r.field ORDER BY r.field) END
+    -- of fields there that are one column here, and say the same, one is written
+    SELECT array_agg(o.field ORDER BY o.field), array_agg(o.local ORDER BY o.field), CASE WHEN bool_and(o.seen) THEN array_agg(o.before ORDER BY o.field) END
       INTO fields, locals, before
-      FROM pgsync_itsm.merge_rows AS r
-      LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
-     WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
-       AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
-                        WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type);
+      FROM (SELECT DISTINCT ON (coalesce(c.col, '/' || r.field), c.expression, r.local) r.field, r.local, b.columns ->> r.field AS before, b.run_id IS NOT NULL AS seen
+              FROM pgsync_itsm.merge_rows AS r
+              LEFT JOIN pgsync_itsm.writer_columns((pgsync_itsm.writer_of(run.connection_id, i.entity_type)).columns) AS c ON c.field = r.field
+              LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
+             WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
+               AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
+                                WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type)
+             ORDER BY coalesce(c.col, '/' || r.field), c.expression, r.local, r.field) AS o;
     w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x

@@ -244,6 +244,15 @@ ok(poll_query($node, 'postgres', $settled), 'decided once more');
 is(here('short_description'), 'N there', 'theirs is here');
 is(conflicts(), '', 'and the conflict is over');
 
+# ---- a table that does not say when a row was changed ------------------------------------------------------------
+
+publish('before another writer');
+sql("SELECT itsm_set_writer('$conn', 'application', 'public.applications', 'id', '{\"short_description\": \"short_description\"}')");
+edit_there(short_description => 'P there');
+read_back('no time of change');
+is(here('short_description'), 'P there', 'it is written nevertheless');
+sql("SELECT itsm_set_writer('$conn', 'application', NULL, NULL, NULL)");
+
 # ---- a row that somebody holds -----------------------------------------------------------------------------------
 
 publish('before a row is held');
