@@ -172,7 +172,7 @@ BEGIN
     DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id;
     WITH records AS MATERIALIZED (
         SELECT m.id AS map_id, b.id AS inbox_id, m.entity_type, m.entity_id, m.external_table, substr(m.native_key, length(m.entity_type) + 2) AS key,
-               b.before, b.body, p.payload, x.updated_there_at, x.updated_there_by
+               b.before, b.body, p.payload, m.last_agreed, x.updated_there_at, x.updated_there_by
           FROM @extschema@.integration_inbox AS b
           JOIN @extschema@.integration_sync_map AS m ON m.connection_id = b.connection_id AND m.external_id = b.external_id AND m.parent_id IS NULL AND m.state = 'linked'
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
@@ -184,7 +184,7 @@ BEGIN
     ), compared AS MATERIALIZED (
         SELECT r.map_id, r.inbox_id, r.entity_type, r.entity_id, r.external_table, f.field, f.kind, f.value_map, f.authority,
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
-               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, r.updated_there_at, r.updated_there_by
+               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, r.last_agreed ->> f.field IS NULL AS never_sent, t.changed_at, r.updated_there_at, r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
           LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
          WHERE r.body::jsonb ? f.field
@@ -196,7 +196,9 @@ BEGIN
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written THEN 'no column here is written for it: itsm_set_writer()'
                 WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60)) END
       FROM compared AS c
-     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, c.ours, c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
+     -- what was empty when the record was sent, and is so still, was not changed here, whatever it was there
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, CASE WHEN c.never_sent AND c.ours = '' AND c.theirs <> '' AND c.authority <> 'if_empty' THEN c.base ELSE c.ours END,
+                                                           c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
      CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
      WHERE d.decision <> 'nothing';
