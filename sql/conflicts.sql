@@ -8,9 +8,10 @@ CREATE TABLE regress_itsm_conflicts.here (id text PRIMARY KEY, name text, summar
 \set acme '''22222222-2222-4222-8222-222222222222'''
 \set ns '''11111111-1111-4111-8111-111111111111'''
 INSERT INTO integration_connections (id, namespace_id, platform, instance_url, is_active) VALUES (:acme, :ns, 'servicenow', 'https://acme.service-now.com', true);
-SELECT itsm_set_writer(:acme, 'application', 'regress_itsm_conflicts.here', 'id', '{"name": "name", "short_description": "summary", "operational_status": "status"}');
+SELECT itsm_set_writer(:acme, 'application', 'regress_itsm_conflicts.here', 'id', '{"name": "name", "short_description": "summary", "operational_status": "status", "install_status": "status"}');
 INSERT INTO integration_references (connection_id, namespace_id, kind, target, key, external_id, label)
-SELECT :acme, :ns, 'choice', 'cmdb_ci_business_app', 'operational_status/' || v, v, l FROM (VALUES ('1', 'Operational'), ('6', 'Retired'), ('3', 'Repair in Progress')) AS x(v, l);
+SELECT :acme, :ns, 'choice', 'cmdb_ci_business_app', f || '/' || v, v, l
+  FROM (VALUES ('operational_status', '1', 'Operational'), ('operational_status', '6', 'Retired'), ('operational_status', '3', 'Repair in Progress'), ('install_status', '7', 'Retired')) AS x(f, v, l);
 SET client_min_messages = notice;
 
 -- A record with one conflict: base a, ours b, theirs as it was seen; is_there is what the mirror has by now.
@@ -96,7 +97,12 @@ INSERT INTO many VALUES
     ('two',   'business_criticality', '2', '2', false),
     ('three', 'name',                 'c', 'x', NULL),
     ('four',  'name',                 'c', NULL, NULL),
-    ('five',  'operational_status',   '6', '6', true);
+    ('five',  'operational_status',   '6', '6', true),
+    -- two fields that are one column here; a trigger that pretends to be a cancellation
+    ('six',   'operational_status',   '6', '6', true),
+    ('six',   'install_status',       '7', '7', true),
+    ('seven', 'short_description',    'c', 'c', true),
+    ('z',     'short_description',    'c', 'c', true);
 SELECT count(conflict(m.record, m.field, m.theirs, m.is_there)) FROM many AS m;
 SELECT itsm_resolve_conflicts(:ns, 'value');
 SELECT itsm_resolve_conflicts(NULL, 'ours');
@@ -136,7 +142,10 @@ BEGIN
 END
 $$;
 ALTER TABLE regress_itsm_conflicts.here ADD CHECK (id <> 'five' OR status <> 'retired') NOT VALID;
+CREATE FUNCTION regress_itsm_conflicts.forge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'canceling statement due to user request' USING ERRCODE = 'query_canceled'; END $$;
+CREATE TRIGGER forge BEFORE UPDATE ON regress_itsm_conflicts.here FOR EACH ROW WHEN (OLD.id = 'seven') EXECUTE FUNCTION regress_itsm_conflicts.forge();
 CALL write_decided();
+SELECT status, done, dead FROM integration_runs ORDER BY id;
 SELECT * FROM regress_itsm_conflicts.here ORDER BY id;
 SELECT i.label, i.state, regexp_replace(i.reason, '^decided by .*', 'decided by somebody') AS reason FROM integration_run_items AS i ORDER BY i.run_id, i.label;
 SELECT label, field, state, resolution FROM conflicts ORDER BY label, field;

@@ -723,12 +723,15 @@ run_write(const SourceTask *task, Work *work)
 	Oid		   types[] = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum	   values[] = {work->keys, work->values, work->before};
 	const char nulls[] = {' ', ' ', work->before ? ' ' : 'n'};
+	int		   result;
 
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "SET CONSTRAINTS failed");
-	if (SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, false, 0) != SPI_OK_UPDATE)
+	result = SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, false, 0);
+	if (result != SPI_OK_UPDATE && result != SPI_OK_REWRITTEN)
 		elog(ERROR, "a writer is no UPDATE");
-	work->rows = SPI_processed;
+	/* a rule did something else instead */
+	work->rows = result == SPI_OK_UPDATE ? SPI_processed : 0;
 }
 
 static void
@@ -880,6 +883,35 @@ read_writer(SourceTask *task, FunctionCallInfo fcinfo, Datum fields)
 }
 
 /*
+ * A trigger that raises the error of a cancellation has not been cancelled: a
+ * caller who takes it for one would stop, and the records behind it with him.
+ */
+static void
+write_as_owner(SourceTask *task, Work *work)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		as_owner(task, work);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		if (geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->funcname == NULL || strcmp(error->funcname, "ProcessInterrupts") != 0)
+			error->sqlerrcode = ERRCODE_TRIGGERED_ACTION_EXCEPTION;
+		FlushErrorState();
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
+/*
  * pgsync_itsm.write_record(connection_id uuid, entity_type text, key text,
  * fields text[], field_values text[], before text[]): writes into the row of
  * the user's table that holds a record, as the connection's owner.  NULL if one row was
@@ -895,13 +927,17 @@ source_write(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("key, fields and values must not be null")));
+	/* what a source or a trigger of a user calls was not meant by whoever reads or writes */
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("cannot call write_record() within security-restricted operation")));
 	read_writer(&task, fcinfo, PG_GETARG_DATUM(3));
 	if (task.query == NULL)
 		PG_RETURN_TEXT_P(cstring_to_text("there is no table here that it is written to"));
 	work.keys = PG_GETARG_DATUM(2);
 	work.values = PG_GETARG_DATUM(4);
 	work.before = PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5);
-	as_owner(&task, &work);
+	write_as_owner(&task, &work);
 	/* an error, so that none of them stays written */
 	if (work.rows > 1)
 		ereport(ERROR,

@@ -126,16 +126,25 @@ CREATE UNLOGGED TABLE pgsync_itsm.merge_before (
 );
 COMMENT ON TABLE pgsync_itsm.merge_before IS 'Work space: what rows of the user held before they were read for being merged';
 
+-- A writer whose table cannot be read says so when it is to be written, of the records that it concerns.
 CREATE FUNCTION pgsync_itsm.merge_look(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    t record;
 BEGIN
     DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run.id;
-    INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
-    SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns
-      FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
-     CROSS JOIN LATERAL pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
-    ON CONFLICT DO NOTHING;
+    FOR t IN SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type LOOP
+        BEGIN
+            INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
+            SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns FROM pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
+            ON CONFLICT DO NOTHING;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN assert_failure OR others THEN
+            CONTINUE;
+        END;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_look(@extschema@.integration_runs) IS 'Notes what the rows hold that may be written';
@@ -169,7 +178,7 @@ BEGIN
     DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id;
     WITH records AS MATERIALIZED (
         SELECT m.id AS map_id, b.id AS inbox_id, m.entity_type, m.entity_id, m.external_table, substr(m.native_key, length(m.entity_type) + 2) AS key,
-               b.before, b.body, p.payload, x.updated_there_at, x.updated_there_by
+               b.before, b.body, p.payload, m.last_agreed, x.updated_there_at, x.updated_there_by
           FROM @extschema@.integration_inbox AS b
           JOIN @extschema@.integration_sync_map AS m ON m.connection_id = b.connection_id AND m.external_id = b.external_id AND m.parent_id IS NULL AND m.state = 'linked'
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
@@ -181,8 +190,8 @@ BEGIN
     ), compared AS MATERIALIZED (
         SELECT r.map_id, r.inbox_id, r.entity_type, r.entity_id, r.external_table, f.field, f.kind, f.value_map, f.authority,
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
-               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, t.columns ->> f.field AS here,
-               r.updated_there_at, r.updated_there_by
+               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, r.last_agreed ->> f.field IS NULL AS never_sent,
+               t.changed_at, t.columns ->> f.field AS here, r.updated_there_at, r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
           LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
          WHERE r.body::jsonb ? f.field
@@ -195,7 +204,9 @@ BEGIN
                 WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60))
                 WHEN t.cut THEN 'more is here than was sent' END
       FROM compared AS c
-     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, c.ours, c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
+     -- what was empty when the record was sent, and is so still, was not changed here, whatever it was there
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, CASE WHEN c.never_sent AND c.ours = '' AND c.theirs <> '' AND c.authority <> 'if_empty' THEN c.base ELSE c.ours END,
+                                                           c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
      CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
      CROSS JOIN LATERAL (SELECT d.decision = 'theirs' AND c.kind = 'text' AND pgsync_itsm.is_cut(c.here, c.ours) AS cut) AS t
@@ -303,13 +314,17 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    SELECT array_agg(r.field ORDER BY r.field), array_agg(r.local ORDER BY r.field), CASE WHEN bool_and(b.run_id IS NOT NULL) THEN array_agg(b.columns ->> r.field ORDER BY r.field) END
+    -- of fields there that are one column here, and say the same, one is written
+    SELECT array_agg(o.field ORDER BY o.field), array_agg(o.local ORDER BY o.field), CASE WHEN bool_and(o.seen) THEN array_agg(o.before ORDER BY o.field) END
       INTO fields, locals, before
-      FROM pgsync_itsm.merge_rows AS r
-      LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
-     WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
-       AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
-                        WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type);
+      FROM (SELECT DISTINCT ON (coalesce(c.col, '/' || r.field), c.expression, r.local) r.field, r.local, b.columns ->> r.field AS before, b.run_id IS NOT NULL AS seen
+              FROM pgsync_itsm.merge_rows AS r
+              LEFT JOIN pgsync_itsm.writer_columns((pgsync_itsm.writer_of(run.connection_id, i.entity_type)).columns) AS c ON c.field = r.field
+              LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
+             WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
+               AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
+                                WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type)
+             ORDER BY coalesce(c.col, '/' || r.field), c.expression, r.local, r.field) AS o;
     w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x

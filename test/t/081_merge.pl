@@ -260,6 +260,15 @@ sql($decide);
 ok(poll_query($node, 'postgres', $settled), 'but given up when somebody says so');
 is(here('short_description'), 'P there', 'theirs is here');
 
+# ---- a table that does not say when a row was changed ------------------------------------------------------------
+
+publish('before another writer');
+sql("SELECT itsm_set_writer('$conn', 'application', 'public.applications', 'id', '{\"short_description\": \"short_description\"}')");
+edit_there(short_description => 'Q there');
+read_back('no time of change');
+is(here('short_description'), 'Q there', 'it is written nevertheless');
+sql("SELECT itsm_set_writer('$conn', 'application', NULL, NULL, NULL)");
+
 # ---- a row that somebody holds -----------------------------------------------------------------------------------
 
 publish('before a row is held');
