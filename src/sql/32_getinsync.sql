@@ -542,6 +542,7 @@ BEGIN
     sources := pgsync_itsm.store_sources(schema_name);
     tables := pgsync_itsm.store_watches(schema_name);
     PERFORM pgsync_itsm.store_writers(schema_name);
+    PERFORM pgsync_itsm.store_intakes(schema_name);
     IF pgsync_itsm.attached_schema() <> schema_name THEN
         PERFORM pgsync_itsm.unwatch_namespaces(pgsync_itsm.attached_schema());
     END IF;
@@ -582,6 +583,7 @@ BEGIN
     PERFORM pgsync_itsm.check_may_attach();
     DELETE FROM @extschema@.integration_sources AS s WHERE s.origin = 'getinsync' AND s.connection_id IS NULL;
     DELETE FROM @extschema@.integration_writers AS w WHERE w.origin = 'getinsync' AND w.connection_id IS NULL;
+    DELETE FROM @extschema@.integration_intakes AS i WHERE i.origin = 'getinsync' AND i.connection_id IS NULL;
     FOR rel IN
         WITH gone AS (DELETE FROM @extschema@.integration_watches AS w WHERE w.origin = 'getinsync' RETURNING w.relation)
         SELECT DISTINCT g.relation FROM gone AS g ORDER BY 1

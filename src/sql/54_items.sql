@@ -362,6 +362,7 @@ BEGIN
     DELETE FROM pgsync_itsm.match_names AS n WHERE n.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.match_pairs AS n WHERE n.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = clear_plan.run_id;
+    PERFORM pgsync_itsm.intake_clear(clear_plan.run_id);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';

@@ -288,7 +288,7 @@ DECLARE
     moved boolean;
 BEGIN
     SELECT * INTO i FROM @extschema@.integration_run_items AS x
-     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
+     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' AND x.step = 'in' ORDER BY x.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -356,7 +356,7 @@ BEGIN
                            LEFT JOIN pgsync_itsm.merge_rows AS r
                              ON r.run_id = run.id AND r.entity_type = j.entity_type AND r.entity_id = j.entity_id AND r.field = v.field AND r.decision = 'theirs'
                           WHERE r.field IS NULL OR r.theirs <> v.value OR r.ours <> j.old_values ->> v.field) AS f ON true
-     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND i.id = j.id AND f.fields IS NOT NULL;
+     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND j.step = 'in' AND i.id = j.id AND f.fields IS NOT NULL;
     -- what has come up since is for the next run
     DELETE FROM pgsync_itsm.merge_rows AS r
      WHERE r.run_id = run.id AND r.decision = 'theirs'
@@ -389,6 +389,8 @@ COMMENT ON FUNCTION pgsync_itsm.merge_decided(@extschema@.integration_runs) IS '
 CREATE FUNCTION pgsync_itsm.merge_phase(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    reads boolean;
 BEGIN
     CASE run.phase
         WHEN 'decided' THEN
@@ -397,12 +399,13 @@ BEGIN
             RETURN 'apply';
         WHEN 'recheck', 'ours' THEN
             PERFORM pgsync_itsm.merge_again(run);
-            IF NOT pgsync_itsm.merge_keys(run) THEN
-                RETURN 'merge';
+            reads := pgsync_itsm.merge_keys(run);
+            IF reads THEN
+                PERFORM pgsync_itsm.merge_look(run);
+                PERFORM pgsync_itsm.merge_read(run, 'queued');
             END IF;
-            PERFORM pgsync_itsm.merge_look(run);
-            PERFORM pgsync_itsm.merge_read(run, 'queued');
-            RETURN 'ours answers';
+            PERFORM pgsync_itsm.intake_look(run);
+            RETURN CASE WHEN pgsync_itsm.intake_ask(run) OR reads THEN 'ours answers' ELSE 'merge' END;
         WHEN 'ours answers' THEN
             PERFORM pgsync_itsm.merge_read(run, 'answers');
             RETURN 'merge';
@@ -410,20 +413,23 @@ BEGIN
             PERFORM pgsync_itsm.merge_compare(run);
             IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id) THEN
                 PERFORM pgsync_itsm.merge_recheck(run);
+                PERFORM pgsync_itsm.intake_recheck(run);
             ELSE
                 PERFORM pgsync_itsm.merge_items(run);
+                PERFORM pgsync_itsm.intake_items(run);
                 IF run.purpose = 'preview' AND NOT run.confirm THEN
                     UPDATE @extschema@.integration_runs AS r SET status = 'planned', phase = 'apply' WHERE r.id = run.id;
                     PERFORM pgsync_itsm.clear_plan(run.id);
                     RETURN NULL;
                 END IF;
                 PERFORM pgsync_itsm.merge_settle(run);
+                PERFORM pgsync_itsm.intake_settle(run);
             END IF;
             RETURN 'apply';
         WHEN 'apply' THEN
-            IF pgsync_itsm.merge_apply(run) THEN
+            IF pgsync_itsm.merge_apply(run) OR pgsync_itsm.intake_apply(run, 'in servers') OR pgsync_itsm.intake_apply_links(run) THEN
                 RETURN 'apply';
-            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done')
+            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.step = 'in' AND i.action = 'UPDATE' AND i.state = 'done')
                   AND pgsync_itsm.merge_keys(run) THEN
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
                 RETURN 'after';

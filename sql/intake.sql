@@ -1,0 +1,280 @@
+-- Taking over what the platform knows: servers and computers into a table of the user's, linked to profiles of ours.  The
+-- mirror is written here, and nothing goes over HTTP.
+\set SHOW_CONTEXT never
+\set VERBOSITY terse
+\getenv abs_srcdir PG_ABS_SRCDIR
+SELECT current_database() AS main \gset
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_itsm_intake;
+CREATE DATABASE regress_itsm_intake TEMPLATE template0;
+\c regress_itsm_intake
+CREATE SCHEMA itsm;
+SET client_min_messages = warning;
+CREATE EXTENSION pgsync_itsm SCHEMA itsm;
+SET search_path = public, itsm;
+\set ECHO none
+\i :abs_srcdir/test/getinsync/schema.sql
+\i :abs_srcdir/test/getinsync/sample.sql
+SELECT itsm_attach_getinsync() AS attached \gset
+\i :abs_srcdir/test/getinsync/sample_scope.sql
+\set ON_ERROR_STOP off
+\set ECHO all
+\set city '''11111111-1111-4111-8111-111111111111'''
+\set acme '''00000000-0000-4000-8000-000000000001'''
+INSERT INTO integration_connections (id, namespace_id, platform, instance_url, settings, is_active, sync_direction)
+VALUES (:acme, :city, 'servicenow', 'https://acme.service-now.com', '{"default_owner": "admin"}', true, 'both');
+SELECT kind, relation, key_column, columns, namespace_column, gone, links FROM integration_intakes ORDER BY kind;
+
+-- What is there: name, class, operating system, and whatever else.
+CREATE FUNCTION there(name text, os text DEFAULT 'Linux', more json DEFAULT '{}', id text DEFAULT NULL, target text DEFAULT 'cmdb_ci_server') RETURNS void LANGUAGE sql
+    AS $$
+        INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, name, attrs)
+        SELECT '00000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', CASE target WHEN 'cmdb_ci_server' THEN 'cmdb_ci_linux_server' ELSE target END,
+               coalesce(id, md5(name)), target, name, pgsync_itsm.merged(json_build_object('name', name, 'os', os, 'os_version', '9'), more)
+        ON CONFLICT (connection_id, external_id) DO UPDATE SET name = excluded.name, attrs = excluded.attrs, target = excluded.target
+    $$;
+CREATE FUNCTION related(parent text, child text, type text DEFAULT 'runs') RETURNS void LANGUAGE sql
+    AS $$
+        INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, attrs)
+        VALUES ('00000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'cmdb_rel_ci', md5(parent || child || type), 'cmdb_rel_ci',
+                json_build_object('parent', parent, 'child', child, 'type', type))
+    $$;
+INSERT INTO integration_watermarks (connection_id, namespace_id, external_table, run_id, started_at, state, complete, swept_whole)
+SELECT :acme, :city, t, 1, now(), 'done', true, true FROM unnest(ARRAY['cmdb_ci_server', 'cmdb_ci_computer', 'cmdb_rel_ci', 'sys_user', 'sys_user_group']) AS t;
+INSERT INTO integration_references (connection_id, namespace_id, kind, key, external_id) VALUES (:acme, :city, 'relation_type', 'runs on::runs', 'runs');
+-- A profile that is published.
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction)
+SELECT :acme, :city, 'deployment_profile', id, 'deployment_profile/' || id, md5(id::text), 'cmdb_ci_service_auto', name, 'published'
+  FROM deployment_profiles WHERE id IN ('dddddddd-0001-4000-8000-000000000101', 'dddddddd-0001-4000-8000-000000000201');
+\set profile 'md5(''dddddddd-0001-4000-8000-000000000101'')'
+\set other 'md5(''dddddddd-0001-4000-8000-000000000201'')'
+
+-- One transaction a step, as in the planner.
+CREATE FUNCTION new_run(purpose text DEFAULT NULL, origin text DEFAULT 'call') RETURNS bigint LANGUAGE sql
+    AS $$
+        INSERT INTO integration_runs (namespace_id, connection_id, kind, purpose, origin, status, phase)
+        SELECT c.namespace_id, c.id, 'subscribe', purpose, origin, 'planning', 'ours' FROM integration_connections AS c RETURNING id
+    $$;
+CREATE PROCEDURE go_on(run bigint, OUT status text, IN until text DEFAULT '') LANGUAGE plpgsql
+    AS $$
+    DECLARE
+        what text;
+    BEGIN
+        LOOP
+            EXIT WHEN (SELECT r.phase FROM integration_runs AS r WHERE r.id = run) = until;
+            what := pgsync_itsm.plan_step(run);
+            COMMIT;
+            EXIT WHEN what IN ('done', 'wait');
+        END LOOP;
+        SELECT r.status || coalesce(': ' || r.error_message, '') INTO status FROM integration_runs AS r WHERE r.id = run;
+    END
+    $$;
+CREATE VIEW did AS
+SELECT i.step, i.entity_type, i.label, i.action, i.state, i.payload, i.old_values, regexp_replace(i.reason, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID') AS reason
+  FROM integration_run_items AS i WHERE i.run_id = (SELECT max(r.id) FROM integration_runs AS r) AND i.step <> 'in' ORDER BY i.ord, i.label, i.action, i.id;
+CREATE VIEW here AS
+SELECT s.name, s.operating_system, s.is_active, m.state, m.note, m.created_by_us AS added, m.links
+  FROM servers AS s LEFT JOIN integration_intake_map AS m ON m.key = s.id::text ORDER BY s.name, s.id;
+
+-- Off by default: nothing happens.
+SELECT there('APP-SRV-01');
+SELECT name, operating_system, is_active FROM servers ORDER BY name;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT count(*) FROM did;
+SELECT itsm_set(:acme, 'intake', 'server;computer');
+SELECT itsm_set(:acme, 'intake', 'server,computer');
+
+-- The first time: one here already, found whatever its case; two there of one name; two here; new ones; a retired one and a
+-- duplicate, which nobody wants; one without a name.
+INSERT INTO servers (namespace_id, name) VALUES (:city, 'twice-here'), (:city, 'Twice-Here '), ('22222222-2222-4222-8222-222222222222', 'db01');
+SELECT there(lower(name), 'Windows') FROM servers WHERE namespace_id = :city AND name NOT ILIKE 'twice%' ORDER BY name LIMIT 1;
+SELECT there('twice-there', id => md5(n::text)) FROM generate_series(1, 2) AS n;
+SELECT there('twice-here'), there('db01'), there('web01', ''), there('Ünï Ç🖥', 'Linux'), there('old', more => '{"install_status": "7"}'),
+       there('copy', more => '{"duplicate_of": "x"}'), there(' '), there('desk1', 'macOS', target => 'cmdb_ci_computer');
+SELECT there(repeat('long', 75)) AS long;
+SELECT related(:profile, md5('db01')), related(md5('web01'), :profile), related(:profile, md5('db01'), 'uses'), related(:other, md5('twice-there')), related(:profile, md5('desk1'), 'uses');
+SELECT new_run('preview') AS run \gset
+CALL go_on(:run, NULL);
+SELECT step, entity_type, left(label, 40) AS label, action, state, left(payload::text, 120) AS payload, reason FROM did;
+SELECT summary FROM integration_runs WHERE id = :run;
+SELECT count(*) FROM servers;
+SELECT count(*) FROM integration_intake_map;
+-- applied, as it was shown
+UPDATE integration_runs SET status = 'planning', phase = 'recheck', confirm = true WHERE id = :run;
+CALL go_on(:run, NULL);
+SELECT step, entity_type, left(label, 40) AS label, action, state, reason FROM did;
+SELECT left(name, 40) AS name, operating_system, is_active, state, note, added, links FROM here;
+SELECT p.name, s.name FROM deployment_profile_servers AS l JOIN servers AS s ON s.id = l.server_id JOIN deployment_profiles AS p ON p.id = l.deployment_profile_id
+ WHERE l.created_at > (SELECT min(created_at) FROM integration_connections) ORDER BY 1, 2;
+SELECT entity_type, operation, status, count(*) FROM integration_sync_log GROUP BY 1, 2, 3 ORDER BY 1;
+-- nothing here counts as published
+SELECT entity_type, count(*) FROM integration_sync_map GROUP BY 1;
+SELECT count(*) FROM integration_queue WHERE relation = 'public.servers'::regclass;
+
+-- The second time nothing is new; what is left alone is reported to who asks, and not every quarter of an hour.
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did;
+SELECT name, state, note FROM integration_intake_map WHERE state <> 'linked' ORDER BY 1;
+SELECT new_run(origin => 'schedule') AS run \gset
+CALL go_on(:run, NULL);
+SELECT count(*) FROM did;
+
+-- Renamed and changed there; changed here only; changed on both sides; emptied there.
+SELECT there('db01.new', 'AIX', id => md5('db01')), there('web01', 'Linux'), there('Ünï Ç🖥', '', '{"os_version": ""}');
+UPDATE servers SET operating_system = 'mine' WHERE name = 'desk1';
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, payload, old_values, reason FROM did WHERE state = 'done';
+SELECT left(name, 40) AS name, operating_system FROM here WHERE added;
+SELECT there('desk1', 'BSD', target => 'cmdb_ci_computer'), there('web01', 'Linux', '{"last_discovered": "2026-01-01"}');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, payload, old_values FROM did WHERE state = 'done';
+
+-- Renamed to a name that another has.
+SELECT there('WEB01', 'AIX', id => md5('db01'));
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE label ILIKE 'web%';
+SELECT there('db02', 'AIX', id => md5('db01'));
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, payload, reason FROM did WHERE state = 'done';
+
+-- Gone there, or not related any more: it is said once, and nothing is taken away here.  Unless the mirror is not whole.
+DELETE FROM integration_external_records WHERE external_id IN (md5('web01'), md5(:profile || md5('db01') || 'runs'));
+UPDATE integration_watermarks SET swept_whole = NULL;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE state <> 'held';
+UPDATE integration_watermarks SET swept_whole = true;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE state <> 'held';
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT count(*) FROM did WHERE state <> 'held';
+SELECT name, is_active, state, note, links FROM here WHERE name IN ('web01', 'db02');
+SELECT there('web01', 'Linux');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT count(*) FROM did WHERE state <> 'held';
+SELECT name, is_active, state, note FROM here WHERE name IN ('web01', 'db02');
+-- a column that says so, if the user names one
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', 'namespace_id', '{"column": "is_active", "value": "false", "back": "true"}',
+    '{"relation": "public.deployment_profile_servers", "entity_type": "deployment_profile", "entity_column": "deployment_profile_id", "key_column": "server_id"}');
+SELECT relation, links ->> 'relation' AS links FROM integration_intakes WHERE connection_id = :acme;
+SELECT there('web01', 'Linux', '{"install_status": "7"}');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(payload::text, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID', 'g') AS payload, old_values, reason FROM did WHERE state <> 'held';
+SELECT name, is_active, state, note FROM here WHERE name = 'web01';
+SELECT there('web01', 'Linux');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(payload::text, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID', 'g') AS payload, old_values, reason FROM did WHERE state <> 'held';
+SELECT name, is_active, state, note FROM here WHERE name = 'web01';
+-- made anew there, under another id: the row here goes with it
+DELETE FROM integration_external_records WHERE external_id = md5('web01');
+SELECT there('web01', 'Linux', id => md5('web01 again'));
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(payload::text, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID', 'g') AS payload, reason FROM did WHERE state <> 'held';
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(payload::text, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID', 'g') AS payload, reason FROM did WHERE state <> 'held';
+SELECT external_id = md5('web01 again') AS again, state FROM integration_intake_map WHERE name = 'web01' ORDER BY 1;
+SELECT name, is_active FROM servers WHERE name = 'web01';
+
+-- Deleted here, row or link: not made again.
+DELETE FROM deployment_profile_servers WHERE server_id = (SELECT id FROM servers WHERE name = 'db02');
+DELETE FROM servers WHERE name = 'desk1';
+SELECT there('desk1', 'BSD 2', target => 'cmdb_ci_computer');
+SELECT related(:profile, md5('db01'));
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE state <> 'held';
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE state <> 'held';
+SELECT count(*) FROM servers WHERE name = 'desk1';
+INSERT INTO servers (namespace_id, name) VALUES (:city, 'Desk1');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(payload::text, '[0-9a-f]{8}-[-0-9a-f]{27}', 'ID', 'g') AS payload, reason FROM did WHERE state <> 'held';
+
+-- One bad row does not lose the others.
+ALTER TABLE servers ADD CONSTRAINT short CHECK (length(name) < 20) NOT VALID;
+SELECT there(n), there(repeat(n, 20)) FROM unnest(ARRAY['x1', 'x2']) AS n;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, regexp_replace(reason, 'row .*', '') AS reason FROM did WHERE state <> 'held';
+ALTER TABLE servers DROP CONSTRAINT short;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE state <> 'held';
+-- an expression that stumbles over one value
+ALTER TABLE servers ADD COLUMN ram integer;
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": {"column": "name", "value": "split_part(value, ''.'', 1)"}, "ram": "ram"}', 'namespace_id');
+SELECT there('y' || n || '.city', more => json_build_object('ram', CASE n WHEN 2 THEN 'much' ELSE n::text END)) FROM generate_series(1, 4) AS n;
+SELECT there('z1.city'), there('z1.county');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, payload, reason FROM did WHERE label LIKE 'y%' OR label LIKE 'z%';
+-- a table that is gone, and rights that are
+ALTER TABLE servers RENAME TO machines;
+SELECT there('y5.city');
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE label = 'y5.city';
+ALTER TABLE machines RENAME TO servers;
+CREATE ROLE regress_itsm_intake;
+GRANT SELECT ON servers, deployment_profile_servers TO regress_itsm_intake;
+UPDATE integration_connections SET owner = 'regress_itsm_intake';
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL);
+SELECT left(label, 40) AS label, action, state, reason FROM did WHERE label = 'y5.city';
+-- rows of other namespaces are out of reach, whatever they are called
+SELECT name, operating_system FROM servers WHERE namespace_id <> :city;
+
+-- Between two transactions everything may end: what was written is, and nothing is written twice.
+UPDATE integration_connections SET owner = session_user;
+SELECT itsm_set_intake(:acme, 'server', NULL, NULL, NULL);
+SELECT there('bulk' || n) IS NULL FROM generate_series(1, 1200) AS n OFFSET 1200;
+SELECT related(:profile, md5('bulk' || n)) IS NULL FROM generate_series(1, 1200) AS n OFFSET 1200;
+SELECT new_run() AS run \gset
+CALL go_on(:run, NULL, 'apply');
+SELECT pgsync_itsm.plan_step(:run);
+TRUNCATE pgsync_itsm.intake_there, pgsync_itsm.intake_here, pgsync_itsm.intake_links, pgsync_itsm.plan_spaces;
+CALL go_on(:run, NULL);
+SELECT step, action, state, count(*) FROM did WHERE label LIKE '%bulk%' GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT count(*), count(DISTINCT name) FROM servers WHERE name LIKE 'bulk%';
+SELECT count(*), count(DISTINCT server_id) FROM deployment_profile_servers AS l JOIN servers AS s ON s.id = l.server_id WHERE s.name LIKE 'bulk%';
+
+-- What is no intake.
+SELECT itsm_set_intake(:acme, 'router', 'public.servers', 'id', '{"name": "name"}');
+SELECT itsm_set_intake(:acme, 'server', 'nothing', 'id', '{"name": "name"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'key', '{"name": "name"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"os": "name"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "nom"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name", "os": "name"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": {"column": "name", "value": "value) FROM x; DROP TABLE y"}}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', 'tenant');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', NULL, '{"column": "is_active"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', NULL, '{"column": "active", "value": "false"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', NULL, NULL, '{"relation": "public.deployment_profile_servers"}');
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}', NULL, NULL, '{"relation": "x", "entity_type": "deployment_profile", "entity_column": "a", "key_column": "b"}');
+SELECT itsm_set_intake(NULL, 'server', 'public.servers', 'id', '{"name": "name"}');
+SELECT itsm_set_intake(NULL, 'server', NULL, NULL, NULL);
+SELECT itsm_set(:acme, 'intake', NULL);
+SELECT itsm_set_intake(:acme, 'server', 'public.servers', 'id', '{"name": "name"}');
+SELECT kind, connection_id IS NOT NULL AS own FROM integration_intakes ORDER BY 1, 2;
+SELECT itsm_detach_getinsync();
+SELECT kind, connection_id IS NOT NULL AS own FROM integration_intakes ORDER BY 1, 2;
+
+\c :main
+SET client_min_messages = warning;
+DROP DATABASE regress_itsm_intake;
+DROP ROLE regress_itsm_intake;
