@@ -199,7 +199,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_ask(@extschema@.integration_runs) IS 'Ask
 
 -- New, changed, back: what the last run did not know.  Gone: what a mirror that is proven to be whole does not hold.
 CREATE FUNCTION pgsync_itsm.intake_candidates(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     INSERT INTO pgsync_itsm.intake_there (run_id, external_id, kind, external_table, label, attrs, hash, key, applied, state, note, gone)
@@ -288,7 +288,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_look(@extschema@.integration_runs) IS 'Lo
 
 -- Names that more than one has, there or here, lead to nobody.
 CREATE FUNCTION pgsync_itsm.intake_match(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     WITH kinds AS MATERIALIZED (
@@ -327,7 +327,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_match(@extschema@.integration_runs) IS 'F
 
 -- What was changed there since the last time is written, whatever it is here; what was not, is left as it is.
 CREATE FUNCTION pgsync_itsm.intake_compare(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     UPDATE pgsync_itsm.intake_there AS t SET action = 'SKIP', reason = 'its row here was deleted: it is not made again'
@@ -365,7 +365,7 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.intake_compare(@extschema@.integration_runs) IS 'What of the columns here is to be written for records whose row is known';
 
 CREATE FUNCTION pgsync_itsm.intake_decide(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     UPDATE pgsync_itsm.intake_there AS t SET action = 'SKIP', reason = t.gone || ': its row here stays as it is'
@@ -392,7 +392,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_decide(@extschema@.integration_runs) IS '
 -- Relationships between a CI of ours and one that is, or is about to be, taken over, whichever of them is the parent there.
 CREATE FUNCTION pgsync_itsm.intake_relations(run @extschema@.integration_runs, types text[])
 RETURNS TABLE (kind text, external_id text, key text, entity_type text, entity_id uuid, entity_key text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 BEGIN ATOMIC
     WITH kinds AS MATERIALIZED (
         SELECT k.kind, k.links ->> 'entity_type' AS entity_type,
@@ -424,7 +424,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_relations(@extschema@.integration_runs, t
 'Pairs of a record of ours and a record that is taken over which are related there; types NULL: by whatever type';
 
 CREATE FUNCTION pgsync_itsm.intake_look_links(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 DECLARE
     k record;
@@ -451,7 +451,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_look_links(@extschema@.integration_runs) 
 CREATE FUNCTION pgsync_itsm.intake_planned(run @extschema@.integration_runs)
 RETURNS TABLE (ord integer, step text, entity_type text, entity_id uuid, native_key text, label text, action text, state text, payload json, old_values json,
                external_id text, external_table text, reason text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 BEGIN ATOMIC
     SELECT k.ord, k.step, t.kind, pgsync_itsm.entity_id(t.kind, t.external_id), t.kind || '/' || t.external_id, t.label, t.action,
            CASE WHEN t.action IN ('CREATE', 'UPDATE', 'MATCH') THEN 'planned' WHEN t.action = 'MISMATCH' THEN 'held' WHEN t.action = 'ERROR' THEN 'dead' ELSE 'skipped' END,
@@ -527,7 +527,7 @@ COMMENT ON FUNCTION pgsync_itsm.intake_items(@extschema@.integration_runs) IS 'M
 
 -- What needs no writing: it is as it was, ambiguous, gone, or was taken away here.
 CREATE FUNCTION pgsync_itsm.intake_settle(run @extschema@.integration_runs) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     INSERT INTO @extschema@.integration_intake_map AS m (connection_id, namespace_id, external_id, external_table, kind, name, state, note)
