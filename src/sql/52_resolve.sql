@@ -530,6 +530,7 @@ BEGIN
        SET external_id = m.external_id, external_table = coalesce(m.external_table, p.class),
            verdict = CASE WHEN m.how = 'native key' OR m.how = 'correlation id' AND m.hits = 1 THEN 'UPDATE'
                           WHEN m.ours THEN 'UPDATE'
+                          WHEN p.entity_type = 'contact' AND m.hits > 1 THEN 'MISMATCH'
                           WHEN p.entity_type IN ('company', 'contact') THEN 'MATCH'
                           WHEN m.hits > 1 THEN 'MISMATCH'
                           WHEN m.foreign_id OR m.rejected THEN 'MISMATCH'
@@ -537,7 +538,7 @@ BEGIN
                           WHEN p.entity_type IN ('it_service', 'software_product', 'software_package') AND NOT update_matched THEN 'MATCH'
                           ELSE 'UPDATE' END,
            reason = CASE WHEN m.ours THEN 'an earlier attempt had made it'
-                         WHEN m.how = 'name' AND m.hits > 1 THEN format('%s records there have this name', m.hits)
+                         WHEN m.how = 'name' AND m.hits > 1 THEN format(CASE p.entity_type WHEN 'contact' THEN '%s users there have this e-mail' ELSE '%s records there have this name' END, m.hits)
                          WHEN m.how = 'name' AND m.foreign_id
                               THEN 'a record there has this name and belongs to something else (correlation id)'
                          WHEN m.rejected THEN 'a record there has this name, and itsm_reject_match() said that it is another one'

@@ -816,7 +816,7 @@ BEGIN
         RETURN 'done';
     END IF;
     -- What ends a plan writes to the connection.  While user SQL reads or writes, for as long as that takes, its row is for others.
-    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck,ours,apply}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck,ours,apply,decided}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
         RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN

@@ -185,10 +185,10 @@ BEGIN
            -- what cannot be written here is nobody's to decide
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' ELSE d.decision END, v.value,
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written THEN 'no column here is written for it: itsm_set_writer()'
-                WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60)) END
+                WHEN d.decision = 'theirs' AND NOT v.known THEN coalesce(v.reason, format('"%s" there is nothing that is known here', left(c.theirs, 60))) END
       FROM compared AS c
      CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, c.ours, c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
-     CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, run.connection_id, c.entity_type, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
      WHERE d.decision <> 'nothing';
 END
@@ -297,7 +297,7 @@ BEGIN
       FROM pgsync_itsm.merge_rows AS r
       LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
      WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field;
-    w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
+    w := pgsync_itsm.try_write_record(run, i, fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
        SET state = CASE WHEN w.ok THEN 'done' WHEN moved THEN 'refused' ELSE 'dead' END, outcome = CASE WHEN w.ok THEN 'done' WHEN NOT moved THEN 'dead' END,
@@ -377,7 +377,7 @@ BEGIN
       JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
      CROSS JOIN LATERAL json_each_text(i.payload) AS v(field, value)
       JOIN LATERAL pgsync_itsm.merge_fields(i.connection_id, i.entity_type, i.external_table) AS f ON f.field = v.field
-     CROSS JOIN LATERAL pgsync_itsm.local_value(i.connection_id, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, i.connection_id, i.entity_type, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE' AND l.known;
     UPDATE @extschema@.integration_run_items AS i SET state = 'dead', error_class = 'NOT_WRITTEN', reason = 'the value is nothing that is known here', updated_at = now()
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE'
@@ -395,13 +395,16 @@ BEGIN
     CASE run.phase
         WHEN 'decided' THEN
             PERFORM pgsync_itsm.clear_plan(run.id);
+            PERFORM pgsync_itsm.refs_look(run);
             PERFORM pgsync_itsm.merge_decided(run);
+            PERFORM pgsync_itsm.intake_items(run);
             RETURN 'apply';
         WHEN 'recheck', 'ours' THEN
             PERFORM pgsync_itsm.merge_again(run);
             reads := pgsync_itsm.merge_keys(run);
             IF reads THEN
                 PERFORM pgsync_itsm.merge_look(run);
+                PERFORM pgsync_itsm.roles_look(run);
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
             END IF;
             PERFORM pgsync_itsm.intake_look(run);
@@ -427,7 +430,7 @@ BEGIN
             END IF;
             RETURN 'apply';
         WHEN 'apply' THEN
-            IF pgsync_itsm.merge_apply(run) OR pgsync_itsm.intake_apply(run, 'in servers') OR pgsync_itsm.intake_apply_links(run) THEN
+            IF pgsync_itsm.intake_apply(run, 'in contacts') OR pgsync_itsm.merge_apply(run) OR pgsync_itsm.intake_apply(run, 'in servers') OR pgsync_itsm.intake_apply_links(run) THEN
                 RETURN 'apply';
             ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.step = 'in' AND i.action = 'UPDATE' AND i.state = 'done')
                   AND pgsync_itsm.merge_keys(run) THEN

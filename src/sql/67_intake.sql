@@ -4,12 +4,13 @@
 -- Rows are added and updated, never deleted.  What belongs together is remembered in integration_intake_map, apart from the
 -- map of what is published.  Composed here; intake_read() and intake_write() (source.c) execute it, as the connection's owner.
 
-CREATE FUNCTION pgsync_itsm.intake_kinds() RETURNS TABLE (kind text, target text, match_field text, step text, ord integer)
+CREATE FUNCTION pgsync_itsm.intake_kinds() RETURNS TABLE (kind text, target text, match_field text, step text, ord integer, by_setting boolean)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-    VALUES ('server', 'cmdb_ci_server', 'name', 'in servers', 20), ('computer', 'cmdb_ci_computer', 'name', 'in servers', 20);
+    VALUES ('server', 'cmdb_ci_server', 'name', 'in servers', 20, true), ('computer', 'cmdb_ci_computer', 'name', 'in servers', 20, true),
+           ('contact', 'sys_user', 'email', 'in contacts', 5, false), ('group', 'sys_user_group', 'name', 'in groups', 6, false);
 END;
-COMMENT ON FUNCTION pgsync_itsm.intake_kinds() IS 'What can be taken over: the table there, and the field that a row here is found by';
+COMMENT ON FUNCTION pgsync_itsm.intake_kinds() IS 'What can be taken over: the table there, the field that a row here is found by, and whether the setting "intake" turns it on; contacts are only made if they are needed, groups never';
 
 CREATE FUNCTION pgsync_itsm.intake_of(connection_id uuid, kind text) RETURNS @extschema@.integration_intakes
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -20,16 +21,16 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.intake_of(uuid, text) IS 'The intake of a kind that applies to a connection';
 
-CREATE FUNCTION pgsync_itsm.intakes_on(connection_id uuid) RETURNS TABLE (kind text, target text, step text, ord integer, relation text, name_column text, gone jsonb, links jsonb)
+CREATE FUNCTION pgsync_itsm.intakes_on(connection_id uuid) RETURNS TABLE (kind text, target text, step text, ord integer, by_setting boolean, relation text, name_column text, gone jsonb, links jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT k.kind, k.target, k.step, k.ord, i.relation, c.col, i.gone, i.links
+    SELECT k.kind, k.target, k.step, k.ord, k.by_setting, i.relation, c.col, i.gone, i.links
       FROM pgsync_itsm.intake_kinds() AS k
      CROSS JOIN LATERAL pgsync_itsm.intake_of(intakes_on.connection_id, k.kind) AS i
       JOIN LATERAL pgsync_itsm.writer_columns(i.columns) AS c ON c.field = k.match_field
-     WHERE k.kind IN (SELECT btrim(s) FROM string_to_table(pgsync_itsm.setting(intakes_on.connection_id, 'intake'), ',') AS s);
+     WHERE k.kind = 'contact' OR k.kind IN (SELECT btrim(s) FROM string_to_table(pgsync_itsm.setting(intakes_on.connection_id, 'intake'), ',') AS s);
 END;
-COMMENT ON FUNCTION pgsync_itsm.intakes_on(uuid) IS 'What the setting "intake" of a connection turns on, as far as there is a table for it';
+COMMENT ON FUNCTION pgsync_itsm.intakes_on(uuid) IS 'What the setting "intake" of a connection turns on, and contacts, as far as there is a table for it';
 
 CREATE FUNCTION pgsync_itsm.lives_there(attrs json) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -107,13 +108,18 @@ COMMENT ON FUNCTION pgsync_itsm.compose_intake(@extschema@.integration_intakes, 
 
 CREATE FUNCTION pgsync_itsm.intake_task(connection_id uuid, kind text, what text, cols text[])
 RETURNS TABLE (query text, owner name, namespace_id uuid, setting_names text[], setting_values text[])
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT pgsync_itsm.compose_intake(pgsync_itsm.intake_of(c.id, intake_task.kind), intake_task.what, intake_task.cols), c.owner, c.namespace_id,
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT CASE WHEN intake_task.what LIKE 'role %'
+                THEN pgsync_itsm.compose_role((pgsync_itsm.writer_of(c.id, intake_task.kind)).columns -> intake_task.cols[1], intake_task.what)
+                ELSE pgsync_itsm.compose_intake(pgsync_itsm.intake_of(c.id, intake_task.kind), intake_task.what, intake_task.cols) END, c.owner, c.namespace_id,
            ARRAY(SELECT e.key FROM jsonb_each_text(c.session_settings) AS e ORDER BY e.key),
            ARRAY(SELECT e.value FROM jsonb_each_text(c.session_settings) AS e ORDER BY e.key)
       FROM @extschema@.integration_connections AS c WHERE c.id = intake_task.connection_id;
-END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.intake_task(uuid, text, text, text[]) IS 'A statement of an intake in the form that source.c reads';
 
 CREATE FUNCTION pgsync_itsm.intake_read(connection_id uuid, kind text, what text, list text[], more text[] DEFAULT '{}', cols text[] DEFAULT NULL)
@@ -171,12 +177,15 @@ CREATE UNLOGGED TABLE pgsync_itsm.intake_links (
 COMMENT ON TABLE pgsync_itsm.intake_links IS 'Work space: links of the user''s between records of ours and rows that were taken over';
 
 CREATE FUNCTION pgsync_itsm.intake_clear(run_id bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     DELETE FROM pgsync_itsm.intake_there AS t WHERE t.run_id = intake_clear.run_id;
     DELETE FROM pgsync_itsm.intake_here AS t WHERE t.run_id = intake_clear.run_id;
     DELETE FROM pgsync_itsm.intake_links AS t WHERE t.run_id = intake_clear.run_id;
-END;
+    DELETE FROM pgsync_itsm.intake_refs AS t WHERE t.run_id = intake_clear.run_id;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.intake_clear(bigint) IS 'Empties the work space of intakes of a run';
 
 -- Looking -------------------------------------------------------------------------------------------------
@@ -209,7 +218,7 @@ BEGIN
       JOIN @extschema@.integration_external_records AS r ON r.connection_id = run.connection_id AND r.target = k.target
       LEFT JOIN @extschema@.integration_intake_map AS m ON m.connection_id = r.connection_id AND m.external_id = r.external_id
      CROSS JOIN LATERAL (SELECT pgsync_itsm.intake_hash(r.attrs) AS hash, pgsync_itsm.lives_there(r.attrs) AS lives) AS h
-     WHERE btrim(r.name) <> ''
+     WHERE k.by_setting AND btrim(r.name) <> ''
        AND CASE WHEN m.external_id IS NULL OR m.state IN ('waits', 'left') THEN h.lives
                 WHEN m.state = 'gone' THEN h.lives ELSE NOT h.lives OR m.hash IS DISTINCT FROM h.hash OR m.note IS NOT NULL END;
     INSERT INTO pgsync_itsm.intake_there (run_id, external_id, kind, external_table, label, key, applied, state, note, gone)
@@ -218,7 +227,8 @@ BEGIN
       JOIN @extschema@.integration_intake_map AS m ON m.connection_id = run.connection_id AND m.kind = k.kind AND m.state = 'linked'
       JOIN @extschema@.integration_watermarks AS w
         ON w.connection_id = run.connection_id AND w.external_table = k.target AND w.state = 'done' AND w.complete AND w.swept_whole
-     WHERE NOT EXISTS (SELECT FROM @extschema@.integration_external_records AS r WHERE r.connection_id = m.connection_id AND r.external_id = m.external_id);
+     WHERE k.by_setting
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_external_records AS r WHERE r.connection_id = m.connection_id AND r.external_id = m.external_id);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.intake_candidates(@extschema@.integration_runs) IS 'Puts what is new, has changed or is gone there into the work space';
@@ -276,10 +286,12 @@ BEGIN
     PERFORM pgsync_itsm.intake_clear(run.id);
     PERFORM pgsync_itsm.intake_candidates(run);
     IF EXISTS (SELECT FROM pgsync_itsm.intake_there AS t WHERE t.run_id = run.id) THEN
-        PERFORM pgsync_itsm.intake_rows(run, k.kind, k.relation, k.name_column) FROM pgsync_itsm.intakes_on(run.connection_id) AS k;
+        PERFORM pgsync_itsm.intake_rows(run, k.kind, k.relation, k.name_column) FROM pgsync_itsm.intakes_on(run.connection_id) AS k WHERE k.by_setting;
         PERFORM pgsync_itsm.intake_decide(run);
     END IF;
     PERFORM pgsync_itsm.intake_look_links(run);
+    PERFORM pgsync_itsm.contact_candidates(run);
+    PERFORM pgsync_itsm.refs_look(run);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.intake_look(@extschema@.integration_runs) IS 'Looks what is to be taken over, and what of it is here';
@@ -292,7 +304,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
 AS $$
 BEGIN
     WITH kinds AS MATERIALIZED (
-        SELECT k.* FROM pgsync_itsm.intakes_on(run.connection_id) AS k
+        SELECT k.* FROM pgsync_itsm.intakes_on(run.connection_id) AS k WHERE k.by_setting
     ), open AS MATERIALIZED (
         SELECT t.external_id, t.name_key, t.state, k.relation FROM pgsync_itsm.intake_there AS t JOIN kinds AS k ON k.kind = t.kind
          WHERE t.run_id = run.id AND t.action IS NULL AND t.gone IS NULL AND (t.key IS NULL OR t.state = 'left')
@@ -460,6 +472,9 @@ BEGIN ATOMIC
            CASE t.action WHEN 'UPDATE' THEN t.olds END, t.external_id, t.external_table, t.reason
       FROM pgsync_itsm.intake_there AS t JOIN pgsync_itsm.intakes_on((intake_planned.run).connection_id) AS k ON k.kind = t.kind
      WHERE t.run_id = (intake_planned.run).id AND t.action <> 'NONE'
+       -- a contact is made for a role that is written here, and for nothing else
+       AND (t.kind <> 'contact' OR t.action <> 'CREATE'
+            OR EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = (intake_planned.run).id AND r.decision = 'theirs' AND r.theirs = t.external_id))
        -- what was reported is not reported every quarter of an hour
        AND NOT ((intake_planned.run).origin = 'schedule' AND t.action IN ('MISMATCH', 'SKIP') AND t.note IS NOT DISTINCT FROM t.reason)
     UNION ALL
@@ -518,7 +533,7 @@ BEGIN
         (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, old_values, external_id, external_table, reason, outcome, error_class)
     SELECT run.id, run.connection_id, run.namespace_id, p.ord, p.step, p.entity_type, p.entity_id, p.native_key, p.label, p.action, p.state, p.payload, p.old_values,
            p.external_id, p.external_table, p.reason, CASE p.state WHEN 'dead' THEN 'dead' END, CASE p.state WHEN 'dead' THEN 'NOT_WRITTEN' END
-      FROM pgsync_itsm.intake_planned(run) AS p ORDER BY p.ord, p.label, p.entity_id
+      FROM pgsync_itsm.intake_planned(run) AS p WHERE run.purpose IS DISTINCT FROM 'decision' OR p.step = 'in contacts' ORDER BY p.ord, p.label, p.entity_id
     ON CONFLICT DO NOTHING;
     PERFORM pgsync_itsm.intake_counts(run.id);
 END
@@ -670,6 +685,7 @@ BEGIN
         RETURNING 1
     )
     SELECT array_agg(x.id) INTO ids FROM marked AS x;
+    PERFORM pgsync_itsm.contacts_map(run, ids);
     PERFORM pgsync_itsm.intake_log(run, ids);
     RETURN true;
 END
@@ -845,6 +861,16 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     DELETE FROM @extschema@.integration_intakes AS i WHERE i.origin = 'getinsync' AND i.connection_id IS NULL;
+    INSERT INTO @extschema@.integration_intakes (kind, relation, key_column, columns, namespace_column, gone, origin)
+    SELECT v.kind, format('%I.%I', schema_name, v.tab), 'id',
+           (SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(v.columns) AS e
+             WHERE pgsync_itsm.has_columns(schema_name, v.tab, (CASE jsonb_typeof(e.value) WHEN 'string' THEN e.value #>> '{}' ELSE e.value ->> 'column' END)::name)),
+           'namespace_id', CASE WHEN pgsync_itsm.has_columns(schema_name, v.tab, 'is_active') THEN '{"column": "is_active", "value": "false"}'::jsonb END, 'getinsync'
+      FROM (VALUES ('contact', 'contacts'::name, '{"email": "email", "name": {"column": "display_name", "value": "coalesce(value, record ->> ''email'')"}, "title": "job_title", "phone": "phone",
+                                                  "_category": {"column": "contact_category", "value": "''internal''"}}'::jsonb),
+                   ('group', 'teams', '{"name": "name"}')) AS v(kind, tab, columns)
+     WHERE pgsync_itsm.has_columns(schema_name, v.tab, 'id', 'namespace_id', (v.columns ->> CASE v.kind WHEN 'contact' THEN 'email' ELSE 'name' END)::name)
+       AND NOT EXISTS (SELECT FROM @extschema@.integration_intakes AS i WHERE i.connection_id IS NULL AND i.kind = v.kind);
     IF NOT pgsync_itsm.has_columns(schema_name, 'servers', 'id', 'namespace_id', 'name') THEN
         RETURN;
     END IF;
