@@ -274,6 +274,146 @@ SELECT kind, connection_id IS NOT NULL AS own FROM integration_intakes ORDER BY 
 SELECT itsm_detach_getinsync();
 SELECT kind, connection_id IS NOT NULL AS own FROM integration_intakes ORDER BY 1, 2;
 
+-- Users and contacts.  What is read of a user, and of an application that one is named for.
+SELECT itsm_attach_getinsync();
+SELECT kind, relation, columns, gone FROM integration_intakes WHERE kind IN ('contact', 'group') ORDER BY kind;
+SELECT entity_type, jsonb_pretty(columns) FROM integration_writers WHERE entity_type IN ('application', 'contact') ORDER BY 1;
+CREATE FUNCTION a_user(name text, email text, more json DEFAULT '{}', id text DEFAULT NULL) RETURNS void LANGUAGE sql
+    AS $$
+        INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, name, attrs)
+        SELECT '00000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'sys_user', coalesce(id, md5(name)), 'sys_user', name,
+               pgsync_itsm.merged(json_build_object('name', name, 'email', email, 'active', 'true', 'title', 'Clerk', 'phone', '1', 'first_name', split_part(name, ' ', 1), 'last_name', split_part(name, ' ', 2)), more)
+        ON CONFLICT (connection_id, external_id) DO UPDATE SET name = excluded.name, attrs = excluded.attrs
+    $$;
+\set sage '''aaaaaaaa-0001-4000-8000-000000000001'''
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction)
+SELECT :acme, :city, 'application', id, 'application/' || id, md5(id::text), 'cmdb_ci_business_app', name, 'published' FROM applications WHERE id = :sage;
+-- Somebody was named as owner there: what was there before, and what is now.
+CREATE FUNCTION named(field text, now text) RETURNS void LANGUAGE sql
+    AS $$
+        INSERT INTO integration_inbox (connection_id, namespace_id, origin, external_table, external_id, entity_type, entity_id, before, body)
+        SELECT m.connection_id, m.namespace_id, 'poll', m.external_table, m.external_id, m.entity_type, m.entity_id,
+               json_build_object(field, coalesce((SELECT min(u.external_id) FROM integration_external_records AS u WHERE lower(u.attrs ->> 'email') = lower(o.email)), md5('user/' || o.email), '')),
+               json_build_object(field, now)
+          FROM integration_sync_map AS m
+          LEFT JOIN LATERAL (SELECT c.email FROM application_contacts AS ac JOIN contacts AS c ON c.id = ac.contact_id
+                              WHERE ac.application_id = m.entity_id AND ac.role_type = CASE field WHEN 'owned_by' THEN 'business_owner' ELSE 'technical_owner' END
+                              ORDER BY ac.is_primary DESC, c.email LIMIT 1) AS o ON true
+         WHERE m.entity_type = 'application'
+    $$;
+-- There are users and groups of every name.
+CREATE PROCEDURE go(run bigint, OUT status text) LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        LOOP
+            CALL go_on(run, status);
+            EXIT WHEN status NOT LIKE 'planning%';
+            INSERT INTO pgsync_itsm.lookup_rows (run_id, kind, target, key, external_id)
+            SELECT run, l.kind, l.target, k.key, coalesce((SELECT min(u.external_id) FROM integration_external_records AS u WHERE l.kind = 'user' AND lower(u.attrs ->> 'email') = lower(k.key)), md5(l.kind || '/' || k.key))
+              FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(key) WHERE l.run_id = run AND l.kind IN ('user', 'group', 'company', 'relation_type');
+            UPDATE pgsync_itsm.lookups SET state = 'done' WHERE run_id = run;
+            COMMIT;
+        END LOOP;
+    END
+    $$;
+CREATE VIEW ours AS SELECT i.step, i.entity_type, i.label, i.action, i.state, i.reason FROM integration_run_items AS i
+ WHERE i.run_id = (SELECT max(r.id) FROM integration_runs AS r) AND i.step IN ('in', 'in contacts') ORDER BY i.ord, i.label, i.action, i.id;
+CREATE VIEW owners AS SELECT ac.role_type, c.display_name, ac.is_primary FROM application_contacts AS ac JOIN contacts AS c ON c.id = ac.contact_id
+ WHERE ac.application_id = :sage AND ac.role_type LIKE '%owner' ORDER BY 1, 3 DESC, 2;
+DELETE FROM integration_external_records;
+INSERT INTO contacts (namespace_id, display_name, email) VALUES (:city, 'Ann Twice', 'ann@riverton.example'), (:city, 'Ann Again', 'ANN@riverton.example '),
+    ('22222222-2222-4222-8222-222222222222', 'Not Ours', 'new@riverton.example');
+SELECT a_user('Alice Ferreira', 'ALICE.ferreira@riverton.example'), a_user('Ann Twice', 'ann@riverton.example'), a_user('Two One', 'two@riverton.example'), a_user('Two Two', 'Two@riverton.example'),
+       a_user('New Comer', 'new@riverton.example'), a_user('No Mail', ''), a_user('Has Left', 'left@riverton.example', '{"active": "false"}'), a_user('Bob Okafor', 'bob.okafor@riverton.example');
+SELECT * FROM owners;
+-- matched by e-mail, whatever its case; two of one e-mail are told
+SELECT new_run('preview') AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours;
+SELECT count(*) FROM integration_sync_map WHERE entity_type = 'contact';
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT entity_type, published_name, sync_direction, created_by_us FROM integration_sync_map WHERE entity_type = 'contact' ORDER BY 2;
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours;
+
+-- somebody new; the former owner keeps the row
+SELECT named('owned_by', md5('New Comer'));
+SELECT new_run('preview') AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE state <> 'held';
+SELECT count(*) FROM contacts WHERE display_name = 'New Comer';
+UPDATE integration_runs SET status = 'planning', phase = 'recheck', confirm = true WHERE id = :run;
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE state <> 'held';
+SELECT * FROM owners;
+SELECT namespace_id = :city AS ours, display_name, email, job_title, phone, contact_category, is_active FROM contacts WHERE email = 'new@riverton.example' ORDER BY 1;
+SELECT m.entity_type, m.published_name, m.last_sent_hash IS NOT NULL AS agreed FROM integration_sync_map AS m WHERE m.entity_id = :sage OR m.published_name = 'New Comer' ORDER BY 1;
+-- who cannot be told, has left, is unknown, or is not named any more
+SELECT named('managed_by', u) FROM unnest(ARRAY[md5('Two One')]) AS u;
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT named('managed_by', md5('Ann Twice'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT named('managed_by', md5('No Mail'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT named('managed_by', md5('Has Left'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT named('managed_by', md5('nobody'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT named('managed_by', '');
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+UPDATE contacts SET is_active = false WHERE email = 'new@riverton.example';
+SELECT named('managed_by', md5('New Comer'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE entity_type = 'application';
+SELECT * FROM owners WHERE role_type = 'technical_owner';
+UPDATE contacts SET is_active = true WHERE email = 'new@riverton.example';
+-- the table has something against it: nothing is written, the contact is there for the next time
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
+CREATE TRIGGER no BEFORE INSERT ON application_contacts FOR EACH ROW EXECUTE FUNCTION no();
+SELECT a_user('Late Comer', 'late@riverton.example'), named('managed_by', md5('Late Comer'));
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE state <> 'held';
+SELECT * FROM owners WHERE role_type = 'technical_owner';
+DROP TRIGGER no ON application_contacts;
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT * FROM ours WHERE state <> 'held';
+SELECT * FROM owners WHERE role_type = 'technical_owner';
+-- a name comes in two parts
+SELECT w.* FROM pgsync_itsm.try_write(:acme, 'contact', (SELECT id::text FROM contacts WHERE email = 'late@riverton.example'), '{first_name,last_name,phone}', '{Mary Ann,van Dyk,2}') AS w;
+SELECT display_name, phone FROM contacts WHERE email = 'late@riverton.example';
+SELECT w.* FROM pgsync_itsm.try_write(:acme, 'contact', (SELECT id::text FROM contacts WHERE email = 'late@riverton.example'), '{last_name}', '{Dyk}', '{Mary Ann van Dyk}') AS w;
+SELECT display_name FROM contacts WHERE email = 'late@riverton.example';
+-- a phone number concerns its contact, and no application
+UPDATE integration_connections SET sync_schedule = 'on_change';
+DELETE FROM integration_queue;
+UPDATE contacts SET phone = '3' WHERE email = 'late@riverton.example';
+UPDATE contacts SET department = 'x' WHERE email = 'late@riverton.example';
+SELECT op, key_column, cardinality(keys) FROM integration_queue ORDER BY 2;
+DELETE FROM integration_queue;
+UPDATE contacts SET is_active = true, email = 'later@riverton.example' WHERE email = 'late@riverton.example';
+SELECT op, key_column, cardinality(keys) FROM integration_queue ORDER BY 2;
+-- what is no role
+SELECT itsm_set_writer(:acme, 'application', 'public.applications', 'id', '{"owned_by": {"role": "public.application_contacts"}}');
+SELECT itsm_set_writer(:acme, 'application', 'public.applications', 'id', '{"owned_by": {"role": "nothing", "record": "a", "holder": "b", "primary": "c"}}');
+SELECT itsm_set_writer(:acme, 'application', 'public.applications', 'id', '{"owned_by": {"role": "public.application_contacts", "record": "application_id", "holder": "contact_id", "primary": "is_primary", "set": {"kind": "x"}}}');
+
 \c :main
 SET client_min_messages = warning;
 DROP DATABASE regress_itsm_intake;

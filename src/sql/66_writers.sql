@@ -66,11 +66,12 @@ BEGIN
       INTO missing, conditions
       FROM unnest(fields) WITH ORDINALITY AS f(field, n)
       LEFT JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field;
-    -- where several fields are written to one column, each sees there what those before it made
+    -- where several fields are written to one column, each sees there what those before it made, in the order of the JSON
     WITH RECURSIVE parts AS (
         SELECT c.col, c.expression, f.n, pgsync_itsm.column_type(w.relation, c.col) AS type,
-               row_number() OVER (PARTITION BY c.col ORDER BY f.n) AS k, count(*) OVER (PARTITION BY c.col) AS total
+               row_number() OVER (PARTITION BY c.col ORDER BY o.ord) AS k, count(*) OVER (PARTITION BY c.col) AS total
           FROM unnest(fields) WITH ORDINALITY AS f(field, n) JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field
+          JOIN jsonb_object_keys(w.columns) WITH ORDINALITY AS o(field, ord) ON o.field = f.field
          WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL
     ), nested AS (
         SELECT p.col, p.k, p.total, p.type, p.n, format('(SELECT (%s) FROM (SELECT ($2)[%s]) AS v(value))::%s', coalesce(p.expression, 'value'), p.n, p.type) AS body

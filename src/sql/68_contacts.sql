@@ -88,13 +88,19 @@ CREATE FUNCTION pgsync_itsm.roles_look(run @extschema@.integration_runs) RETURNS
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    WITH roles AS MATERIALIZED (
+        SELECT t.entity_type, t.keys, r.field
+          FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
+         CROSS JOIN LATERAL pgsync_itsm.writer_roles((pgsync_itsm.writer_of(run.connection_id, t.entity_type)).columns) AS r
+    ), holders AS MATERIALIZED (
+        SELECT r.entity_type, r.field, h.key, h.name FROM roles AS r
+         CROSS JOIN LATERAL pgsync_itsm.intake_read(run.connection_id, r.entity_type, 'role look', r.keys, '{}', ARRAY[r.field]) AS h
+    )
     INSERT INTO pgsync_itsm.merge_before AS b (run_id, entity_type, key, columns)
-    SELECT run.id, t.entity_type, k.key, jsonb_object_agg(r.field, coalesce(h.name, ''))::json
-      FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
-     CROSS JOIN LATERAL pgsync_itsm.writer_roles((pgsync_itsm.writer_of(run.connection_id, t.entity_type)).columns) AS r
-     CROSS JOIN LATERAL unnest(t.keys) AS k(key)
-      LEFT JOIN LATERAL pgsync_itsm.intake_read(run.connection_id, t.entity_type, 'role look', ARRAY[k.key], '{}', ARRAY[r.field]) AS h ON h.key = k.key
-     GROUP BY t.entity_type, k.key
+    SELECT run.id, r.entity_type, k.key, jsonb_object_agg(r.field, coalesce(h.name, ''))::json
+      FROM roles AS r CROSS JOIN LATERAL unnest(r.keys) AS k(key)
+      LEFT JOIN holders AS h ON h.entity_type = r.entity_type AND h.field = r.field AND h.key = k.key
+     GROUP BY r.entity_type, k.key
     ON CONFLICT (run_id, entity_type, key) DO UPDATE SET columns = (coalesce(b.columns, '{}')::jsonb || excluded.columns::jsonb)::json;
 END
 $$;
