@@ -409,6 +409,15 @@ SELECT op, key_column, cardinality(keys) FROM integration_queue ORDER BY 2;
 DELETE FROM integration_queue;
 UPDATE contacts SET is_active = true, email = 'later@riverton.example' WHERE email = 'late@riverton.example';
 SELECT op, key_column, cardinality(keys) FROM integration_queue ORDER BY 2;
+-- types of relationships are asked for
+SELECT itsm_set(:acme, 'intake', 'server');
+SELECT itsm_set_intake(:acme, 'server', NULL, NULL, NULL);
+DELETE FROM integration_references WHERE kind = 'relation_type';
+SELECT there('asked');
+SELECT new_run() AS run \gset
+CALL go(:run, NULL);
+SELECT key, external_id IS NOT NULL AS known FROM integration_references WHERE kind = 'relation_type';
+SELECT name, operating_system FROM servers WHERE name = 'asked';
 -- what is no role
 SELECT itsm_set_writer(:acme, 'application', 'public.applications', 'id', '{"owned_by": {"role": "public.application_contacts"}}');
 SELECT itsm_set_writer(:acme, 'application', 'public.applications', 'id', '{"owned_by": {"role": "nothing", "record": "a", "holder": "b", "primary": "c"}}');

@@ -795,11 +795,11 @@ run_look(const SourceTask *task, Work *work)
 /* One row of an intake, and what became of it. */
 typedef struct IntakeRow
 {
-	Datum	   values[4]; /* key, values, what its columns have to hold, namespace */
-	char	   nulls[4];
-	char	  *key;	   /* of the row that was written; NULL: none was */
-	char	  *reason; /* why not; NULL: its condition did not hold */
-	bool	   too_late;
+	Datum values[4]; /* key, values, what its columns have to hold, namespace */
+	char  nulls[4];
+	char *key;	  /* of the row that was written; NULL: none was */
+	char *reason; /* why not; NULL: its condition did not hold */
+	bool  too_late;
 } IntakeRow;
 
 static bool
@@ -1157,7 +1157,8 @@ source_intake_write(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 3; i < 7; i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("columns, keys and values must not be null")));
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("columns, keys and values must not be null")));
 	read_intake(&task, fcinfo, PG_GETARG_DATUM(3), true);
 	if (task.query == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no table here that it is written to")));

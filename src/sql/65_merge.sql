@@ -391,6 +391,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     reads boolean;
+    asks boolean;
 BEGIN
     CASE run.phase
         WHEN 'decided' THEN
@@ -408,7 +409,8 @@ BEGIN
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
             END IF;
             PERFORM pgsync_itsm.intake_look(run);
-            RETURN CASE WHEN pgsync_itsm.intake_ask(run) OR reads THEN 'ours answers' ELSE 'merge' END;
+            asks := pgsync_itsm.intake_ask(run);
+            RETURN CASE WHEN asks OR reads THEN 'ours answers' ELSE 'merge' END;
         WHEN 'ours answers' THEN
             PERFORM pgsync_itsm.merge_read(run, 'answers');
             RETURN 'merge';
