@@ -74,7 +74,7 @@ SELECT i.step, i.entity_type, i.label, i.action, i.state, i.payload, i.old_value
   FROM integration_run_items AS i WHERE i.run_id = (SELECT max(r.id) FROM integration_runs AS r) AND i.step <> 'in' ORDER BY i.ord, i.label, i.action, i.id;
 CREATE VIEW here AS
 SELECT s.name, s.operating_system, s.is_active, m.state, m.note, m.created_by_us AS added, m.links
-  FROM servers AS s LEFT JOIN integration_intake_map AS m ON m.key = s.id::text ORDER BY s.name, s.id;
+  FROM servers AS s LEFT JOIN integration_intake_map AS m ON m.key = s.id::text ORDER BY s.name, s.operating_system NULLS FIRST, m.state;
 
 -- Off by default: nothing happens.
 SELECT there('APP-SRV-01');

@@ -510,8 +510,8 @@ BEGIN ATOMIC
     UPDATE @extschema@.integration_runs AS r
        SET to_create = c.creates, to_update = c.updates, matched = c.matches, held = c.held, skipped = c.skipped,
            summary = concat_ws('; ', r.summary, nullif(concat_ws(', ',
-               CASE WHEN c.rows > 0 THEN format('%s rows to be added here', c.rows) END, CASE WHEN c.changed > 0 THEN format('%s to be changed', c.changed) END,
-               CASE WHEN c.matches > 0 THEN format('%s found by name', c.matches) END, CASE WHEN c.links > 0 THEN format('%s links to be added', c.links) END,
+               CASE WHEN c.rows > 0 THEN format(CASE c.rows WHEN 1 THEN '%s row' ELSE '%s rows' END || ' to be added here', c.rows) END, CASE WHEN c.changed > 0 THEN format('%s to be changed', c.changed) END,
+               CASE WHEN c.matches > 0 THEN format('%s found here', c.matches) END, CASE WHEN c.links > 0 THEN format(CASE c.links WHEN 1 THEN '%s link' ELSE '%s links' END || ' to be added', c.links) END,
                CASE WHEN c.waits > 0 THEN format('%s left alone', c.waits) END), ''))
       FROM (SELECT count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'CREATE') AS creates, count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'UPDATE') AS updates,
                    count(*) FILTER (WHERE i.state = 'planned' AND i.action = 'MATCH') AS matches, count(*) FILTER (WHERE i.state = 'held') AS held,
