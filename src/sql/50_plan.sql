@@ -383,7 +383,7 @@ BEGIN
                     THEN ARRAY['MISMATCH', 'records of this contract disagree on its dates']
                WHEN r.entity_type = 'company' AND coalesce(r.attrs ->> 'is_internal', 'false') <> 'false'
                     THEN ARRAY['DROP', 'internal organization']
-               WHEN r.entity_type = 'contact' AND NOT create_contacts THEN ARRAY['DROP', 'contacts are matched, not created']
+               WHEN r.entity_type = 'contact' AND NOT create_contacts AND m.id IS NULL THEN ARRAY['DROP', 'contacts are matched, not created']
                WHEN r.attrs ->> 'retired' = 'true' AND m.id IS NULL AND NOT publish_retired
                     THEN ARRAY['SKIP', 'retired and never published'] END OFFSET 0) AS c(rule)
              WHERE r.run_id = run.id AND r.verdict IS NULL AND c.rule IS NOT NULL) AS v

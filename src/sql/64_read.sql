@@ -15,6 +15,9 @@ BEGIN
     ELSIF name = 'read_tables' AND value !~ '^[a-z0-9_]+(\s*,\s*[a-z0-9_]+)*$' THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give tables there, separated by commas, such as cmdb_ci_business_app, cmdb_ci_server.';
+    ELSIF name = 'intake' AND value !~ '^((server|computer)(\s*,\s*(server|computer))*)?$' THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give kinds of records, separated by commas: server, computer.';
     END IF;
 END
 $$;
@@ -34,7 +37,7 @@ BEGIN
           FROM (SELECT unnest(CASE
                     WHEN target LIKE 'cmdb_ci_server%' OR target = 'cmdb_ci_computer'
                     THEN ARRAY['name', 'ip_address', 'fqdn', 'os', 'os_version', 'serial_number', 'asset_tag', 'operational_status', 'install_status',
-                               'cpu_count', 'ram', 'disk_space', 'virtual', 'location', 'support_group', 'managed_by_group', 'discovery_source', 'last_discovered']
+                               'cpu_count', 'ram', 'disk_space', 'virtual', 'location', 'support_group', 'managed_by_group', 'discovery_source', 'last_discovered', 'duplicate_of']
                     WHEN target = 'sys_user' THEN ARRAY['name', 'user_name', 'email', 'first_name', 'last_name', 'title', 'phone', 'active', 'department', 'company']
                     WHEN target = 'ast_contract' THEN ARRAY['short_description', 'number', 'vendor', 'vendor_contract', 'starts', 'ends', 'state', 'contract_model']
                     WHEN target = 'cmdb_rel_ci' THEN ARRAY['parent', 'child', 'type']

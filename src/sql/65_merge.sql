@@ -201,13 +201,13 @@ BEGIN
            -- what cannot be written here is nobody's to decide
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' WHEN t.cut THEN 'conflict' ELSE d.decision END, v.value,
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written THEN 'no column here is written for it: itsm_set_writer()'
-                WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60))
+                WHEN d.decision = 'theirs' AND NOT v.known THEN coalesce(v.reason, format('"%s" there is nothing that is known here', left(c.theirs, 60)))
                 WHEN t.cut THEN 'more is here than was sent' END
       FROM compared AS c
      -- what was empty when the record was sent, and is so still, was not changed here, whatever it was there
      CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, CASE WHEN c.never_sent AND c.ours = '' AND c.theirs <> '' AND c.authority <> 'if_empty' THEN c.base ELSE c.ours END,
                                                            c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
-     CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, run.connection_id, c.entity_type, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
      CROSS JOIN LATERAL (SELECT d.decision = 'theirs' AND c.kind = 'text' AND pgsync_itsm.is_cut(c.here, c.ours) AS cut) AS t
      WHERE d.decision <> 'nothing';
@@ -325,7 +325,7 @@ BEGIN
                AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
                                 WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type)
              ORDER BY coalesce(c.col, '/' || r.field), c.expression, r.local, r.field) AS o;
-    w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
+    w := pgsync_itsm.try_write_record(run, i, fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
        SET state = CASE WHEN w.ok THEN 'done' WHEN moved THEN 'refused' ELSE 'dead' END, outcome = CASE WHEN w.ok THEN 'done' WHEN NOT moved THEN 'dead' END,
@@ -384,7 +384,7 @@ BEGIN
                            LEFT JOIN pgsync_itsm.merge_rows AS r
                              ON r.run_id = run.id AND r.entity_type = j.entity_type AND r.entity_id = j.entity_id AND r.field = v.field AND r.decision = 'theirs'
                           WHERE r.field IS NULL OR r.theirs <> v.value OR r.ours <> j.old_values ->> v.field) AS f ON true
-     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND i.id = j.id AND f.fields IS NOT NULL;
+     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND j.step = 'in' AND i.id = j.id AND f.fields IS NOT NULL;
     -- what has come up since is for the next run
     DELETE FROM pgsync_itsm.merge_rows AS r
      WHERE r.run_id = run.id AND r.decision = 'theirs'
@@ -405,7 +405,7 @@ BEGIN
       JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
      CROSS JOIN LATERAL json_each_text(i.payload) AS v(field, value)
       JOIN LATERAL pgsync_itsm.merge_fields(i.connection_id, i.entity_type, i.external_table) AS f ON f.field = v.field
-     CROSS JOIN LATERAL pgsync_itsm.local_value(i.connection_id, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, i.connection_id, i.entity_type, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE' AND l.known;
     -- all that was decided about a record, or nothing of it
     UPDATE @extschema@.integration_run_items AS i
@@ -425,20 +425,28 @@ COMMENT ON FUNCTION pgsync_itsm.merge_decided(@extschema@.integration_runs) IS '
 CREATE FUNCTION pgsync_itsm.merge_phase(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    reads boolean;
+    asks boolean;
 BEGIN
     CASE run.phase
         WHEN 'decided' THEN
             PERFORM pgsync_itsm.clear_plan(run.id);
+            PERFORM pgsync_itsm.refs_look(run);
             PERFORM pgsync_itsm.merge_decided(run);
+            PERFORM pgsync_itsm.intake_items(run);
             RETURN 'apply';
         WHEN 'recheck', 'ours' THEN
             PERFORM pgsync_itsm.merge_again(run);
-            IF NOT pgsync_itsm.merge_keys(run) THEN
-                RETURN 'merge';
+            reads := pgsync_itsm.merge_keys(run);
+            IF reads THEN
+                PERFORM pgsync_itsm.merge_look(run);
+                PERFORM pgsync_itsm.roles_look(run);
+                PERFORM pgsync_itsm.merge_read(run, 'queued');
             END IF;
-            PERFORM pgsync_itsm.merge_look(run);
-            PERFORM pgsync_itsm.merge_read(run, 'queued');
-            RETURN 'ours answers';
+            PERFORM pgsync_itsm.intake_look(run);
+            asks := pgsync_itsm.intake_ask(run);
+            RETURN CASE WHEN asks OR reads THEN 'ours answers' ELSE 'merge' END;
         WHEN 'ours answers' THEN
             PERFORM pgsync_itsm.merge_read(run, 'answers');
             RETURN 'merge';
@@ -446,20 +454,23 @@ BEGIN
             PERFORM pgsync_itsm.merge_compare(run);
             IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id) THEN
                 PERFORM pgsync_itsm.merge_recheck(run);
+                PERFORM pgsync_itsm.intake_recheck(run);
             ELSE
                 PERFORM pgsync_itsm.merge_items(run);
+                PERFORM pgsync_itsm.intake_items(run);
                 IF run.purpose = 'preview' AND NOT run.confirm THEN
                     UPDATE @extschema@.integration_runs AS r SET status = 'planned', phase = 'apply' WHERE r.id = run.id;
                     PERFORM pgsync_itsm.clear_plan(run.id);
                     RETURN NULL;
                 END IF;
                 PERFORM pgsync_itsm.merge_settle(run);
+                PERFORM pgsync_itsm.intake_settle(run);
             END IF;
             RETURN 'apply';
         WHEN 'apply' THEN
-            IF pgsync_itsm.merge_apply(run) THEN
+            IF pgsync_itsm.intake_apply(run, 'in contacts') OR pgsync_itsm.merge_apply(run) OR pgsync_itsm.intake_apply(run, 'in servers') OR pgsync_itsm.intake_apply_links(run) THEN
                 RETURN 'apply';
-            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done')
+            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.step = 'in' AND i.action = 'UPDATE' AND i.state = 'done')
                   AND pgsync_itsm.merge_keys(run) THEN
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
                 RETURN 'after';

@@ -78,13 +78,25 @@ BEGIN
                       to_regclass(w.relation), pgsync_itsm.writer_keys(w.key_column, key_type));
     END IF;
     SELECT string_agg(format('"%s"', f.field), ', ') FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NULL),
-           string_agg(format(E'%I = (SELECT (\n%s\n) FROM (SELECT ($2)[%s]) AS v(value))::%s', c.col,
-                             coalesce(c.expression, CASE WHEN pgsync_itsm.knows_no_null(w.relation, c.col) THEN 'coalesce(value, '''')' ELSE 'value' END), f.n,
-                             pgsync_itsm.column_type(w.relation, c.col)), ', ' ORDER BY f.n) FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL),
            string_agg(format(' AND ($3 IS NULL OR %I::text IS NOT DISTINCT FROM ($3)[%s])', c.col, f.n), '' ORDER BY f.n) FILTER (WHERE c.col IS NOT NULL)
-      INTO missing, assignments, conditions
+      INTO missing, conditions
       FROM unnest(fields) WITH ORDINALITY AS f(field, n)
       LEFT JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field;
+    -- where several fields are written to one column, each sees there what those before it made, in the order of the JSON
+    WITH RECURSIVE parts AS (
+        SELECT c.col, f.n, pgsync_itsm.column_type(w.relation, c.col) AS type,
+               coalesce(c.expression, CASE WHEN pgsync_itsm.knows_no_null(w.relation, c.col) THEN 'coalesce(value, '''')' ELSE 'value' END) AS expression,
+               row_number() OVER (PARTITION BY c.col ORDER BY o.ord) AS k, count(*) OVER (PARTITION BY c.col) AS total
+          FROM unnest(fields) WITH ORDINALITY AS f(field, n) JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field
+          JOIN jsonb_object_keys(w.columns) WITH ORDINALITY AS o(field, ord) ON o.field = f.field
+         WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL
+    ), nested AS (
+        SELECT p.col, p.k, p.total, p.type, p.n, format(E'(SELECT (\n%s\n) FROM (SELECT ($2)[%s]) AS v(value))::%s', p.expression, p.n, p.type) AS body
+          FROM parts AS p WHERE p.k = 1
+        UNION ALL
+        SELECT p.col, p.k, p.total, p.type, n.n, format(E'(SELECT (\n%s\n) FROM (SELECT ($2)[%s], %s) AS v(value, %I))::%s', p.expression, p.n, n.body, p.col, p.type)
+          FROM nested AS n JOIN parts AS p ON p.col = n.col AND p.k = n.k + 1)
+    SELECT string_agg(format('%I = %s', n.col, n.body), ', ' ORDER BY n.n) INTO assignments FROM nested AS n WHERE n.k = n.total;
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'no column of % is written for %', w.relation, missing
             USING ERRCODE = 'undefined_column', HINT = format('SELECT itsm_set_writer(connection_id, %L, %L, %L, columns); names one.', w.entity_type, w.relation, w.key_column);
@@ -231,8 +243,10 @@ BEGIN
         RAISE EXCEPTION 'columns must be a JSON object that names at least one field'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'As in {"short_description": "summary"} or {"name": {"column": "title", "value": "upper(value)"}}.';
     END IF;
+    PERFORM pgsync_itsm.check_role(r.field, r.role) FROM pgsync_itsm.writer_roles(columns) AS r;
     FOR c IN SELECT 'key_column' AS what, key_column AS col, NULL AS expression UNION ALL SELECT 'changed_column', changed_column, NULL WHERE changed_column IS NOT NULL
-             UNION ALL SELECT format('the column for %I', w.field), w.col, w.expression FROM pgsync_itsm.writer_columns(columns) AS w LOOP
+             UNION ALL SELECT format('the column for %I', w.field), w.col, w.expression FROM pgsync_itsm.writer_columns(columns) AS w
+                        WHERE NOT EXISTS (SELECT FROM pgsync_itsm.writer_roles(columns) AS r WHERE r.field = w.field) LOOP
         IF c.col IS NULL OR c.col <> ALL (known) THEN
             RAISE EXCEPTION '%: % has no column "%"', c.what, relation, coalesce(c.col, 'NULL')
                 USING ERRCODE = 'undefined_column', HINT = format('It has: %s.', array_to_string(known, ', '));
@@ -294,11 +308,21 @@ AS $$
 BEGIN
     DELETE FROM @extschema@.integration_writers AS w WHERE w.origin = 'getinsync' AND w.connection_id IS NULL;
     INSERT INTO @extschema@.integration_writers (entity_type, relation, key_column, columns, changed_column, origin)
-    SELECT v.entity_type, format('%I.%I', schema_name, v.tab), 'id', v.columns, 'updated_at', 'getinsync'
+    SELECT v.entity_type, format('%I.%I', schema_name, v.tab), 'id',
+           v.columns || coalesce((SELECT jsonb_object_agg(r.field, jsonb_build_object('role', format('%I.%I', schema_name, r.tab), 'record', r.record, 'holder', 'contact_id',
+                                                                                      'primary', 'is_primary', 'set', jsonb_build_object('role_type', r.role_type)))
+                                    FROM (VALUES ('application', 'owned_by', 'application_contacts'::name, 'application_id'::name, 'business_owner'),
+                                                 ('application', 'managed_by', 'application_contacts', 'application_id', 'technical_owner'),
+                                                 ('deployment_profile', 'owned_by', 'deployment_profile_contacts', 'deployment_profile_id', 'operational_owner')) AS r(entity_type, field, tab, record, role_type)
+                                   WHERE r.entity_type = v.entity_type AND pgsync_itsm.has_columns(schema_name, r.tab, r.record, 'contact_id', 'is_primary', 'role_type')), '{}'),
+           'updated_at', 'getinsync'
       FROM (VALUES ('application', 'applications', '{"name": "name", "short_description": "short_description", "comments": "description", "operational_status": "operational_status"}'::jsonb),
-                   ('deployment_profile', 'deployment_profiles', '{"version": "version", "environment": "environment", "operational_status": "operational_status"}'),
+                   ('deployment_profile', 'deployment_profiles', '{"version": "version", "environment": "environment", "operational_status": "operational_status",
+                                                                  "managed_by_group": "managing_team_id", "support_group": "support_team_id", "change_control": "change_team_id"}'),
                    ('it_service', 'it_services', '{"name": "name", "short_description": "description", "description": "description"}'),
-                   ('contact', 'contacts', '{"phone": "phone", "title": "job_title"}')) AS v(entity_type, tab, columns)
+                   ('contact', 'contacts', '{"phone": "phone", "title": "job_title", "email": "email",
+                                             "first_name": {"column": "display_name", "value": "btrim(value || substr(btrim(display_name), length(split_part(btrim(display_name), '' '', 1)) + 1))"},
+                                             "last_name": {"column": "display_name", "value": "btrim(split_part(btrim(display_name), '' '', 1) || '' '' || coalesce(value, ''''))"}}')) AS v(entity_type, tab, columns)
      WHERE NOT EXISTS (SELECT FROM @extschema@.integration_writers AS w WHERE w.connection_id IS NULL AND w.entity_type = v.entity_type);
 END
 $$;

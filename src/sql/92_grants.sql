@@ -12,7 +12,7 @@ BEGIN ATOMIC
         ('operator', '{itsm_publish,itsm_preview,itsm_apply,itsm_cancel,itsm_retry,itsm_requeue,itsm_rollback,
                        itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_resolve_conflicts,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
         ('admin', '{itsm_connect_servicenow,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
-                    itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
+                    itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_intake,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
         ('owner', '{itsm_attach_getinsync,itsm_detach_getinsync,itsm_watch,itsm_unwatch,itsm_secure,itsm_secure_getinsync,itsm_grant,
                     itsm_forget_namespace}')
       ) AS v(level, names), unnest(v.names) AS u(name);
@@ -50,7 +50,7 @@ BEGIN ATOMIC
                       package_choice,package_choice_payload,package_columns,package_element,package_gateway,package_id,
                       package_identifiers,package_record,package_rest,package_rules,package_servicenow,package_set,package_source,
                       package_stamps,package_text,package_update,parse_blackout,remove_connection,remove_mapping,secret_ref,
-                      set_active,source_columns,source_row_counts,store_mapping,store_secret,store_source,store_writer,
+                      set_active,source_columns,source_row_counts,store_mapping,store_secret,store_source,store_writer,store_intake,
                       with_settings}')
       ) AS v(level, names), unnest(v.names) AS u(name);
 END;
