@@ -601,6 +601,17 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
+-- A payload has neither what is empty here nor what was left to the platform.  Without a base, what we cleared would come
+-- back as their change, and a change of theirs back to what was read before would be none.
+CREATE FUNCTION pgsync_itsm.still_agreed(before json, warnings jsonb, sent json) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL
+            THEN coalesce((SELECT pgsync_itsm.merged(json_object_agg(v.field, v.value), sent) FROM json_each_text(before) AS v(field, value)
+                            WHERE sent ->> v.field IS NULL AND (v.value = '' OR coalesce(warnings, '[]') ? (v.field || ': kept as it is there'))
+                           HAVING count(*) > 0), sent)
+            ELSE sent END;
+COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, jsonb, json) IS 'What is agreed after an answer: what was sent, and of before what is empty or was left as it is there';
+
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -623,8 +634,10 @@ BEGIN
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
-            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS g(agreed)
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
+                                                           WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), i.warnings,
+            CASE WHEN a.not_taken IS NULL THEN i.payload
+            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table,
@@ -644,7 +657,7 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_synced_at = now(), last_sent_hash = coalesce(i.payload_hash, m.last_sent_hash),
                source_hash = CASE WHEN i.payload_hash IS NULL THEN m.source_hash END, source_version = CASE WHEN i.payload_hash IS NULL THEN m.source_version END,
-               last_agreed = CASE WHEN i.payload_hash IS NULL THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
+               last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
          WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
         DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i

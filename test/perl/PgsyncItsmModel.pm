@@ -100,13 +100,23 @@ sub copy
 	return { %$w, map { $_ => { %{ $w->{$_} } } } qw(here there known conflict) };
 }
 
-sub ended { my ($w) = @_; my $n = copy($w); delete $n->{seen}; @{$n}{qw(run step)} = ($w->{run} + 1, 0); return $n }
+# A run that began by itself (of) leaves those that were called where they are.
+sub ended
+{
+	my ($w) = @_;
+	my $n = copy($w);
+	delete $n->{seen};
+	@{$n}{qw(run step)} = ($w->{run} + (defined delete $n->{of} ? 0 : 1), 0);
+	return $n;
+}
+
+sub run_of { my ($self, $w) = @_; return defined $w->{of} ? { kind => $w->{of}, disturbed => $self->{disturbed} } : $self->{runs}[ $w->{run} ] }
 
 # What comes of the next thing that a run does to this record: one world or several.
 sub advance
 {
 	my ($self, $r, $w) = @_;
-	my $run = $self->{runs}[ $w->{run} ];
+	my $run = $self->run_of($w);
 	my @next = $run->{kind} eq 'S' ? $self->reading($r, $w) : $run->{kind} eq 'P' ? $self->publish($r, $w) : $self->decided($r, $w, $run);
 	# what fails or is killed begins anew, or not before the next run
 	push @next, ended($w), $w->{step} ? do { my $n = copy($w); $n->{step} = 0; $n } : () if $run->{disturbed};
@@ -209,7 +219,7 @@ sub publish
 		$n->{known}{$f} = $n->{there}{$f} = $ours{$f};
 	}
 	# written once more when it is not known to have been written
-	return $self->{runs}[ $w->{run} ]{disturbed} ? (ended($n), $n) : ended($n);
+	return $self->run_of($w)->{disturbed} ? (ended($n), $n) : ended($n);
 }
 
 # What was deleted here, and we made there, is retired there.
@@ -217,7 +227,7 @@ sub retired
 {
 	my ($self, $w) = @_;
 	my $n = ended($w);
-	$n->{there}{operational_status} = $n->{known}{operational_status} = '6' if $w->{state} eq 'there';
+	$n->{there}{operational_status} = $n->{known}{operational_status} = '6' if $w->{state} eq 'there' && $w->{deleted} eq 'noted';
 	return $n;
 }
 
@@ -232,7 +242,8 @@ sub spread
 	while (my $w = shift @todo)
 	{
 		next if $seen{ $json->encode($w) }++;
-		if ($w->{run} < @{ $self->{runs} }) { push @todo, $self->advance($r, $w); next if $to_the_end }
+		push @todo, map { my $n = copy($w); $n->{of} = $_; $n } qw(S P) if $self->{free} && !defined $w->{of} && $w->{step} == 0;
+		if (defined $w->{of} || $w->{run} < @{ $self->{runs} }) { push @todo, $self->advance($r, $w); next if $to_the_end }
 		push @all, $w;
 		if (keys %seen > $MOST_WORLDS) { $r->{wide} = 1; last }
 	}
@@ -261,6 +272,8 @@ sub disturb
 sub settled
 {
 	my ($self) = @_;
+	# what changes are published by themselves have been
+	$self->run('P') if $self->{free};
 	for my $r (values %{ $self->{records} })
 	{
 		$self->spread($r, 1) if @{ $self->{runs} };
@@ -277,7 +290,7 @@ sub touch
 {
 	my ($self, $id, $deed) = @_;
 	my $r = $self->{records}{$id} // die "no record $id";
-	$self->spread($r) if @{ $self->{runs} };
+	$self->spread($r) if $self->{free} || @{ $self->{runs} };
 	$deed->($_) for @{ $r->{worlds} };
 	return;
 }
@@ -296,7 +309,8 @@ sub edit_there
 	return $self->only($id, sub { $_[0]{state} eq 'there' });
 }
 
-sub delete_here { my ($self, $id) = @_; return $self->touch($id, sub { $_[0]{deleted} = 1 }) }
+# A deletion that no trigger notes is an absence, which concludes nothing.
+sub delete_here { my ($self, $id) = @_; my $noted = $self->{free} ? 'noted' : 'unnoted'; return $self->touch($id, sub { $_[0]{deleted} = $noted }) }
 
 sub delete_there
 {
@@ -329,8 +343,8 @@ sub only
 sub as_seen
 {
 	my ($r, $w, $seen) = @_;
-	return 0 if $w->{deleted} == defined $seen->{here} || ($w->{state} eq 'there') != defined $seen->{there};
-	return $w->{state} ne 'there' || !exists $w->{there}{operational_status} || $seen->{there}{operational_status} eq '6' if $w->{deleted};
+	return 0 if !$w->{deleted} ne !!defined $seen->{here} || ($w->{state} eq 'there') != defined $seen->{there};
+	return $w->{state} ne 'there' || $w->{deleted} ne 'noted' || $seen->{there}{operational_status} eq '6' if $w->{deleted};
 	return 0 if grep { $w->{here}{$_} ne $seen->{here}{$_} } @{ $r->{fields} };
 	return 1 unless defined $seen->{there};
 	return 0 if grep { $w->{there}{$_} ne $seen->{there}{$_} } @{ $r->{fields} };

@@ -71,6 +71,7 @@ sub make_steps
 		{
 			push @steps, ['rest'];
 			push @steps, [ policy => pick(qw(manual manual last_write_wins local_wins remote_wins)) ] if rand() < 0.5;
+			push @steps, [ schedule => pick(qw(manual on_change)) ] if rand() < 0.4;
 			push @steps, [ authority => pick(qw(short_description comments version)), pick(qw(policy ours theirs newest if_empty manual)) ] if rand() < 0.3;
 			($since, $faulty) = (0, 0);
 			next;
@@ -209,7 +210,7 @@ my %step = (
 		return unless $r && $r->{there} && $r->{here};
 		my $row = (there($t, $r->{type})->{ $r->{id} } // return)->[0];
 		my $values = values_of($t, $r, 'there', $said);
-		$_ = length > 40 ? substr($_, 0, 40) : $_ for grep { defined } $values->{version};
+		$values->{version} = substr $values->{version}, 0, 40 if defined $values->{version};
 		my $now = $t->{sim}->by_hand(JANE, PATCH => "$class{$r->{type}}/$row->{sys_id}", $values);
 		my ($y, $m, $d, $hour, $min, $sec) = $now->{sys_updated_on} =~ /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)$/;
 		$t->{model}->edit_there($r->{id}, $values, timegm($sec, $min, $hour, $d, $m - 1, $y));
@@ -277,6 +278,13 @@ my %step = (
 			WHERE is_default AND entity_type = '$type' AND target_field = '$field'");
 		$t->{model}{authority}{$field} = $whose;
 	},
+	# Published as it changes, and read once in a second; or only when called.
+	schedule => sub {
+		my ($t, $schedule) = @_;
+		settle($t);
+		schedule($t, $schedule);
+		$t->{model}{free} = $schedule eq 'on_change' ? 1 : 0;
+	},
 	kill => sub { my ($t, $ms) = @_; crash($t, $ms, sub { kill 'KILL', $_[0] }) },
 	terminate => sub { my ($t, $ms) = @_; crash($t, $ms, sub { sql($t, "SELECT pg_terminate_backend($_[0], 5000)") }) },
 	immediate => sub { my ($t, $ms) = @_; crash($t, $ms, sub { $t->{node}->stop('immediate'); $t->{node}->start }) },
@@ -285,6 +293,8 @@ my %step = (
 	revoke => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => '/api/', method => $_, fault => 'token_expiry', count => 1) for qw(GET POST) },
 	calm => sub { calm($_[0]) },
 	rest => sub { rest($_[0]) });
+
+sub schedule { my ($t, $schedule) = @_; return sql($t, "SELECT itsm_set('$t->{conn}', 'read_every', " . ($schedule eq 'on_change' ? "'1 second'" : 'NULL') . "); SELECT itsm_schedule('$t->{conn}', '$schedule')") }
 
 sub steps_of { return \%step }
 
@@ -340,6 +350,13 @@ sub rest
 	my ($t) = @_;
 	calm($t);
 	settle($t);
+	my $free = $t->{model}{free};
+	if ($free)
+	{
+		schedule($t, 'manual');
+		settle($t);
+		$t->{model}{free} = 0;
+	}
 	$t->{model}->disturb(0);
 	my $left;
 	for my $round (1 .. 6)
@@ -355,6 +372,11 @@ sub rest
 	}
 	die "it does not come to rest: $left records are written each time\n" if $left ne '0';
 	compare($t);
+	if ($free)
+	{
+		schedule($t, 'on_change');
+		$t->{model}{free} = 1;
+	}
 	return;
 }
 
@@ -457,7 +479,7 @@ sub shorter
 	if (defined $rest)
 	{
 		my %rule;
-		$rule{ join ' ', @{$_}[ 0 .. $#$_ - 1 ] } = $_ for grep { $_->[0] =~ /^(policy|authority)$/ } @list[ 0 .. $rest ];
+		$rule{ join ' ', @{$_}[ 0 .. $#$_ - 1 ] } = $_ for grep { $_->[0] =~ /^(policy|authority|schedule)$/ } @list[ 0 .. $rest ];
 		my @tail = ((map { $rule{$_} } sort keys %rule), @list[ $rest + 1 .. $#list ]);
 		@list = @tail if $fails->(\@tail) || $fails->(\@tail);
 	}
