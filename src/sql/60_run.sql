@@ -603,14 +603,15 @@ COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[],
 
 -- A payload has neither what is empty here nor what was left to the platform.  Without a base, what we cleared would come
 -- back as their change, and a change of theirs back to what was read before would be none.
-CREATE FUNCTION pgsync_itsm.still_agreed(before json, warnings jsonb, sent json) RETURNS json
+CREATE FUNCTION pgsync_itsm.still_agreed(before json, whole boolean, warnings jsonb, sent json) RETURNS json
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL
             THEN coalesce((SELECT pgsync_itsm.merged(json_object_agg(v.field, v.value), sent) FROM json_each_text(before) AS v(field, value)
-                            WHERE sent ->> v.field IS NULL AND (v.value = '' OR coalesce(warnings, '[]') ? (v.field || ': kept as it is there'))
+                            WHERE sent ->> v.field IS NULL AND (whole OR v.value = '' OR coalesce(warnings, '[]') ? (v.field || ': kept as it is there'))
                            HAVING count(*) > 0), sent)
             ELSE sent END;
-COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, jsonb, json) IS 'What is agreed after an answer: what was sent, and of before what is empty or was left as it is there';
+COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, boolean, jsonb, json) IS
+'What is agreed after an answer: what was sent, and of before what is empty or was left as it is there; whole: all else of it, too';
 
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -620,6 +621,8 @@ DECLARE
     address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
     -- What nobody reads back is not known to be there as it was sent.
     verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
+    -- What is empty here, and was changed there before it could be cleared, is compared with what it was when that is read.
+    two_way boolean := (SELECT c.sync_direction = 'both' FROM @extschema@.integration_connections AS c WHERE c.id = $1);
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
@@ -635,7 +638,7 @@ BEGIN
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
      CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
-                                                           WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), i.warnings,
+                                                           WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), two_way, i.warnings,
             CASE WHEN a.not_taken IS NULL THEN i.payload
             ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
