@@ -225,17 +225,22 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- From the answers to the map to the items, by key: this plan is made once, whatever the tables held then.
     WITH shown AS MATERIALIZED (
-        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs
+        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs, i.action = 'CREATE' AS created
           FROM pgsync_itsm.lookup_rows AS x
          CROSS JOIN LATERAL (SELECT n.id, n.entity_type, n.entity_id FROM @extschema@.integration_sync_map AS n
                               WHERE n.connection_id IS NOT DISTINCT FROM compare_taken.connection_id AND n.external_id = x.key AND n.parent_id IS NULL OFFSET 0) AS m
-         CROSS JOIN LATERAL (SELECT o.id, o.payload FROM @extschema@.integration_run_items AS o
+         CROSS JOIN LATERAL (SELECT o.id, o.payload, o.action FROM @extschema@.integration_run_items AS o
                               WHERE o.run_id = compare_taken.run_id AND o.entity_type = m.entity_type AND o.entity_id = m.entity_id
                                 AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' IN ('done', 'unchanged') AND o.payload IS NOT NULL OFFSET 0) AS i
          WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
     ), taken AS MATERIALIZED (
-        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number
+        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number, n.unfilled
           FROM shown AS s
+          -- what was made there, and has nothing in a field on either side: that is agreed, too
+          LEFT JOIN LATERAL (
+               SELECT json_object_agg(w.field, '') AS unfilled FROM json_each_text(s.attrs) AS w(field, value)
+                WHERE w.value = '' AND coalesce(s.payload ->> w.field, '') = '' AND w.field <> 'number'
+               HAVING count(*) > 0) AS n ON s.created AND (SELECT c.sync_direction <> 'publish' FROM @extschema@.integration_connections AS c WHERE c.id = compare_taken.connection_id)
           -- most are as they were sent, which is seen at one glance
          CROSS JOIN LATERAL (
                SELECT jsonb_object_agg(v.field, v.value) AS missing
@@ -251,12 +256,12 @@ BEGIN ATOMIC
     UPDATE @extschema@.integration_sync_map AS m
        SET external_number = coalesce(nullif(t.number, ''), m.external_number),
            not_taken = t.missing,
-           last_agreed = CASE WHEN t.missing IS NULL THEN m.last_agreed
-                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END,
+           last_agreed = pgsync_itsm.merged(t.unfilled, CASE WHEN t.missing IS NULL THEN m.last_agreed
+                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END),
            last_sync_hash = CASE WHEN t.missing IS NULL THEN m.last_sync_hash
                                  ELSE pgsync_itsm.content_hash((SELECT json_object_agg(v.field, v.value)::text FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field)) END
       FROM taken AS t
-     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
+     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR t.unfilled IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = compare_taken.run_id AND x.kind = 'record';
 END;
 COMMENT ON FUNCTION pgsync_itsm.compare_taken(bigint, uuid) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';

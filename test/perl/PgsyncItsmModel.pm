@@ -56,7 +56,8 @@ sub new
 	return bless { policy => 'manual', authority => {%AUTHORITY}, runs => [], disturbed => 0, free => 0, records => {}, wide => 0, most => 1, checked => 0 }, $class;
 }
 
-# there is never, there or gone; known: what was last agreed, field by field; conflict: theirs of fields that are in conflict.
+# there is never, there or gone; known: what was last agreed, field by field; conflict: fields that are in conflict, with both values and
+# when each was made.
 sub add
 {
 	my ($self, $id, $type, $here) = @_;
@@ -167,7 +168,11 @@ sub compared
 	for my $f (@{ $r->{fields} })
 	{
 		my $theirs = $w->{seen}{there}{$f};
-		my @d = $self->decide($f, $w->{known}{$f}, term($f, $w->{here}{$f}), $theirs, $w->{here_at}, $w->{seen}{there_at});
+		my $ours = term($f, $w->{here}{$f});
+		# a value that is in conflict is as old as it was then
+		my $c = $w->{conflict}{$f} // {};
+		my ($ours_at, $theirs_at) = (($c->{ours} // "\0") eq $ours ? $c->{ours_at} : $w->{here_at}, ($c->{theirs} // "\0") eq $theirs ? $c->{theirs_at} : $w->{seen}{there_at});
+		my @d = $self->decide($f, $w->{known}{$f}, $ours, $theirs, $ours_at, $theirs_at);
 		@worlds = map {
 			my $from = $_;
 			map {
@@ -175,7 +180,7 @@ sub compared
 				$n->{seen} = { %{ $from->{seen} }, write => { %{ $from->{seen}{write} } } };
 				$n->{known}{$f} = $theirs if $_ eq 'agreed' || $_ eq 'ours';
 				$n->{seen}{write}{$f} = 1 if $_ eq 'theirs';
-				if ($_ eq 'conflict') { $n->{conflict}{$f} = $theirs }
+				if ($_ eq 'conflict') { $n->{conflict}{$f} = { ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
 				elsif ($_ ne 'theirs') { delete $n->{conflict}{$f} }
 				$n;
 			} @d
@@ -373,7 +378,7 @@ sub forget
 	my $r = $self->{records}{$id};
 	$r->{wide} = 0;
 	return unless $seen->{here} && $seen->{there};
-	my %conflict = map { $_ => $seen->{there}{$_} } @{ $seen->{conflicts} };
+	my %conflict = map { $_ => {} } @{ $seen->{conflicts} };
 	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} } }, conflict => \%conflict,
 			state => 'there', deleted => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
 	return;

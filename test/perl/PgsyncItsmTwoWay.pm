@@ -120,7 +120,7 @@ sub rows { my ($t, $text) = @_; return @{ $json->decode(sql($t, "SELECT coalesce
 sub begin
 {
 	my ($t) = { faults => 0, model => PgsyncItsmModel->new, records => {}, rested => 0 };
-	$t->{node} = new_cluster(conf => "pgsync_itsm.debounce = 0\npgsync_itsm.retry_delay = '50ms'\npgsync_itsm.retry_delay_max = '500ms'\n");
+	$t->{node} = new_cluster(conf => "wal_level = replica\npgsync_itsm.debounce = 0\npgsync_itsm.retry_delay = '50ms'\npgsync_itsm.retry_delay_max = '500ms'\n");
 	$t->{sim} = start_simulator(options => [ '--seed', 1, '--switch', 'choice_cache_seconds=0', '--user', JANE . ':itil,asset,admin' ]);
 	load_getinsync($t->{node}, DB, generate => { applications => APPLICATIONS, profiles => 1, services => 1, products => 1 });
 	load_platform($t->{sim}, $t->{node}, DB);
