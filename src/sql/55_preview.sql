@@ -136,7 +136,8 @@ BEGIN
                AND t.value IS NOT NULL AND t.agreed IS NOT NULL AND t.value <> t.agreed AND t.value <> pgsync_itsm.plain_value(v.value)
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS u
                                 WHERE u.connection_id = run.connection_id AND u.entity_id = q.entity_id AND (u.in_doubt OR u.unheard)
-                                  AND u.entity_type = q.entity_type AND pgsync_itsm.plain_value(u.payload ->> v.field) = t.value)
+                                  -- what was agreed since has taken its place: whoever wrote that value again, it was not us
+                                  AND u.updated_at > m.last_synced_at AND u.entity_type = q.entity_type AND pgsync_itsm.plain_value(u.payload ->> v.field) = t.value)
              GROUP BY q.entity_type, q.entity_id) AS e
      WHERE p.run_id = run.id AND p.entity_type = e.entity_type AND p.entity_id = e.entity_id;
 END
