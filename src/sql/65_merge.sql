@@ -368,7 +368,9 @@ BEGIN
      WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done' AND m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
        AND NOT EXISTS (SELECT FROM json_each_text(p.payload) AS v(field, value)
                         WHERE v.field NOT LIKE '\_%' AND v.field <> 'correlation_id'
-                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field));
+                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field))
+       -- what is empty here is not in a payload, and may have to be cleared there
+       AND NOT EXISTS (SELECT FROM json_each_text(m.last_agreed) AS a(field, value) WHERE a.value <> '' AND a.field NOT LIKE '\_%' AND p.payload ->> a.field IS NULL);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_agree(@extschema@.integration_runs) IS 'Notes for records that were written here that nothing has to be sent';

@@ -21,7 +21,7 @@ use PgsyncItsm;
 use PgsyncItsmFaults;
 use PgsyncItsmModel;
 
-our @EXPORT = qw(two_way);
+our @EXPORT = qw(two_way one_list);
 
 use constant { APPLICATIONS => 5, JANE => 'jane.doe:hers', DB => 'postgres' };
 my $json = JSON::PP->new->canonical->allow_nonref;
@@ -292,8 +292,10 @@ my %step = (
 	immediate => sub { my ($t, $ms) = @_; crash($t, $ms, sub { $t->{node}->stop('immediate'); $t->{node}->start }) },
 	# people there work with PATCH and DELETE, and undisturbed
 	fault => sub { my ($t, $which) = @_; $t->{model}->disturb(1); fault($t, probability => 0.25, method => $_, %{ $faults[$which] }) for qw(GET POST) },
+	# the next update is done there, and not answered
+	twice => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => 'identifyreconcile', fault => 'close_after_commit', count => 1) },
 	revoke => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => '/api/', method => $_, fault => 'token_expiry', count => 1) for qw(GET POST) },
-	calm => sub { calm($_[0]) },
+	calm => sub { my ($t) = @_; calm($t); $t->{model}->disturb(0) unless @{ $t->{model}{runs} } },
 	rest => sub { rest($_[0]) });
 
 sub schedule { my ($t, $schedule) = @_; return sql($t, "SELECT itsm_set('$t->{conn}', 'read_every', " . ($schedule eq 'on_change' ? "'1 second'" : 'NULL') . "); SELECT itsm_schedule('$t->{conn}', '$schedule')") }
@@ -459,7 +461,7 @@ sub play
 	for my $s (@$steps)
 	{
 		my ($what, @args) = @$s;
-		note("$n " . $json->encode($s)) if $ENV{MODEL_VERBOSE};
+		note(sprintf "%.2f %s %s", time() - $^T, $n, $json->encode($s)) if $ENV{MODEL_VERBOSE};
 		eval { $step{$what}->($t, @args); 1 } or do { $wrong = $@ || 'failed'; $wrong .= eval { story($t, $wrong) } // $@; last };
 		last if $opt{until} && time() > $opt{until} && $what eq 'rest';
 		$n++;
@@ -512,6 +514,17 @@ sub shorter
 	return ([ @list, ['rest'] ], $why, $tries);
 }
 
+sub read_list { return [ map { $json->decode($_) } grep { /^\[/ } split /\n/, $_[0] ] }
+
+# one_list('what it shows', 'a list as it is printed')
+sub one_list
+{
+	my ($name, $text) = @_;
+	my ($wrong, $n) = play(read_list($text), quiet => 1);
+	is($wrong, undef, $name);
+	return;
+}
+
 sub two_way
 {
 	my (%opt) = @_;
@@ -521,7 +534,7 @@ sub two_way
 	my $steps;
 	if ($ENV{MODEL_LIST})
 	{
-		$steps = [ map { $json->decode($_) } grep { /^\[/ } split /\n/, Encode::decode('UTF-8', slurp_file($ENV{MODEL_LIST})) ];
+		$steps = read_list(Encode::decode('UTF-8', slurp_file($ENV{MODEL_LIST})));
 	}
 	else
 	{
