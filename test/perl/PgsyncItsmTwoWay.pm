@@ -4,6 +4,10 @@
 # out.  Every so often comes a rest: faults end, readings and publishes take turns until neither has anything to do, and
 # each record is compared field by field, here, there, and in the model.  When that fails the list is made shorter, until
 # time is up, and the shortest that still fails is printed so that it can be pasted: MODEL_LIST=file plays it.
+#
+#   MODEL_SEED, MODEL_STEPS   a list again;  MODEL_SHRINK   seconds for making it shorter, 0: not at all
+#   MODEL_VERBOSE=1   each step in the log;  MODEL_KEEP     so many seconds the servers stay up after a failure
+#   MODEL_SQL         statements to begin with: what the test has to find
 
 package PgsyncItsmTwoWay;
 
@@ -131,6 +135,7 @@ sub begin
 	$t->{conn} = connect_and_activate($t->{node}, DB, $t->{sim}, namespace => $t->{ns},
 		settings => { max_attempts => 50, breaker_failures => 100, shrink_percent => 100 });
 	sql($t, "SELECT itsm_set('$t->{conn}', 'sync_direction', 'both')");
+	sql($t, slurp_file($ENV{MODEL_SQL})) if $ENV{MODEL_SQL};
 	my $n = 0;
 	for my $app (rows($t, 'SELECT id FROM applications ORDER BY name'))
 	{
