@@ -16,6 +16,7 @@ use warnings;
 use utf8;
 use Encode ();
 use Exporter 'import';
+use IPC::Run ();
 use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -83,6 +84,11 @@ sub make_steps
 		$since++;
 		if    ($dice < 26) { push @steps, [ here => $record, make_values($type->($record), 'here', $n) ] }
 		elsif ($dice < 52) { push @steps, [ there => $record, make_values($type->($record), 'there', $n) ] }
+		elsif ($dice < 53.5)
+		{
+			push @steps, [ there => $record, make_values($type->($record), 'there', $n) ];
+			push @steps, [ slow => $record, make_values($type->($record), 'here', $n) ];
+		}
 		elsif ($dice < 55) { push @steps, [ bulk => pick("short_description plain $n", "comments plain $n", "version plain $n", "version empty $n") ] }
 		elsif ($dice < 62) { push @steps, ['publish'] }
 		elsif ($dice < 69) { push @steps, ['subscribe'] }
@@ -198,12 +204,27 @@ sub values_of
 
 # ---- steps ------------------------------------------------------------------------------------------------
 
-my %step = (
+my %step;
+%step = (
 	here => sub {
 		my ($t, $n, $said) = @_;
 		my $r = $t->{records}{$n};
 		return unless $r && $r->{here};
 		update_here($t, $r->{type}, values_of($t, $r, 'here', $said), $r->{id});
+	},
+	# somebody's transaction that is open for a while, and is committed while a reading wants to write the same row
+	slow => sub {
+		my ($t, $n, $said) = @_;
+		my $r = $t->{records}{$n};
+		return unless $r && $r->{here};
+		my ($values, $out) = (values_of($t, $r, 'here', $said), '');
+		my $statement = update_statement($r->{type}, $values, $r->{id});
+		my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $t->{node}->connstr(DB) ], '<', \Encode::encode('UTF-8', "BEGIN; $statement; SELECT pg_sleep(0.8); COMMIT;"), '>', \$out);
+		poll_until(sub { $writer->pump_nb; sql($t, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'") ne '0' }, seconds => 5);
+		$step{subscribe}->($t);
+		$writer->finish or die "slow: $?\n";
+		my ($at) = $out =~ /^\Q$r->{id}\E\|([0-9.]+)$/m or die "slow: $out\n";
+		$t->{model}->edit_here($r->{id}, $values, $at + 0);
 	},
 	bulk => sub {
 		my ($t, $said) = @_;
@@ -256,7 +277,7 @@ my %step = (
 	},
 	publish => sub { my ($t) = @_; sql($t, "SELECT itsm_publish('$t->{ns}', confirm => true)"); $t->{model}->run('P') },
 	subscribe => sub { my ($t) = @_; sql($t, "SELECT itsm_subscribe('$t->{ns}')"); $t->{model}->run('S') },
-	both => sub { my ($t) = @_; $_->($t) for @{ steps_of() }{qw(subscribe publish)} },
+	both => sub { my ($t) = @_; $step{$_}->($t) for qw(subscribe publish) },
 	wait => sub { settle($_[0]) },
 	resolve => sub {
 		my ($t, $k, $side, $said) = @_;
@@ -297,21 +318,25 @@ my %step = (
 	immediate => sub { my ($t, $ms) = @_; crash($t, $ms, sub { $t->{node}->stop('immediate'); $t->{node}->start }) },
 	# people there work with PATCH and DELETE, and undisturbed
 	fault => sub { my ($t, $which) = @_; $t->{model}->disturb(1); fault($t, probability => 0.25, method => $_, %{ $faults[$which] }) for qw(GET POST) },
-	# the next update is done there, and not answered
-	twice => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => 'identifyreconcile', fault => 'close_after_commit', count => 1) },
+	# the next update is done there, and its answer lost
+	twice => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => 'identifyreconcile', fault => 'truncated_body', count => 1) },
 	revoke => sub { my ($t) = @_; $t->{model}->disturb(1); fault($t, endpoint => '/api/', method => $_, fault => 'token_expiry', count => 1) for qw(GET POST) },
 	calm => sub { my ($t) = @_; calm($t); $t->{model}->disturb(0) unless @{ $t->{model}{runs} } },
 	rest => sub { rest($_[0]) });
 
 sub schedule { my ($t, $schedule) = @_; return sql($t, "SELECT itsm_set('$t->{conn}', 'read_every', " . ($schedule eq 'on_change' ? "'1 second'" : 'NULL') . "); SELECT itsm_schedule('$t->{conn}', '$schedule')") }
 
-sub steps_of { return \%step }
+sub update_statement
+{
+	my ($type, $values, $id) = @_;
+	my $set = join ', ', map { my $c = $column{$_} // $_; "$c = " . ($values->{$_} eq '' && $_ ne 'comments' ? 'NULL' : sql_literal($values->{$_})) } sort keys %$values;
+	return "UPDATE $table{$type} SET $set" . ($id ? " WHERE id = '$id'" : '') . ' RETURNING id, extract(epoch FROM updated_at)';
+}
 
 sub update_here
 {
 	my ($t, $type, $values, $id) = @_;
-	my $set = join ', ', map { my $c = $column{$_} // $_; "$c = " . ($values->{$_} eq '' && $_ ne 'comments' ? 'NULL' : sql_literal($values->{$_})) } sort keys %$values;
-	for (split /\n/, sql($t, "UPDATE $table{$type} SET $set" . ($id ? " WHERE id = '$id'" : '') . ' RETURNING id, extract(epoch FROM updated_at)'))
+	for (split /\n/, sql($t, update_statement($type, $values, $id)))
 	{
 		my ($which, $at) = split /\|/;
 		$t->{model}->edit_here($which, $values, $at + 0);
