@@ -189,7 +189,7 @@ sub value
 	return '' if $kind eq 'empty';
 	return "Text $n" if $kind eq 'plain';
 	return "Füchse 🦊🦊 $n" if $kind eq 'emoji';
-	return substr("$n is a long text " x 30, 0, 299) . '.' if $kind eq 'long';
+	return substr("$n-is-a-long-text-" x 30, 0, 299) . '.' if $kind eq 'long';
 	return $record->{base}{$field} // "Text $n" if $kind eq 'base';
 	return here($t, $record->{type}, $record->{id})->{ $record->{id} }{$field} // "Text $n" if $side eq 'there';
 	my $rows = there($t, $record->{type})->{ $record->{id} };
