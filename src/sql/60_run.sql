@@ -229,17 +229,22 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- From the answers to the map to the items, by key: this plan is made once, whatever the tables held then.
     WITH shown AS MATERIALIZED (
-        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs
+        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs, i.action = 'CREATE' AS created
           FROM pgsync_itsm.lookup_rows AS x
          CROSS JOIN LATERAL (SELECT n.id, n.entity_type, n.entity_id FROM @extschema@.integration_sync_map AS n
                               WHERE n.connection_id IS NOT DISTINCT FROM compare_taken.connection_id AND n.external_id = x.key AND n.parent_id IS NULL OFFSET 0) AS m
-         CROSS JOIN LATERAL (SELECT o.id, o.payload FROM @extschema@.integration_run_items AS o
+         CROSS JOIN LATERAL (SELECT o.id, o.payload, o.action FROM @extschema@.integration_run_items AS o
                               WHERE o.run_id = compare_taken.run_id AND o.entity_type = m.entity_type AND o.entity_id = m.entity_id
                                 AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' IN ('done', 'unchanged') AND o.payload IS NOT NULL OFFSET 0) AS i
          WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
     ), taken AS MATERIALIZED (
-        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number
+        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number, n.unfilled
           FROM shown AS s
+          -- what was made there, and has nothing in a field on either side: that is agreed, too
+          LEFT JOIN LATERAL (
+               SELECT json_object_agg(w.field, '') AS unfilled FROM json_each_text(s.attrs) AS w(field, value)
+                WHERE w.value = '' AND coalesce(s.payload ->> w.field, '') = '' AND w.field <> 'number'
+               HAVING count(*) > 0) AS n ON s.created AND (SELECT c.sync_direction <> 'publish' FROM @extschema@.integration_connections AS c WHERE c.id = compare_taken.connection_id)
           -- most are as they were sent, which is seen at one glance
          CROSS JOIN LATERAL (
                SELECT jsonb_object_agg(v.field, v.value) AS missing
@@ -255,12 +260,12 @@ BEGIN ATOMIC
     UPDATE @extschema@.integration_sync_map AS m
        SET external_number = coalesce(nullif(t.number, ''), m.external_number),
            not_taken = t.missing,
-           last_agreed = CASE WHEN t.missing IS NULL THEN m.last_agreed
-                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END,
+           last_agreed = pgsync_itsm.merged(t.unfilled, CASE WHEN t.missing IS NULL THEN m.last_agreed
+                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END),
            last_sync_hash = CASE WHEN t.missing IS NULL THEN m.last_sync_hash
                                  ELSE pgsync_itsm.content_hash((SELECT json_object_agg(v.field, v.value)::text FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field)) END
       FROM taken AS t
-     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
+     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR t.unfilled IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = compare_taken.run_id AND x.kind = 'record';
 END;
 COMMENT ON FUNCTION pgsync_itsm.compare_taken(bigint, uuid) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
@@ -605,6 +610,18 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
+-- A payload has neither what is empty here nor what was left to the platform.  Without a base, what we cleared would come
+-- back as their change, and a change of theirs back to what was read before would be none.
+CREATE FUNCTION pgsync_itsm.still_agreed(before json, whole boolean, warnings jsonb, sent json) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL
+            THEN coalesce((SELECT pgsync_itsm.merged(json_object_agg(v.field, v.value), sent) FROM json_each_text(before) AS v(field, value)
+                            WHERE sent ->> v.field IS NULL AND (whole OR v.value = '' OR coalesce(warnings, '[]') ? (v.field || ': kept as it is there'))
+                           HAVING count(*) > 0), sent)
+            ELSE sent END;
+COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, boolean, jsonb, json) IS
+'What is agreed after an answer: what was sent, and of before what is empty or was left as it is there; whole: all else of it, too';
+
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -613,6 +630,8 @@ DECLARE
     address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
     -- What nobody reads back is not known to be there as it was sent.
     verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
+    -- What is empty here, and was changed there before it could be cleared, is compared with what it was when that is read.
+    two_way boolean := (SELECT c.sync_direction = 'both' FROM @extschema@.integration_connections AS c WHERE c.id = $1);
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
@@ -627,8 +646,10 @@ BEGIN
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
-            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS g(agreed)
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
+                                                           WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), two_way, i.warnings,
+            CASE WHEN a.not_taken IS NULL THEN i.payload
+            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table,
@@ -648,7 +669,7 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_synced_at = now(), last_sent_hash = coalesce(i.payload_hash, m.last_sent_hash),
                source_hash = CASE WHEN i.payload_hash IS NULL THEN m.source_hash END, source_version = CASE WHEN i.payload_hash IS NULL THEN m.source_version END,
-               last_agreed = CASE WHEN i.payload_hash IS NULL THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
+               last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
          WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
         DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i

@@ -109,7 +109,9 @@ BEGIN
        AND (EXISTS (SELECT FROM @extschema@.integration_inbox AS b
                      WHERE b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state = 'new' AND b.body IS NOT NULL)
             OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
-                        WHERE i.run_id = run.id AND i.entity_type = m.entity_type AND i.entity_id = m.entity_id AND i.action = 'UPDATE'));
+                        WHERE i.run_id = run.id AND i.entity_type = m.entity_type AND i.entity_id = m.entity_id AND i.action = 'UPDATE')
+            OR EXISTS (SELECT FROM @extschema@.integration_conflicts AS c
+                        WHERE c.connection_id = run.connection_id AND c.entity_id = m.entity_id AND c.entity_type = m.entity_type AND c.state = 'open' AND c.resolution IS NULL));
     RETURN FOUND;
 END
 $$;
@@ -184,16 +186,34 @@ BEGIN
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
           LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = b.connection_id AND x.external_id = b.external_id
          WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NOT NULL
+        UNION ALL
+        -- conflicts that nobody has decided: by now the sides may agree, or only one of them differ from what was agreed
+        SELECT m.id, NULL, m.entity_type, m.entity_id, m.external_table, substr(m.native_key, length(m.entity_type) + 2),
+               o.base, (SELECT json_object_agg(k, x.attrs ->> k) FROM json_object_keys(o.base) AS k WHERE x.attrs::jsonb ? k), p.payload, m.last_agreed, x.updated_there_at, x.updated_there_by
+          FROM (SELECT c.entity_type, c.entity_id, json_object_agg(c.field, c.base) AS base FROM @extschema@.integration_conflicts AS c
+                 WHERE c.connection_id = run.connection_id AND c.state = 'open' AND c.resolution IS NULL GROUP BY 1, 2) AS o
+          JOIN @extschema@.integration_sync_map AS m
+            ON m.connection_id = run.connection_id AND m.entity_type = o.entity_type AND m.entity_id = o.entity_id AND m.parent_id IS NULL AND m.state = 'linked'
+          JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
+          JOIN @extschema@.integration_external_records AS x ON x.connection_id = m.connection_id AND x.external_id = m.external_id
+         WHERE NOT EXISTS (SELECT FROM @extschema@.integration_inbox AS b
+                            WHERE b.connection_id = m.connection_id AND b.external_id = m.external_id AND b.state = 'new' AND b.body IS NOT NULL)
     ), fields AS MATERIALIZED (
         SELECT k.entity_type, k.external_table, f.* FROM (SELECT DISTINCT r.entity_type, r.external_table FROM records AS r) AS k
          CROSS JOIN LATERAL pgsync_itsm.merge_fields(run.connection_id, k.entity_type, k.external_table) AS f
     ), compared AS MATERIALIZED (
         SELECT r.map_id, r.inbox_id, r.entity_type, r.entity_id, r.external_table, f.field, f.kind, f.value_map, f.authority,
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
-               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, r.last_agreed ->> f.field IS NULL AS never_sent,
-               t.changed_at, t.columns ->> f.field AS here, r.updated_there_at, r.updated_there_by
+               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs,
+               r.last_agreed ->> f.field IS NULL AS never_sent, t.columns ->> f.field AS here,
+               -- a value that is in conflict is as old as it was then, whatever else of its record has changed since
+               CASE WHEN c.ours = pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) THEN c.ours_at ELSE t.changed_at END AS changed_at,
+               CASE WHEN c.theirs = pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) THEN c.theirs_at ELSE r.updated_there_at END AS updated_there_at,
+               r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
           LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
+          LEFT JOIN @extschema@.integration_conflicts AS c
+            ON c.connection_id = run.connection_id AND c.entity_id = r.entity_id AND c.entity_type = r.entity_type AND c.field = f.field AND c.state = 'open'
          WHERE r.body::jsonb ? f.field
     )
     INSERT INTO pgsync_itsm.merge_rows (run_id, map_id, inbox_id, entity_type, entity_id, field, base, ours, theirs, ours_at, theirs_at, theirs_by, decision, local, reason)
@@ -272,9 +292,10 @@ BEGIN
      WHERE r.run_id = run.id AND r.decision = 'conflict'
     ON CONFLICT (connection_id, entity_id, entity_type, field) WHERE state = 'open'
     DO UPDATE SET resolution = CASE WHEN c.theirs = excluded.theirs THEN c.resolution END, ours = excluded.ours, ours_at = excluded.ours_at, theirs = excluded.theirs, theirs_at = excluded.theirs_at, theirs_by = excluded.theirs_by, run_id = excluded.run_id;
+    -- one whose value here is theirs now is over when that is written
     UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolution = 'agreed', resolved_at = now()
       FROM pgsync_itsm.merge_rows AS r
-     WHERE r.run_id = run.id AND r.decision IN ('agreed', 'ours', 'theirs') AND c.connection_id = run.connection_id AND c.state = 'open'
+     WHERE r.run_id = run.id AND r.decision IN ('agreed', 'ours') AND c.connection_id = run.connection_id AND c.state = 'open'
        AND c.entity_type = r.entity_type AND c.entity_id = r.entity_id AND c.field = r.field;
     UPDATE @extschema@.integration_sync_map AS m SET state = 'gone'
       FROM @extschema@.integration_inbox AS b
@@ -341,9 +362,9 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_agreed = CASE WHEN run.purpose = 'decision' THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END, last_sent_hash = NULL, source_hash = NULL, source_version = NULL
          WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
-        UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolved_at = now()
-         WHERE run.purpose = 'decision' AND c.connection_id = run.connection_id AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id
-           AND c.state = 'open' AND c.resolution IS NOT NULL AND i.payload::jsonb ? c.field;
+        UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolution = coalesce(c.resolution, 'theirs'), resolved_at = now()
+         WHERE c.connection_id = run.connection_id AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id
+           AND c.state = 'open' AND (run.purpose = 'decision') = (c.resolution IS NOT NULL) AND i.payload::jsonb ? c.field;
     END IF;
     INSERT INTO @extschema@.integration_sync_log
         (connection_id, namespace_id, run_id, item_id, operation, entity_type, entity_id, status, external_id, error_class, error_message, response_payload)
@@ -366,7 +387,9 @@ BEGIN
      WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done' AND m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
        AND NOT EXISTS (SELECT FROM json_each_text(p.payload) AS v(field, value)
                         WHERE v.field NOT LIKE '\_%' AND v.field <> 'correlation_id'
-                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field));
+                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field))
+       -- what is empty here is not in a payload, and may have to be cleared there
+       AND NOT EXISTS (SELECT FROM json_each_text(m.last_agreed) AS a(field, value) WHERE a.value <> '' AND a.field NOT LIKE '\_%' AND p.payload ->> a.field IS NULL);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_agree(@extschema@.integration_runs) IS 'Notes for records that were written here that nothing has to be sent';
