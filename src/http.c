@@ -875,7 +875,26 @@ set_callbacks(CURL *easy, HttpTransfer *transfer)
 	return ok;
 }
 
-/* The body comes through on_send, so that on_rewind decides about repetitions. */
+/*
+ * The body comes through on_send, so that on_rewind decides about repetitions,
+ * and sees them.  Where neither matters, libcurl has it all: then header and
+ * body are one packet instead of two, which is a third of what a small request
+ * costs here.
+ */
+static bool
+set_body_source(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
+{
+	bool ok = true;
+
+	if (request->freely)
+		return curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->request_body) == CURLE_OK;
+	ok = ok && curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send) == CURLE_OK;
+	ok = ok && curl_easy_setopt(easy, CURLOPT_READDATA, transfer) == CURLE_OK;
+	ok = ok && curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind) == CURLE_OK;
+	ok = ok && curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer) == CURLE_OK;
+	return ok;
+}
+
 static bool
 set_body(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 {
@@ -895,10 +914,7 @@ set_body(CURL *easy, HttpTransfer *transfer, const HttpRequest *request)
 	transfer->request_len = request->body_len;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK;
 	ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_READDATA, transfer) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind) == CURLE_OK;
-	ok = ok && curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer) == CURLE_OK;
+	ok = ok && set_body_source(easy, transfer, request);
 	if (strcmp(request->method, "POST") != 0)
 		ok = ok && curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
 	return ok;
