@@ -534,11 +534,11 @@ has_odd_characters(const char *text)
 static const char *
 read_address(const char *text, Address *address)
 {
-	CURLU	   *url;
-	CURLUcode	code;
-	char		ignored[MAX_HOST];
-	size_t		len;
-	bool		complete;
+	CURLU	 *url;
+	CURLUcode code;
+	char	  ignored[MAX_HOST];
+	size_t	  len;
+	bool	  complete;
 
 	memset(address, 0, sizeof(*address));
 	if (has_odd_characters(text))

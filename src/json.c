@@ -287,7 +287,8 @@ take_word(FlatReader *reader, const char **value)
 
 	if (strncmp(reader->at, "null", len) == 0 && len == 4)
 		*value = NULL;
-	else if ((strncmp(reader->at, "true", len) == 0 && len == 4) || (strncmp(reader->at, "false", len) == 0 && len == 5) ||
+	else if ((strncmp(reader->at, "true", len) == 0 && len == 4) ||
+			 (strncmp(reader->at, "false", len) == 0 && len == 5) ||
 			 (strspn(reader->at, "0123456789") == len && len > 0 && len < 18 && (len == 1 || *reader->at != '0')))
 	{
 		*value = reader->to;
