@@ -41,7 +41,8 @@ COMMENT ON FUNCTION pgsync_itsm.expect_lookups(@extschema@.integration_runs, tex
 CREATE FUNCTION pgsync_itsm.expect_open(run_id bigint, behind bigint, high bigint) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 RETURN (SELECT i.id FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id + 0 = expect_open.run_id AND i.id > expect_open.behind AND i.id <= expect_open.high AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+         WHERE i.run_id + 0 = expect_open.run_id AND i.id > expect_open.behind AND i.id <= expect_open.high
+           AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
            AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
          ORDER BY i.id LIMIT 1);
 COMMENT ON FUNCTION pgsync_itsm.expect_open(bigint, bigint, bigint) IS 'The first item behind a given one that no imagined request has taken';
@@ -64,7 +65,8 @@ BEGIN
     -- in the order of sending these are the first
     SELECT i.ord INTO first FROM @extschema@.integration_run_items AS i
      WHERE i.id = least(pgsync_itsm.expect_open(run_id, low, high),
-                        (SELECT min(f.item_id) FROM (SELECT s.item_id FROM pgsync_itsm.expected_sent AS s WHERE s.run_id = run_id AND s.done_at > now_at OFFSET 0) AS f));
+                        (SELECT min(f.item_id) FROM (SELECT s.item_id FROM pgsync_itsm.expected_sent AS s
+                                                      WHERE s.run_id = run_id AND s.done_at > now_at OFFSET 0) AS f));
     IF first <= 20 THEN
         RETURN 21;
     END IF;
@@ -89,7 +91,8 @@ BEGIN
     WITH counted AS MATERIALIZED (
         SELECT a.*, count(*) FILTER (WHERE a.parent_id IS NULL) OVER (ORDER BY a.id) AS records FROM (
         SELECT i.* FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id + 0 = run.id AND i.id > low AND i.id <= high AND i.state = 'planned' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY (kinds)
+         WHERE i.run_id + 0 = run.id AND i.id > low AND i.id <= high
+           AND i.state = 'planned' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY (kinds)
            AND i.in_doubt = doubtful
            AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
@@ -139,7 +142,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
 BEGIN ATOMIC
     SELECT i.entity_type, i.action, i.in_doubt
       FROM @extschema@.integration_run_items AS i
-     WHERE i.run_id + 0 = (expect_next.run).id AND i.id > expect_next.behind AND i.id <= expect_next.high AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+     WHERE i.run_id + 0 = (expect_next.run).id AND i.id > expect_next.behind AND i.id <= expect_next.high
+       AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
        AND i.ord < expect_next.barrier
        AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
        AND (i.parent_id IS NULL OR i.action = 'DELETE'
@@ -155,10 +159,12 @@ BEGIN ATOMIC
                   AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = o.id AND s.done_at <= expect_next.now_at)))
      ORDER BY i.id LIMIT 1;
 END;
-COMMENT ON FUNCTION pgsync_itsm.expect_next(@extschema@.integration_runs, integer, integer, bigint, bigint) IS 'Which kind of item an imagined run would send next';
+COMMENT ON FUNCTION pgsync_itsm.expect_next(@extschema@.integration_runs, integer, integer, bigint, bigint) IS
+'Which kind of item an imagined run would send next';
 
 -- One request of an imagined moment; NULL: there is none.
-CREATE FUNCTION pgsync_itsm.expect_request(run @extschema@.integration_runs, platform text, settings json, bundled boolean, now_at integer, low bigint, high bigint, INOUT behind bigint,
+CREATE FUNCTION pgsync_itsm.expect_request(run @extschema@.integration_runs, platform text, settings json, bundled boolean, now_at integer,
+                                           low bigint, high bigint, INOUT behind bigint,
                                            OUT stage integer, OUT api text, OUT steps text[], OUT items bigint, OUT subrequests bigint, OUT bytes bigint, OUT done_at integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

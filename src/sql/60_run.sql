@@ -795,18 +795,22 @@ CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, st
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    counted bigint := count_requests.run_id;
 BEGIN
+    -- a token, a probe: no work of the run's own, and nobody waits to count it
+    IF counted IS NULL THEN
+        SELECT x.id INTO counted FROM @extschema@.integration_runs AS x
+         WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')
+         ORDER BY x.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
     UPDATE @extschema@.integration_runs AS r
        SET requests = r.requests + count_requests.requests, write_requests = r.write_requests + count_requests.writes,
            subrequests = r.subrequests + count_requests.subrequests,
            bytes_sent = r.bytes_sent + count_requests.bytes_sent, bytes_received = r.bytes_received + count_requests.bytes_received,
            request_ms = r.request_ms + count_requests.elapsed_ms,
-           -- a token, a probe: no work of the run's own
            side_requests = r.side_requests + CASE WHEN count_requests.run_id IS NULL THEN count_requests.requests ELSE 0 END
-     -- nobody waits to count a token
-     WHERE r.id = coalesce(count_requests.run_id, (SELECT x.id FROM @extschema@.integration_runs AS x
-                            WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')
-                            ORDER BY x.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED));
+     WHERE r.id = counted;
     UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + count_requests.requests
      WHERE s.run_id = count_requests.run_id AND s.step = count_requests.step;
 END
