@@ -17,11 +17,13 @@ from .clock import Clock
 from .front import Front
 from .servicenow import Instance
 from .servicenow.schema import Schema
-from .switches import Switches
+from .servicenow.switches import SWITCHES as SERVICENOW_SWITCHES
+from .switches import COMMON, Switches
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BASE_DATA = os.path.join(os.path.dirname(HERE), "data")
 ADDRESS = "127.0.0.1"
+SWITCHES = SERVICENOW_SWITCHES + COMMON
 
 
 class Accounts:
@@ -92,7 +94,7 @@ def accounts_of(options):
 
 def switches_of(options):
     initial = {}
-    known = Switches().listing()
+    known = Switches(SWITCHES).listing()
     for text in options.switch:
         name, _, value = text.partition("=")
         if name not in known:
@@ -106,7 +108,7 @@ def switches_of(options):
             initial[name] = value
     if options.client_credentials:
         initial["client_credentials"] = True
-    return Switches(initial)
+    return Switches(SWITCHES, initial)
 
 
 def own_certificate(folder):
@@ -153,7 +155,7 @@ class Process:
         return context
 
     async def run(self):
-        front = Front(self.platform, self.clock, self.switches,
+        front = Front([self.platform], self.clock, self.switches,
                       self.options.seed)
         # Long request lines are the simulator's to refuse, with the page
         # that the platform shows (§2.3).
