@@ -48,13 +48,19 @@ class Fault:
             # A bare "*" means calls on the wire, not a batch's parts.
             if request.is_sub and self.sub is not True:
                 return False
-        elif self.endpoint not in endpoint and self.endpoint not in request.path:
+        elif not self._names(endpoint) and not self._names(request.path):
             return False
         if self.sub is not None and self.sub != request.is_sub:
             return False
         if self.contains and self.contains.encode() not in request.body:
             return False
         return True
+
+    def _names(self, text):
+        """Part of a text, or with a $ behind it the end of it."""
+        if self.endpoint.endswith("$"):
+            return text.endswith(self.endpoint[:-1])
+        return self.endpoint in text
 
     def describe(self):
         return dict(self.spec, left=self.left, fired=self.fired)

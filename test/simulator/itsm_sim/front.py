@@ -22,6 +22,17 @@ READ_LIMIT = 64 << 20
 log = logging.getLogger("itsm_sim")
 
 
+class BareResponse(web.StreamResponse):
+    """Without the headers that aiohttp adds for those who gave none."""
+
+    async def _prepare_headers(self):
+        given = {name.lower() for name in self.headers}
+        await super()._prepare_headers()
+        for name in ("Server", "Content-Type"):
+            if name.lower() not in given:
+                self.headers.pop(name, None)
+
+
 class Front:
     """``platforms`` in the order in which they are asked for a path; the
     first also gets what none of them serves."""
@@ -214,7 +225,7 @@ class Front:
             headers["Server"] = platform.server
         if request.method == "HEAD" or reply.status in (204, 304):
             body = b""
-        response = web.StreamResponse(status=reply.status, headers=headers)
+        response = BareResponse(status=reply.status, headers=headers)
         if isinstance(reply.action, tuple):
             return await self._huge(raw, response, reply.action[1])
         if reply.status not in (204, 304):

@@ -86,7 +86,7 @@ class Asset(Resource):
     def value(self, row, name):
         if name in ("key_field", "key_field2", "key_field3"):
             return self._key_field(row, name)
-        if name in ("assetgroup_id", "assetgroup_name", "is_portfolio",
+        if name in ("assetgroup_name", "is_portfolio",
                     "is_businessapp_instance"):
             kind = self.store.get("AssetType", row.get("assettype_id")) or {}
             if name != "assetgroup_name":

@@ -85,10 +85,8 @@ class HaloControl(PlatformControl):
         shown=1: as GET {id}?includedetails=true answers them."""
         store = self.platform.store
         names = [n for n in query.get("tables", "").split(",") if n]
-        known = set(store.tables) | {
-            r.name for r in self.platform.resources.values()}
         for name in names:
-            if name not in known:
+            if name not in store.tables:
                 raise BadRequest("unknown table " + name)
         dump = {}
         for name in names or sorted(store.tables):
@@ -112,6 +110,9 @@ class HaloControl(PlatformControl):
         Also AssetRelation, Agent, Application, RelationKind, RelationRule,
         Environment."""
         _check_tables(doc)
+        for table in doc:
+            if table not in self.platform.store.tables:
+                raise BadRequest("unknown table " + table)
         for agent in doc.get("Agent", []):
             for level in agent.get("access", {}).values():
                 if level not in LEVELS:
@@ -141,6 +142,8 @@ class HaloControl(PlatformControl):
             resource = self._resource(table)
             for key in ids:
                 call = self.platform.at_screen()
+                row = self.platform.store.get(resource.name, key) or {}
+                call.params = {"kind": row.get("kind", "")}     # for /Field
                 self._told(lambda: resource.delete(call, key))
                 call.flush()
                 count += 1

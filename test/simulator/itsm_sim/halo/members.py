@@ -35,7 +35,7 @@ def members(text):
 ASSET = members("""
 id int; inventory_number text; key_field text ro; key_field2 text ro
 key_field3 text ro; assettype_id ref AssetType; assettype_name text flag
-assetgroup_id int ro; assetgroup_name text ro
+assetgroup_name text ro
 client_id ref Client; client_name text flag; site_id ref Site
 site_name text flag; status_id ref Status; status_name text ro; inactive bool
 criticality int; criticality_description text ro

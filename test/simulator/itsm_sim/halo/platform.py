@@ -37,6 +37,12 @@ RESOURCES = [Asset, AssetChange, AssetSoftware, AssetType, AssetTypeInfo,
              ServiceStatus, Webhook, Notification, WebhookEvent]
 
 
+# What is no resource of its own: links, accounts, the tenant's settings
+TABLES = ("AssetRelation", "RelationKind", "RelationRule", "Environment",
+          "Application", "ServiceAsset", "AssetUser", "LicenceAsset",
+          "ContractCI", "slot")
+
+
 class Tenant(Platform):
     """``data`` are documents of table to rows; ``accounts`` has halo_clients
     and halo_users of the command line."""
@@ -58,6 +64,8 @@ class Tenant(Platform):
             self.webhooks.stop()
         self.random = random.Random(self.seed)
         self.store = Store()
+        for table in TABLES + tuple(kind.name for kind in RESOURCES):
+            self.store.table(table)
         self.rate = Rate(self.clock, self.switches)
         self.auth = Auth(self)
         self.relations = Relations(self)
