@@ -1,5 +1,9 @@
 """Halo: addresses, sign-in, scopes, access levels (§1, §7)."""
+import http.client
 import json
+import os
+import ssl
+import tempfile
 
 from halo_support import FORM, HaloCase, SERVER
 from support import Simulator
@@ -371,6 +375,29 @@ class Scopes(HaloCase):
 
 
 class CommandLine(HaloCase):
+    def test_tls(self):
+        sim = Simulator("--tls", "--no-http")
+        self.addCleanup(sim.stop)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", sim.ports[0], context=context, timeout=20)
+        self.addCleanup(connection.close)
+        answer = sim.call("GET", "/halo/api/authinfo", connection=connection)
+        self.assertEqual(answer.json["auth_url"],
+                         "https://127.0.0.1:%d/halo/auth" % sim.ports[0])
+
+    def test_data_of_one_platform_only(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "halo"))
+            with open(os.path.join(folder, "halo", "a.json"), "w") as file:
+                json.dump({"Supplier": [{"name": "S"}]}, file)
+            sim = Simulator("--data", folder)
+            self.addCleanup(sim.stop)
+            rows = sim.sim("GET", "halo/dump?tables=Supplier")["Supplier"]
+            self.assertEqual([r["name"] for r in rows], ["S"])
+
     def test_options(self):
         sim = Simulator("--halo-client", "c:s", "--switch",
                         "halo_tenant=contoso", "--switch",

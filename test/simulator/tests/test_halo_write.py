@@ -33,6 +33,24 @@ class Methods(HaloCase):
             self.assertEqual((answer.status, answer.body), (415, b""), kind)
 
 
+    def test_2_4_large_bodies(self):
+        body = [{"name": "S", "notes": "x" * 2000}]
+        self.switch(max_body=1000)
+        self.assertIsNone(self.refused(413, "POST", "Supplier", body))
+        self.switch(max_body=3000)
+        self.assertEqual(self.call("POST", "Supplier", body).status, 201)
+
+    def test_0_no_route_for_a_bare_object(self):
+        made = self.asset()
+        for path in ("Asset/Object", "Asset/%d" % made["id"]):
+            self.assertIsNone(self.refused(404, "POST", path, {"notes": "x"}))
+
+    def test_parameters_do_not_change_what_a_write_answers(self):
+        answer = self.call("POST", "Asset?includedetails=true", [
+            {"assettype_id": SERVER, "client_id": self.client}])
+        self.assertNotIn("child_assets", answer.json)
+
+
 class Arrays(HaloCase):
     def test_0_bare_object_is_refused(self):
         for body in ({"name": "S"}, "text", 1):
@@ -390,6 +408,9 @@ class Assets(HaloCase):
         self.assertEqual([u["name"] for u in self.full(made["id"])["users"]],
                          ["Bea"])
         self.assertEqual(self.tags(user_id=user), ["A-1"])
+        self.assertEqual(self.tags(username="bea"), ["A-1"])
+        self.assertEqual(self.tags(username="be"), [])
+        self.assertEqual(self.tags(ticket_id=1) + self.tags(kb_id=1), [])
         users = self.get("Users", asset_id=made["id"])["users"]
         self.assertEqual([u["id"] for u in users], [user])
         # an agent is no user, nor the other way round

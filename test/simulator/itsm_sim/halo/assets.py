@@ -36,6 +36,19 @@ def _links(name, side="asset_id"):
         ids.intersection(getattr(p, name).of(side, row["id"])))
 
 
+def _username(platform, row, name):
+    for key in platform.asset_users.of("asset_id", row["id"]):
+        user = platform.store.get("Users", key) or {}
+        if user.get("name", "").casefold() == name.casefold():
+            return True
+    return False
+
+
+def _nothing(platform, row, value):
+    """No tickets and articles here, so none of them has an asset."""
+    return False
+
+
 def _single(test):
     return lambda p, row, value: test(p, row, {value})
 
@@ -73,6 +86,8 @@ class Asset(Resource):
         "supplier_contract_id": ("int", _single(_contract)),
         "suppliercontracts": ("csv", _contract),
         "user_id": ("int", _single(_links("asset_users"))),
+        "username": ("text", _username),
+        "ticket_id": ("int", _nothing), "kb_id": ("int", _nothing),
         "service_id": ("int", _single(_links("service_assets"))),
         "service_ids": ("csv", _links("service_assets")),
         "licence_id": ("int", _single(_links("licence_assets"))),

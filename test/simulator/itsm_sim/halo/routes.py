@@ -120,9 +120,13 @@ class Routes:
         method = request.method
         if method not in ("GET", "POST", "DELETE"):
             raise errors.empty(405)         # §0 rule 1
-        call = Call(self.platform, caller, request.query, method != "GET")
         if method == "POST" and not _is_json(request):
             raise errors.empty(415)
+        if len(request.body) > self.switches["halo_max_body"]:
+            raise errors.empty(413)         # §2.4 [A]
+        # what a write answers does not depend on parameters
+        call = Call(self.platform, caller,
+                    {} if method == "POST" else request.query, method != "GET")
         off = self.switches["halo_modules_off"].lower().split(",")
         if resource.name.lower() in [o.strip() for o in off]:
             return self._module_off(method, resource, parts)
@@ -163,6 +167,8 @@ class Routes:
                 and method == "POST":
             return json_value(int(self.switches["halo_post_status"]),
                          resource.next_ref(call))
+        if method == "POST":
+            raise errors.empty(404)         # no /Asset/Object (§0)
         key = _key(resource, raw)
         if method == "GET" and "get" in resource.can:
             return json_value(200, resource.get(call, key))

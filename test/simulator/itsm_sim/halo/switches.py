@@ -61,6 +61,7 @@ SWITCHES = [
     ("halo_minus_one", "no_change",
      "-1 in a reference: no change, or none (§2.4: 'none / no change')",
      ("no_change", "none")),
+    ("halo_max_body", 30000000, "larger bodies are a 413 (§2.4 [A])"),
     ("halo_bad_reference", "refuse",
      "an id of another resource that does not exist: 400, or stored as it is "
      "(§5.3 [A])", ("refuse", "store")),
