@@ -226,6 +226,9 @@ class Tokens(HaloCase):
         self.make("Webhook", name="w", url="http://127.0.0.1:1/",
                   basic_password="hook-secret-77")
         self.token(headers=dict(FORM, Authorization="Basic halo-secret-1"))
+        for secret in ("halo-secret-1", "hook-secret-77", "ada-secret-1",
+                       self.bearer):        # where none belongs
+            self.get("Asset", search=secret)
         text = json.dumps(self.sim.sim("GET", "requests?n=50"))
         text += json.dumps(self.control("GET", "dump"))
         for secret in ("halo-secret-1", "hook-secret-77", self.bearer,
@@ -262,6 +265,7 @@ class Scopes(HaloCase):
         self.assertEqual(self.call("GET", "Asset", token=token).status, 403)
         self.switch(edit_implies_read=True)
         self.assertEqual(self.call("GET", "Asset", token=token).status, 200)
+        self.assertEqual(self.call("GET", "Supplier", token=token).status, 403)
 
     def test_1_4_users_and_agents_need_no_scope_to_read(self):
         token = self.scoped("read:kb")
@@ -361,6 +365,7 @@ class Scopes(HaloCase):
         self.assertEqual(self.tags(), [])
         self.load(Agent=[{"id": 1, "asset_groups": [102]}])
         self.assertEqual(self.tags(), ["A"])
+        self.assertEqual(self.get("Client")["record_count"], 2)
 
     def test_8_modules_that_are_off(self):
         self.switch(modules_off="SupplierContract, Service, AssetType")

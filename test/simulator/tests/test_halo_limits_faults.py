@@ -273,6 +273,9 @@ class Control(HaloCase):
         self.assertEqual(self.stats()["requests"], 0)
         change = self.dump("AssetChange")[-1]
         self.assertEqual(change["who"], "Carl")
+        self.control("POST", "edit", {"Asset": [{"id": made["id"],
+                                                 "notes": "2"}]})
+        self.assertEqual(self.dump("AssetChange")[-1]["who"], "Integration")
         # the rules hold there, too
         answer = self.sim.call("POST", "/__sim/halo/edit", {
             "Asset": [{"client_id": 1}]})

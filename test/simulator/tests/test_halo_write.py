@@ -286,8 +286,10 @@ class Assets(HaloCase):
         self.exception("Asset type", "Asset", {
             "assettype_name": "Nothing", "client_id": self.client})
         self.exception("(515)", "Asset", {"client_id": self.client})
-        self.exception("(547)", "Asset", {"client_id": self.client,
-                                          "assettype_id": NOT_THERE})
+        nowhere = {"client_id": self.client, "assettype_id": NOT_THERE}
+        self.exception("(547)", "Asset", nowhere)
+        self.switch(bad_reference="store")
+        self.exception("(547)", "Asset", nowhere)
 
     def test_2_6_name_goes_through_fields(self):
         made = self.asset(assettype_id=APPLICATION, key_field="No", fields=[
@@ -308,9 +310,26 @@ class Assets(HaloCase):
                                           {"id": 7777, "value": "x"}])
         self.assertEqual([f["name"] for f in added["fields"]],
                          ["Serial Number", "Environment", "Colour"])
+        again = self.asset("A-3", fields=[
+            {"id": 7777, "name": "Weight", "value": "1"}, {"value": "x"}])
+        self.assertEqual(len(again["fields"]), 3)
         self.switch(adds_fields=False)
         again = self.asset("A-3", fields=[{"name": "Size", "value": "1"}])
         self.assertEqual(len(again["fields"]), 3)
+
+    def test_2_6_values_of_fields(self):
+        def key_field(*entries):
+            return self.make("Asset", id=made["id"], fields=list(entries))[
+                "key_field"]
+        made = self.asset()
+        self.assertEqual(key_field({"id": SERIAL, "value": True}), "true")
+        self.assertEqual(key_field({"id": SERIAL, "value": False}), "false")
+        self.assertEqual(key_field({"id": SERIAL, "value": 12}), "12")
+        # without a value an entry says nothing
+        self.assertEqual(key_field({"id": SERIAL}), "12")
+        self.assertEqual(key_field({"id": SERIAL, "value": None}), "12")
+        self.assertEqual(key_field({"id": NAME, "value": "x"},
+                                   {"id": SERIAL, "value": ""}), "")
 
     def test_2_6_custom_fields(self):
         self.make("FieldInfo", name="cost", label="Cost", typeid=5)
@@ -370,8 +389,12 @@ class Assets(HaloCase):
         self.switch(status_checked=False)
         self.make("Asset", id=made["id"], status_id=RETIRED)
         self.switch(status_checked=True)
+        self.make("Asset", id=made["id"], notes="not about the status")
+        self.make("Asset", id=made["id"], status_id=0)
         self.make("AssetType", id=kind, allowall_status=True)
         self.make("Asset", id=made["id"], status_id=RETIRED)
+        free = self.make("AssetType", name="Chair")["id"]
+        self.asset(assettype_id=free, status_id=RETIRED)
 
     def test_2_4_required_fields(self):
         field = self.make("Field", name="Owner code", kind="T",
@@ -439,6 +462,12 @@ class Assets(HaloCase):
         again = self.make("Asset", id=made["id"], service_id=two)
         self.assertEqual(again["related_service_name"], "Two")
         self.assertEqual(names(), ["Two"])
+        self.make("Asset", id=made["id"], notes="x")
+        self.assertEqual(names(), ["Two"])
+        again = self.make("Asset", id=made["id"], services=[{"id": one}])
+        self.assertNotIn("service_id", again)
+        self.make("Asset", id=made["id"], notes="y")
+        self.assertEqual(names(), ["One"])
 
     def test_2_6_members_of_2026(self):
         portfolio = self.asset("P")["id"]
@@ -455,6 +484,12 @@ class Assets(HaloCase):
         self.assertEqual(self.get("AssetSoftware", device_id=made["id"]), [
             {"name": "Word", "version": "16", "device_id": made["id"]}])
         self.assertEqual(len(self.get("AssetSoftware")), 2)
+        self.make("Asset", id=made["id"], software=[{"name": "Word",
+                                                     "licence_id": 3}])
+        self.assertEqual([s["name"] for s in self.get(
+            "AssetSoftware", licence_id=3)], ["Word"])
+        self.assertEqual(self.full(made["id"])["software"], [
+            {"name": "Word", "licence_id": 3}])
         self.assertIsNone(self.refused(405, "POST", "AssetSoftware", [{}]))
 
 
@@ -473,6 +508,14 @@ class History(HaloCase):
             (0, "notes", "a", "b", "Integration"),
             (SERIAL, "Serial Number", "S", "T", "Integration")])
 
+    def test_6_members_that_are_history(self):
+        self.make("FieldInfo", name="CFcost", typeid=5)
+        self.asset(notes="a", software=[{"name": "x"}], customfields=[
+            {"name": "CFcost", "value": "1"}])
+        self.assertEqual({c["field_name"] for c in self.dump("AssetChange")},
+                         {"inventory_number", "notes", "assettype_id",
+                          "client_id", "site_id", "inactive"})
+
     def test_6_unfiltered_times_out(self):
         answer = self.get("AssetChange", 504)
         self.assertIn("text/html", answer.headers["content-type"])
@@ -490,6 +533,33 @@ class Deleting(HaloCase):
         self.assertEqual(self.tags(includeactive="true",
                                    includeinactive="true"), [])
         self.assertIsNone(self.refused(405, "DELETE", "Asset"))
+
+    def test_2_5_links_go_with_an_asset(self):
+        user = self.make("Users", name="U", site_id=self.site)["id"]
+        licence = self.make("SoftwareLicence", name="L")["id"]
+        supplier = self.make("Supplier", name="S")["id"]
+        made = self.asset(users=[{"id": user}], add_licences=[{"id": licence}],
+                          services=[{"id": self.service()["id"]}])
+        self.make("SupplierContract", ref="r", supplier_id=supplier,
+                  add_configuration_items=[{"id": made["id"]}])
+        tables = ("AssetUser", "LicenceAsset", "ServiceAsset", "ContractCI")
+        self.assertEqual([len(self.dump(t)) for t in tables], [1, 1, 1, 1])
+        self.call("DELETE", "Asset/%d" % made["id"])
+        self.assertEqual([self.dump(t) for t in tables], [[], [], [], []])
+
+    def test_2_5_links_go_with_the_other_side(self):
+        licence = self.make("SoftwareLicence", name="L")["id"]
+        supplier = self.make("Supplier", name="S")["id"]
+        service = self.service()["id"]
+        made = self.asset(add_licences=[{"id": licence}],
+                          services=[{"id": service}])
+        contract = self.make("SupplierContract", ref="r", supplier_id=supplier,
+                             add_configuration_items=[{"id": made["id"]}])["id"]
+        for path in ("SoftwareLicence/%d" % licence, "Service/%d" % service,
+                     "SupplierContract/%d" % contract):
+            self.assertEqual(self.call("DELETE", path).status, 200)
+        for table in ("LicenceAsset", "ServiceAsset", "ContractCI"):
+            self.assertEqual(self.dump(table), [])
 
     def test_2_5_delete_may_answer_the_object(self):
         made = self.asset()

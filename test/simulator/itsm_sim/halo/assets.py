@@ -257,13 +257,18 @@ class Asset(Resource):
             wanted = [{"id": int(p)} for p in values["service_ids"].split(",")
                       if p.strip().isdigit()]
         links = self.platform.service_assets
-        if wanted is not None:
-            if self.switches["halo_service_links"] == "replace":
-                links.remove("asset_id", row["id"])
-            for key in self.platform.known("Service", wanted):
-                links.add("asset_id", row["id"], key)
         if row.get("service_id") and "service_id" in values:
             links.add("asset_id", row["id"], row["service_id"])
+        if wanted is None:
+            return
+        if self.switches["halo_service_links"] == "replace":
+            links.remove("asset_id", row["id"])
+        for key in self.platform.known("Service", wanted):
+            links.add("asset_id", row["id"], key)
+        if row.get("service_id") not in links.of("asset_id", row["id"]):
+            self.store.put("Asset", {
+                n: v for n, v in self.store.get("Asset", row["id"]).items()
+                if n != "service_id"})
 
     def after(self, call, row, existing):
         if existing is None:

@@ -5,7 +5,7 @@ from .listing import integer, same
 from .resource import Resource
 
 # members whose change is no change of the record
-BOOKKEEPING = {"last_modified", "dlastupdate", "changeguid", "_fields"}
+BOOKKEEPING = {"last_modified", "dlastupdate", "changeguid", "guid", "_fields"}
 
 
 class History:
