@@ -223,6 +223,16 @@ class Webhooks(HaloCase):
         self.asset()
         self.assertNotIn("device", self.arrived(3)[2])
 
+    def test_4_2_texts_in_the_place_of_ids(self):
+        self.trigger(self.hook())
+        self.asset()
+        self.switch(webhook_texts=True)
+        self.asset()
+        plain, texts = (b["asset"] for b in self.arrived(2))
+        self.assertEqual((plain["client_id"], texts["client_id"]),
+                         (self.client, "Northwind"))
+        self.assertEqual(texts["supplier_id"], 0)
+
     def test_4_1_method_and_its_number(self):
         key = self.hook(method=1)
         self.trigger(key)
