@@ -178,6 +178,17 @@ class Tokens(HaloCase):
         self.assertEqual(self.token(
             grant_type="refresh_token", client_id="pw", client_secret=None,
             refresh_token="x").json["error"], "invalid_grant")
+        self.load(Agent=[{"id": 5, "inactive": True}])
+        for form in (dict(form, password="ada-secret-1"),
+                     {"grant_type": "refresh_token", "client_id": "pw",
+                      "client_secret": None,
+                      "refresh_token": first["refresh_token"]}):
+            self.assertEqual(self.token(**form).json["error"], "invalid_grant")
+        self.load(Agent=[{"id": 5, "inactive": False},
+                         {"id": 6, "username": "no.password"}])
+        self.assertEqual(self.token(
+            grant_type="password", client_id="pw", client_secret=None,
+            username="no.password").json["error"], "invalid_grant")
         # another application's refresh token is none
         self.assertEqual(self.token(
             grant_type="refresh_token", refresh_token=first["refresh_token"])

@@ -281,6 +281,9 @@ class Control(HaloCase):
             "Asset": [{"client_id": 1}]})
         self.assertEqual(answer.status, 400)
         self.assertIn("515", answer.json["error"])
+        for bad in ({"Asset": {}}, {"Asset": [1]}, {"Nothing": [{}]}):
+            self.assertEqual(self.sim.call("POST", "/__sim/halo/edit",
+                                           bad).status, 400)
 
     def test_remove_is_a_delete_by_somebody_else(self):
         made = self.asset()

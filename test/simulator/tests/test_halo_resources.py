@@ -78,6 +78,7 @@ class Configuration(HaloCase):
         made = self.make("Field", name="Code", kind="T")
         self.assertEqual(made["validate"], "X")
         self.assertEqual(self.bad("Field", {"name": "Code"}), text)
+        self.exception("column 'name'", "Field", {"kind": "T"})
         self.assertEqual(self.call("DELETE", "Field/%d?kind=T" % made["id"])
                          .status, 200)
 
@@ -106,6 +107,7 @@ class Configuration(HaloCase):
         names = [s["name"] for s in self.get("Status", domain="asset")]
         self.assertEqual(names, ["Live", "In Build", "Retired"])
         self.assertEqual(len(self.get("Status", domain="other")), 6)
+        self.assertEqual(self.get("Status/21"), {"id": 21, "name": "Live"})
         self.make("Status", name="Planned")
         self.exception("(515)", "Status", {"colour": "red"})
 
@@ -383,6 +385,23 @@ class People(HaloCase):
         self.exception("column 'name'", "Users", {"site_id": self.site})
         self.exception("(547)", "Users", {"name": "x", "site_id": NOT_THERE})
 
+    def test_3_5_where_a_user_is(self):
+        branch = self.make("Site", name="Branch", client_id=self.client)["id"]
+        made = self.make("Users", name="x", site_id=branch, client_id=1)
+        self.assertEqual((made["site_id_int"], made["client_id"]),
+                         (branch, self.client))
+        kept = self.make("Users", id=made["id"], client_id=self.client)
+        self.assertEqual(kept["site_id_int"], branch)
+        moved = self.make("Users", id=made["id"], client_id=1,
+                          site_id=self.site)
+        self.assertEqual(moved["site_id_int"], self.site)
+        moved = self.make("Users", id=made["id"], client_id=1)
+        self.assertEqual(moved["site_name"], "Unknown")
+        self.exception("(547)", "Users", {"id": made["id"],
+                                          "client_id": NOT_THERE})
+        self.assertEqual(self.make("Users", id=made["id"], site_id=-1)[
+            "site_name"], "Unknown")
+
     def test_3_5_same_address_twice(self):
         for _ in range(2):
             self.make("Users", name="x", emailaddress="x@example.com",
@@ -391,14 +410,17 @@ class People(HaloCase):
 
     def test_3_5_exclude_agents(self):
         self.make("Users", name="x", site_id=self.site, linked_agent_id=4)
-        self.assertEqual(self.get("Users")["record_count"], 1)
-        self.assertEqual(self.get("Users", exclude_agents="true")[
-            "record_count"], 0)
-        self.assertEqual(self.get("Users", exclude_agents="false")[
-            "record_count"], 1)
+        self.make("Users", name="y", site_id=self.site)
+
+        def names(**query):
+            return sorted(u["name"] for u in self.get("Users", **query)["users"])
+        self.assertEqual(names(), ["x", "y"])
+        self.assertEqual(names(exclude_agents="true"), ["y"])
+        self.assertEqual(names(exclude_agents="false"), ["x", "y"])
 
     def test_3_6_clients(self):
         self.exception("Name must be unique", "Client", {"name": "NORTHWIND"})
+        self.exception("column 'name'", "Client", {"notes": "x"})
         self.switch(unique_client_name=False)
         again = self.make("Client", name="Northwind")["id"]
         self.assertEqual([s["name"] for s in self.dump("Site")

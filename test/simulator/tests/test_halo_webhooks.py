@@ -207,6 +207,10 @@ class Webhooks(HaloCase):
         self.switch(partial_array="atomic")
         self.bad("Asset", {"assettype_id": 120, "client_id": self.client}, {})
         self.arrived(0)
+        # what stays stored is told
+        self.switch(partial_array="stop")
+        self.bad("Asset", {"assettype_id": 120, "client_id": self.client}, {})
+        self.arrived(1)
 
     def test_4_2_object_key_and_payload_types(self):
         """§10 gap 5"""

@@ -59,7 +59,10 @@ class Arrays(HaloCase):
         self.assertEqual(self.get("Supplier")["suppliers"], [])
 
     def test_5_3_bodies_that_are_no_json(self):
-        for body in ("", "   ", "[{", "nonsense", "[]", "[1]", '[{"name":NaN}]',
+        for body in ("", "   "):
+            self.assertIn("non-empty", self.refused(
+                400, "POST", "Supplier", body)[""][0])
+        for body in ("[{", "nonsense", "[]", "[1]", '[{"name":NaN}]',
                      '[{"a":' * 3000):
             answer = self.call("POST", "Supplier", body)
             self.assertEqual(answer.status, 400, body[:20])
@@ -101,6 +104,9 @@ class Arrays(HaloCase):
         answer = self.post("Supplier", *three)
         self.assertEqual([s["name"] for s in answer.json], ["A", "C"])
         self.assertEqual(self.names(), ["A", "A", "C"])
+        self.exception("column 'name'", "Supplier", {"phone_number": "1"})
+        self.assertEqual(self.bad("Supplier", {}, {}),
+                         "No object was accepted")
 
     def test_5_3_binding_comes_before_any_write(self):
         self.bad("Supplier", {"name": "A"}, {"name": "B", "toplevel_id": "x"})
@@ -161,6 +167,11 @@ class Upsert(HaloCase):
                          warranty_end="1900-01-01T00:00:00")
         self.assertNotIn("notes", made)
         self.assertNotIn("warranty_end", made)
+
+    def test_empty_date_clears(self):
+        made = self.asset(warranty_end="2026-01-01")
+        self.assertNotIn("warranty_end", self.make("Asset", id=made["id"],
+                                                   warranty_end=""))
 
     def test_2_4_minus_one(self):
         supplier = self.make("Supplier", name="S")["id"]
@@ -224,8 +235,18 @@ class Binding(HaloCase):
             answer = self.bad("Asset", {member: value})
             path, = answer
             self.assertTrue(path.startswith("[0]." + member), answer)
-        self.assertEqual(list(self.bad("SoftwareLicence", {
-            "purchase_price": "cheap"})), ["[0].purchase_price"])
+        for value, text in (("cheap", "string to double: cheap."),
+                            (True, "Unexpected character"),
+                            ([1], "Unexpected character")):
+            (path, texts), = self.bad("SoftwareLicence", {
+                "purchase_price": value}).items()
+            self.assertEqual(path, "[0].purchase_price")
+            self.assertIn(text, texts[0])
+        self.assertIn("requires a JSON array", self.bad(
+            "Asset", {"fields": {"id": 1}})["[0].fields"][0])
+        self.assertEqual(list(self.bad("Asset", {"child_assets": [
+            {"id": 1, "relationship_id": "x"}]})),
+            ["[0].child_assets[0].relationship_id"])
 
     def test_what_converts(self):
         made = self.asset(inactive="True", notes=12, status_id=21.0,
@@ -585,6 +606,17 @@ class Deleting(HaloCase):
                                    % contract).status, 200)
         self.assertEqual(self.call("DELETE", "Supplier/%d" % supplier).status,
                          200)
+
+    def test_2_5_in_use_by_one_thing_only(self):
+        user = self.make("Users", name="U", site_id=self.site)["id"]
+        self.refused(400, "DELETE", "Site/%d" % self.site)
+        self.call("DELETE", "Users/%d" % user)
+        licence = self.make("SoftwareLicence", name="L",
+                            site_id=self.site)["id"]
+        for path in ("Site/%d" % self.site, "Client/%d" % self.client):
+            self.refused(400, "DELETE", path)
+        self.call("DELETE", "SoftwareLicence/%d" % licence)
+        self.assertEqual(self.call("DELETE", "Site/%d" % self.site).status, 200)
 
     def test_3_6_a_clients_sites_go_with_it(self):
         self.assertEqual(self.call("DELETE", "Client/%d" % self.client).status,
