@@ -150,6 +150,9 @@ class Faults(HaloCase):
         answer = self.call("GET", "Asset")
         self.assertEqual((answer.status, answer.headers["retry-after"]),
                          (429, "7"))
+        self.switch(retry_after=True)
+        self.fault(endpoint="*", fault="status", status=429)
+        self.assertEqual(self.call("GET", "Asset").headers["retry-after"], "1")
         self.fault(endpoint="*", fault="retry_after", status=503)
         self.assertEqual(self.call("GET", "Asset").status, 503)
 

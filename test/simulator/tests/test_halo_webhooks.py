@@ -97,7 +97,7 @@ class Webhooks(HaloCase):
         for url in (None, "", "ftp://x/", "nonsense"):
             self.exception("Please enter a valid URL", "Webhook",
                            {"name": "other", "url": url})
-        self.make("Webhook", name="runbook", type=1)
+        self.make("Webhook", name="runbook", type=1, id="")
         self.trigger(key)
         self.assertEqual(self.call("DELETE", "Webhook/" + key).status, 200)
         self.assertIsNone(self.refused(404, "GET", "Webhook/" + key))

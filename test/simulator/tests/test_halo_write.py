@@ -143,6 +143,10 @@ class Upsert(HaloCase):
         self.switch(unknown_id="create")
         made = self.make("Supplier", **body)
         self.assertNotEqual(made["id"], NOT_THERE)
+        hidden = self.asset(client_id=1)["id"]
+        self.load(Agent=[{"id": 1, "clients": [self.client]}])
+        self.assertIsNone(self.refused(404, "POST", "Asset", [
+            {"id": hidden, "assettype_id": SERVER, "site_id": self.site}]))
 
     def test_0_unknown_members_are_lost_in_silence(self):
         made = self.asset(asset_name="Payroll", linked_assets=[{"asset_id": 1}],
@@ -364,6 +368,10 @@ class Assets(HaloCase):
         again = self.make("Asset", id=made["id"], customfields=[
             {"id": field, "value": ""}])
         self.assertNotIn("value", again["customfields"][0])
+        self.make("Asset", id=made["id"], customfields=[
+            {"id": field, "value": "7"}, {"id": field}])
+        self.assertEqual(self.full(made["id"])["customfields"][0]["value"],
+                         "7")
 
     def test_2_6_third_party_id(self):
         made = self.asset(third_party_id="12", third_party_id_string="x")

@@ -58,6 +58,7 @@ class Asset(Resource):
     scope, area, typeid = "assets", "Assets", 5
     searched = ("inventory_number", "key_field", "key_field2", "key_field3")
     inactive_pair, active_member = True, "inactive"
+    has_change_window = True
     defaults = {"inactive": False}
     joins = {
         "assettype_name": ("assettype_id", "AssetType", "name"),
