@@ -226,6 +226,14 @@ class Tokens(HaloCase):
     def test_7_client_cache(self):
         self.assertIsNone(self.refused(500, "GET", "ClientCache"))
         self.assertEqual(self.get("ClientCache", iscachebuild="true"), {})
+        self.assertIsNone(self.refused(405, "POST", "ClientCache", []))
+
+    def test_5_2_what_a_resource_cannot(self):
+        for method, path in (("GET", "AssetChange/1"), ("DELETE", "Agent/1"),
+                             ("GET", "Lookup/1"), ("DELETE", "Lookup/1"),
+                             ("POST", "WebhookEvent"), ("DELETE", "Asset")):
+            self.assertIsNone(self.refused(
+                405, method, path, [] if method == "POST" else None))
 
     def test_control_revokes(self):
         self.control("POST", "revoke")
@@ -367,6 +375,9 @@ class Scopes(HaloCase):
         self.assertIsNone(self.refused(403, "POST", "Asset", [
             {"assettype_id": SERVER, "client_id": other}]))
         self.get("Asset/%d" % mine["id"])
+        user, = self.load(Users=[{"name": "U", "client_id": other}])["Users"]
+        self.exception("(547)", "Asset", {"id": mine["id"],
+                                          "business_owner_id": user})
         self.assertEqual([c["id"] for c in self.get("Client")["clients"]],
                          [self.client])
 

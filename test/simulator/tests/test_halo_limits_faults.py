@@ -315,7 +315,11 @@ class Control(HaloCase):
         self.assertEqual(self.load(AssetRelation=[
             {"parent_id": one, "child_id": two}]),
             {"AssetRelation": [[one, two]]})
+        self.assertEqual(self.dump("AssetRelation"), [{
+            "parent_id": one, "child_id": two, "relationship_id": 0,
+            "sibling_id": False}])
         # the next id is not one that is taken
+        self.load(Asset=[{"id": two, "notes": "again"}, {"id": one}])
         self.assertGreater(self.asset()["id"], two)
         for bad in ({"Nothing": []}, {"Asset": {}}, [],
                     {"Agent": [{"id": 1, "access": {"Assets": "all"}}]}):

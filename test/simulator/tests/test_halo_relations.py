@@ -195,6 +195,14 @@ class Relations(HaloCase):
                     related_assets=[{"id": self.b}])
         self.assertEqual(self.rows(), [])
 
+    def test_2_4_a_refused_array_brings_relations_back(self):
+        self.add(self.b)
+        self.switch(partial_array="atomic")
+        self.bad("Asset", {"id": self.a, "notes": "x",
+                           "delete_child_assets": [{"id": self.b}]},
+                 {"client_id": 1})
+        self.assertEqual(self.rows(), [(self.a, self.b, 0, False)])
+
     def test_2_4_a_refused_create_leaves_no_relation(self):
         self.bad("Asset", {"assettype_id": SERVER, "client_id": self.client,
                            "add_child_assets": [{"id": self.b},

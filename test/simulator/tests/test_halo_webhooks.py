@@ -317,6 +317,14 @@ class Webhooks(HaloCase):
         self.asset()
         self.arrived(1)
 
+    def test_reset_ends_what_waits(self):
+        self.trigger(self.hook(batch_method=1, batch_delay_seconds=1))
+        self.asset()
+        self.assertGreater(self.stats()["webhooks"]["pending"], 0)
+        self.sim.sim("POST", "reset")
+        time.sleep(1.2)
+        self.assertEqual(self.receiver.got, [])
+
     def test_4_receiver_that_hangs(self):
         server = socket.socket()
         self.addCleanup(server.close)

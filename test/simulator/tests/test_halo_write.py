@@ -3,7 +3,7 @@ import json
 
 from halo_support import (APPLICATION, BUSINESS_SERVICE, ENVIRONMENT,
                           HaloCase, INSTANCE, LIVE, NAME, NOT_THERE, RETIRED,
-                          SERIAL, SERVER)
+                          SERIAL, SERVER, SERVICE)
 
 
 class Methods(HaloCase):
@@ -296,6 +296,12 @@ class Assets(HaloCase):
         self.switch(no_site="refuse")
         self.exception("(515)", "Asset", {"assettype_id": SERVER})
 
+    def test_2_4_without_a_site_called_unknown(self):
+        self.control("POST", "remove", {"Site": [1]})
+        self.exception("(515)", "Asset", {"assettype_id": SERVER})
+        self.switch(tenant="")
+        self.exception("D_local.dbo.", "Asset", {"assettype_id": SERVER})
+
     def test_2_6_update_keeps_or_moves(self):
         second = self.make("Site", name="Branch", client_id=self.client)["id"]
         made = self.asset(site_id=second)
@@ -372,6 +378,21 @@ class Assets(HaloCase):
             {"id": field, "value": "7"}, {"id": field}])
         self.assertEqual(self.full(made["id"])["customfields"][0]["value"],
                          "7")
+
+    def test_2_6_custom_fields_of_other_resources(self):
+        supplier = self.make("Supplier", name="S")["id"]
+        for resource, typeid, values in (
+                ("Client", 2, {"name": "C"}),
+                ("Site", 3, {"name": "x", "client_id": self.client}),
+                ("Users", 4, {"name": "x", "site_id": self.site}),
+                ("Supplier", 9, {"name": "x"}),
+                ("Service", 999, dict(SERVICE, name="x")),
+                ("SupplierContract", 1001, {"supplier_id": supplier})):
+            self.make("FieldInfo", name="CFkey", typeid=typeid)
+            made = self.make(resource, **dict(values, customfields=[
+                {"name": "CFkey", "value": "k"}]))
+            self.assertEqual([f["value"] for f in made["customfields"]], ["k"],
+                             resource)
 
     def test_2_6_third_party_id(self):
         made = self.asset(third_party_id="12", third_party_id_string="x")
@@ -459,6 +480,7 @@ class Assets(HaloCase):
                           made["technical_owner_name"]), ("Bea", "Ada Agent"))
         self.assertEqual([u["name"] for u in self.full(made["id"])["users"]],
                          ["Bea"])
+        self.assertEqual(len(self.dump("AssetUser")), 1)
         self.assertEqual(self.tags(user_id=user), ["A-1"])
         self.assertEqual(self.tags(username="bea"), ["A-1"])
         self.assertEqual(self.tags(username="be"), [])
