@@ -76,7 +76,8 @@ class Addresses(HaloCase):
 
     def test_9_contract_and_its_like_do_not_exist(self):
         for name in ("Contract", "AssetRelationship", "RelatedAsset", "Software",
-                     "Asset/Object", "Asset/1/x", "", "DeviceChild"):
+                     "Asset/Object", "Asset/1/x", "", "DeviceChild",
+                     "authinfo/x", "InstanceInfo/x"):
             answer = self.call("GET", name)
             self.assertIn(answer.status, (404,) if name != "Asset/Object"
                           else (400,), name)
@@ -395,6 +396,7 @@ class Scopes(HaloCase):
             self.assertIsNone(self.refused(403, "GET", name))
         self.switch(module_off_as="empty")
         self.assertEqual(self.get("SupplierContract")["contracts"], [])
+        self.assertIsNone(self.refused(403, "GET", "SupplierContract/1"))
         self.assertEqual(self.get("AssetType"), [])
         self.assertIsNone(self.refused(403, "POST", "Service", [{}]))
         self.switch(modules_off="")

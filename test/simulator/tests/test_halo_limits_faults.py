@@ -256,7 +256,19 @@ class Control(HaloCase):
         self.assertEqual(stats["by_resource"]["Asset"],
                          {"POST": 1, "GET": 2, "DELETE": 1})
         self.assertEqual(stats["by_resource"]["token"], {"POST": 1})
-        self.assertEqual(stats["by_endpoint"]["GET /halo/api/Asset/{id}"], 1)
+        self.assertEqual(stats["by_endpoint"], {
+            "GET /halo/api/Asset": 1, "GET /halo/api/Asset/{id}": 1,
+            "POST /halo/api/Asset": 1, "DELETE /halo/api/Asset/{id}": 1,
+            "GET /halo/(other)": 1, "POST /halo/auth/token": 1})
+        for path in ("Agent/me", "authinfo", "InstanceInfo", "Asset/NextTag"):
+            self.call("GET", path)
+        self.token("/halo/auth/x")
+        found = self.stats()["by_endpoint"]
+        for name in ("GET /halo/api/Agent/me", "GET /halo/api/authinfo",
+                     "GET /halo/api/InstanceInfo",
+                     "GET /halo/api/Asset/NextTag",
+                     "POST /halo/auth/(other)"):
+            self.assertEqual(found[name], 1, name)
         self.assertEqual((stats["requests"], stats["auth"], stats["writes"],
                           stats["reads"]), (6, 1, 2, 3))
         entry, = self.sim.sim("GET", "requests?n=9&endpoint=Asset&method=POST"

@@ -232,6 +232,8 @@ class Vendors(HaloCase):
         self.contract(ref="00007")
         answer = self.call("POST", "SupplierContract/NextRef", [])
         self.assertEqual((answer.status, answer.json), (201, {"ref": "00008"}))
+        self.assertIsNone(self.refused(404, "POST", "SupplierContract/Next",
+                                       []))
 
     def test_3_3_client_contract_is_another_thing(self):
         self.exception("column 'client_id'", "ClientContract",
@@ -271,6 +273,8 @@ class Vendors(HaloCase):
         self.assertEqual(self.tags(licence_id=two), ["A-1"])
         self.assertEqual([a["id"] for a in self.full(
             one, "SoftwareLicence")["configuration_items"]], [made["id"]])
+        self.assertNotIn("configuration_items",
+                         self.get("SoftwareLicence/%d" % one))
 
     def test_3_8_notes(self):
         made = self.make("CRMNote", supplier_id=self.supplier, note="hello")
@@ -279,6 +283,11 @@ class Vendors(HaloCase):
         self.assertEqual([n["note"] for n in self.get(
             "CRMNote", supplier_id=self.supplier)["actions"]], ["hello"])
         self.exception("(515)", "CRMNote", {"note": "of nobody"})
+        self.exception("(547)", "CRMNote", {"client_id": NOT_THERE})
+        self.assertRegex(made["datetime"], "^20")
+        self.set_clock("2040-01-01T00:00:00")
+        again = self.make("CRMNote", id=made["id"], note="changed")
+        self.assertEqual(again["datetime"], made["datetime"])
 
     def test_3_9_external_links(self):
         made = self.make("ExternalLink", table_id=5, halo_id=1,
@@ -294,6 +303,10 @@ class Vendors(HaloCase):
         self.exception("(8152)", "ExternalLink", {
             "table_id": 5, "halo_id": 1, "third_party_id": "x" * 1001})
         self.exception("(515)", "ExternalLink", {"table_id": 5})
+        self.set_clock("2040-01-01T00:00:00")
+        again = self.make("ExternalLink", id=made["id"])
+        self.assertEqual(again["date_created"], made["date_created"])
+        self.assertRegex(again["date_updated"], "^2040")
 
 
 class Services(HaloCase):

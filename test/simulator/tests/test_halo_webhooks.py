@@ -94,7 +94,8 @@ class Webhooks(HaloCase):
                          (self.receiver.url, True))
         self.exception("Name must be unique", "Webhook", {
             "name": "HOOK", "url": "http://x/"})
-        for url in (None, "", "ftp://x/", "nonsense"):
+        self.exception("column 'name'", "Webhook", {"url": "http://x/"})
+        for url in (None, "", "ftp://x/", "nonsense", "http:///x"):
             self.exception("Please enter a valid URL", "Webhook",
                            {"name": "other", "url": url})
         self.make("Webhook", name="runbook", type=1, id="")

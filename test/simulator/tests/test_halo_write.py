@@ -413,6 +413,7 @@ class Assets(HaloCase):
         self.asset("000041")
         self.assertEqual(self.get("Asset/NextTag"),
                          {"inventory_number": "000042"})
+        self.assertIsNone(self.refused(404, "POST", "Asset/NextTag", []))
         plain = self.make("Asset", assettype_id=SERVER, client_id=self.client)
         self.assertEqual(plain["inventory_number"], "")
         self.switch(auto_tag=True)
