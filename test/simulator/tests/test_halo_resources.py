@@ -352,13 +352,20 @@ class Services(HaloCase):
             return sorted(a["inventory_number"] for a in self.full(
                 made["id"], "Service")["assets"])
         self.assertEqual(tags(), ["A-1"])
-        self.assertEqual(self.get("Service", asset_ids=str(two))[
-            "record_count"], 1)
+        for key in (one, two):
+            self.assertEqual(self.get("Service", asset_ids=str(key))[
+                "record_count"], 1)
+        self.assertNotIn("assets", self.get("Service/%d" % made["id"]))
         self.switch(service_links="add")
         self.make("Service", id=made["id"], assets=[{"id": two}])
         self.assertEqual(tags(), ["A-1", "A-2"])
         self.switch(service_links="replace")
         self.make("Service", id=made["id"], assets=[{"id": two}])
+        self.assertEqual(tags(), ["A-2"])
+        hidden = self.asset("H", client_id=1)["id"]
+        self.make("Service", id=made["id"], assets=[{"id": two},
+                                                    {"id": hidden}])
+        self.load(Agent=[{"id": 1, "clients": [self.client]}])
         self.assertEqual(tags(), ["A-2"])
         other = self.service("Other")["id"]
         self.make("Service", id=made["id"], linked_services=[{"id": other}])

@@ -662,11 +662,16 @@ class ServiceModel(HaloCase):
         service, = self.dump("Service")
         self.assertEqual((service["name"], service["device_id"]),
                          ("Payments", made["id"]))
+        self.assertEqual([s["name"] for s in self.full(made["id"])["services"]],
+                         ["Payments"])
         self.make("Asset", id=made["id"], notes="x")
         self.assertEqual(len(self.dump("Service")), 1)
         self.switch(service_model=False)
         self.asset("B", assettype_id=BUSINESS_SERVICE)
         self.assertEqual(len(self.dump("Service")), 1)
+        self.switch(service_model=True)
+        self.asset("C", assettype_id=BUSINESS_SERVICE)
+        self.assertEqual(self.dump("Service")[1]["name"], "C")
 
     def test_2_9_environments_make_instances(self):
         self.load(Environment=[{"id": 1, "name": "Prod"},
