@@ -612,15 +612,10 @@ COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[],
 
 -- A payload has neither what is empty here nor what was left to the platform.  Without a base, what we cleared would come
 -- back as their change, and a change of theirs back to what was read before would be none.
-CREATE FUNCTION pgsync_itsm.still_agreed(before json, whole boolean, warnings jsonb, sent json) RETURNS json
+CREATE FUNCTION pgsync_itsm.still_agreed(before json, sent json) RETURNS json
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL
-            THEN coalesce((SELECT pgsync_itsm.merged(json_object_agg(v.field, v.value), sent) FROM json_each_text(before) AS v(field, value)
-                            WHERE sent ->> v.field IS NULL AND (whole OR v.value = '' OR coalesce(warnings, '[]') ? (v.field || ': kept as it is there'))
-                           HAVING count(*) > 0), sent)
-            ELSE sent END;
-COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, boolean, jsonb, json) IS
-'What is agreed after an answer: what was sent, and of before what is empty or was left as it is there; whole: all else of it, too';
+RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL THEN pgsync_itsm.merged(before, sent) ELSE sent END;
+COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, json) IS 'What is agreed after an answer, where both sides are followed: what was sent, and of what was agreed before all else';
 
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -647,7 +642,7 @@ BEGIN
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
      CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
-                                                           WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), two_way, i.warnings,
+                                                           WHERE two_way AND o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id),
             CASE WHEN a.not_taken IS NULL THEN i.payload
             ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
@@ -669,7 +664,8 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_synced_at = now(), last_sent_hash = coalesce(i.payload_hash, m.last_sent_hash),
                source_hash = CASE WHEN i.payload_hash IS NULL THEN m.source_hash END, source_version = CASE WHEN i.payload_hash IS NULL THEN m.source_version END,
-               last_agreed = pgsync_itsm.merged(m.last_agreed, i.payload)
+               -- where nothing is read, what a publish cleared is not known to be so
+               last_agreed = CASE WHEN i.payload_hash IS NULL AND NOT two_way THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
          WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
         DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i

@@ -6,6 +6,7 @@
 # time is up, and the shortest that still fails is printed so that it can be pasted: MODEL_LIST=file plays it.
 #
 #   MODEL_SEED, MODEL_STEPS   a list again;  MODEL_SHRINK   seconds for making it shorter, 0: not at all
+#   MODEL_SECONDS     ends with the rest after that time
 #   MODEL_VERBOSE=1   each step in the log;  MODEL_KEEP     so many seconds the servers stay up after a failure
 #   MODEL_SQL         statements to begin with: what the test has to find
 
@@ -520,7 +521,7 @@ sub shorter
 		$why = $wrong if $wrong;
 		return defined $wrong;
 	};
-	my @list = grep { $_->[0] ne 'rest' || 1 } @$steps;
+	my @list = @$steps;
 	pop @list if @list && $list[-1][0] eq 'rest';
 	# what came since the last rest, with the rules that held then
 	my ($rest) = grep { $list[$_][0] eq 'rest' } reverse 0 .. $#list;
@@ -572,7 +573,8 @@ sub two_way
 		$steps = make_steps($count);
 		diag("MODEL_SEED=$seed MODEL_STEPS=$count");
 	}
-	my ($wrong, $n) = play($steps, until => $opt{seconds} ? $begin + $opt{seconds} : 0);
+	my $seconds = $ENV{MODEL_SECONDS} // $opt{seconds};
+	my ($wrong, $n) = play($steps, until => $seconds ? $begin + $seconds : 0);
 	ok(!defined $wrong, sprintf 'both sides agree with the model after %d steps', $n) or do
 	{
 		diag("after step $n: " . Encode::encode('UTF-8', $wrong));

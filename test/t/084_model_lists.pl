@@ -91,4 +91,14 @@ one_list('written twice, long ago', '
 ["publish"]
 ["wait"]
 ["rest"]');
+
+# a change there that could not be written yet, and is taken back
+one_list('changed, and changed back', '
+["policy","last_write_wins"]
+["there",2,{"name":"plain 1"}]
+["slow",2,{"name":"plain 1"}]
+["wait"]
+["there",2,{"name":"plain 2"}]
+["there",2,{"name":"base 3"}]
+["rest"]');
 done_testing();
