@@ -81,7 +81,10 @@ SELECT pg_reload_conf(), pg_sleep(1) IS NOT NULL AS waited;
 SET client_min_messages = error;
 SELECT current_setting('pgsync_itsm.key_file') AS key_file \gset
 SELECT itsm.itsm_connect_servicenow('33333333-3333-4333-8333-333333333333', 'http://127.0.0.1:1',
-                                    client_id => 'alice', client_secret => 'wonderland-4') AS connection \gset
+                                    client_id => 'alice', client_secret => 'wonderland-4',
+                                    settings => '{"sync_direction": "both", "batch_items": 7}') AS connection \gset
+-- what has a column of its own is no setting
+SELECT sync_direction, settings FROM itsm.integration_connections WHERE id = :'connection';
 SELECT format('SELECT * FROM itsm.itsm_test_connection(%L)', :'connection') AS test_call \gset
 SELECT attempt(:'test_call');
 SELECT "check", ok FROM itsm.itsm_test_connection(:'connection') WHERE "check" IN ('address', 'connect');

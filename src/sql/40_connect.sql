@@ -193,9 +193,9 @@ BEGIN
         'password_vault_id', pgsync_itsm.store_secret(namespace_id, 'password', password),
         'api_key_vault_id', pgsync_itsm.store_secret(namespace_id, 'api_key', api_key),
         'client_cert_file', client_cert_file, 'client_key_file', client_key_file,
-        'sync_direction', sync_direction, 'sync_schedule', sync_schedule, 'session_settings', session_settings,
+        'sync_direction', coalesce(all_settings ->> 'sync_direction', sync_direction), 'sync_schedule', sync_schedule, 'session_settings', session_settings,
         'settings', (SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') FROM jsonb_each_text(all_settings) AS s
-                      WHERE s.key NOT LIKE 'filter.%')));
+                      WHERE s.key NOT LIKE 'filter.%' AND s.key <> 'sync_direction')));
     IF id IS NULL THEN
         RAISE EXCEPTION 'namespace % already has a servicenow connection named "%"', namespace_id, coalesce(name, 'default')
             USING ERRCODE = 'unique_violation',
