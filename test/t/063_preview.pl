@@ -138,7 +138,8 @@ is($run->{status}, 'done', 'applied');
 is(query("SELECT count(*) FROM integration_run_items WHERE run_id = $run->{id} AND state IN ('refused', 'dead') AND action <> 'ERROR'"), 0, 'all of it went');
 my $calls = $sim->stats->{requests};
 my $explained = estimate($run->{id});
-cmp_ok(abs($calls - $expected->{calls}), '<=', 0.05 * $calls, "the estimate of calls: $expected->{calls}, made: $calls");
+# within 5 %, but of so few calls one may be spared by an answer that comes later than imagined
+cmp_ok(abs($calls - $expected->{calls}), '<=', $calls < 20 ? 1 : 0.05 * $calls, "the estimate of calls: $expected->{calls}, made: $calls");
 is($explained->{actual_calls}, $calls, 'itsm_explain() says what was called');
 is($explained->{calls}, $expected->{calls}, 'beside what was expected');
 my %twice;
