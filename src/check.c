@@ -27,6 +27,7 @@
 #include "adapter.h"
 #include "check.h"
 #include "compat.h"
+#include "connection.h"
 #include "http.h"
 #include "json.h"
 #include "oauth.h"
@@ -162,7 +163,9 @@ open_credentials(Check *check)
 		secrets[i] = secrets_open_for(refs[i], &info->namespace_id, &lens[i]);
 	config.auth_type = info->auth_type;
 	config.grant = info->oauth_grant;
-	config.token_url = psprintf("%s%s", info->instance_url, info->token_url_path ? info->token_url_path : "");
+	config.platform = info->platform;
+	config.token_url = connection_token_url(info);
+	config.scope = connection_token_scope(info);
 	config.client_id = secrets[0];
 	config.client_secret = secrets[1];
 	config.username = secrets[2];

@@ -449,7 +449,7 @@ RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
 COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
 
 CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_kinds text[], doubtful boolean, ends_inside boolean, bundled boolean,
-                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint)
+                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint, one_parent boolean DEFAULT false)
 RETURNS TABLE (item_id bigint, claim_id bigint, step text, entity_type text, entity_id uuid, action text, native_key text, external_id text,
                external_table text, payload text, parent_type text, parent_id uuid, parent_external_id text, parent_table text,
                child_type text, child_id uuid, child_external_id text, child_table text, rel_type text, rel_type_id text, bundle bigint,
@@ -480,6 +480,8 @@ BEGIN
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
                                                       AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' = 'pending'))
+           -- where a request reads and writes the parent: the first one that can go, and nothing of it on the wire
+           AND (NOT $12 OR pgsync_itsm.parent_is_free(i))
          ORDER BY i.id
          LIMIT $8) AS a
     ), inside AS MATERIALIZED (
@@ -493,6 +495,7 @@ BEGIN
           LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
                               WHERE m.connection_id = $1 AND m.entity_type = c.child_type AND m.entity_id = c.child_id LIMIT 1) AS e ON true
          WHERE c.records <= $7
+           AND (NOT $12 OR c.parent_id = (SELECT f.parent_id FROM counted AS f ORDER BY f.id LIMIT 1))
            AND (c.is_record OR c.action = 'DELETE'
                 OR (p.external_id IS NOT NULL OR (c.parent_type, c.parent_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n))
                AND (e.external_id IS NOT NULL OR (c.child_type, c.child_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n)))
@@ -518,7 +521,7 @@ BEGIN
      ORDER BY k.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint) IS
+COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint, boolean) IS
 'Takes items that may share a request, behind a given one: a claim, which counts their attempt before the act and ends with its lease';
 
 -- Settle ----------------------------------------------------------------------------------------------
