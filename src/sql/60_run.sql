@@ -609,7 +609,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
+    c @extschema@.integration_connections := (SELECT k FROM @extschema@.integration_connections AS k WHERE k.id = $1);
     -- What nobody reads back is not known to be there as it was sent.
     verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
 BEGIN
@@ -618,7 +618,7 @@ BEGIN
          parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken,
          source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
-           CASE WHEN i.parent_id IS NULL THEN address || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
+           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.external_url(c.platform, c.instance_url, a.external_table, a.external_id) END,
            rtrim(CASE WHEN i.payload_hash = 'restored' THEN coalesce(i.payload ->> 'name', i.label) ELSE i.label END), i.parent_id, i.child_id, i.rel_type, 'published',
            -- what a plan did not find there, and an attempt that was not heard of has been sent for, is ours although it is there by now
            coalesce(a.operation = 'create', false) OR i.unheard AND i.action = 'CREATE', CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
@@ -710,7 +710,7 @@ BEGIN ATOMIC
       FROM @extschema@.integration_run_items AS d
      WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'company' AND d.action = 'CREATE' AND d.state IN ('dead', 'refused')
        AND i.run_id = d.run_id AND i.entity_type = 'contract' AND i.state = 'pending' AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
-       AND i.payload ->> 'vendor' = '@company/' || d.entity_id
+       AND pgsync_itsm.vendor_of(i.payload) = '@company/' || d.entity_id
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'skipped', reason = format('its contract "%s" is not published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()

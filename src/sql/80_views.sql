@@ -11,9 +11,11 @@ CREATE FUNCTION pgsync_itsm.error_hints() RETURNS TABLE (error_class text, cause
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT DISTINCT ON (o.match) o.match, o.reason, o.hint
-      FROM pgsync_itsm.adapter_outcomes('servicenow') WITH ORDINALITY AS o(layer, match, outcome, reason, hint, n)
+      FROM (SELECT 1 AS p, s.* FROM pgsync_itsm.adapter_outcomes('servicenow') WITH ORDINALITY AS s(layer, match, outcome, reason, hint, n)
+            UNION ALL
+            SELECT 2, h.* FROM pgsync_itsm.adapter_outcomes('haloitsm') WITH ORDINALITY AS h(layer, match, outcome, reason, hint, n)) AS o
      WHERE o.match !~ '[*x]' AND o.outcome NOT IN ('done', 'unchanged')
-     ORDER BY o.match, o.hint IS NULL, o.layer <> 'record', o.n;
+     ORDER BY o.match, o.p, o.hint IS NULL, o.layer <> 'record', o.n;
 END;
 COMMENT ON FUNCTION pgsync_itsm.error_hints() IS 'Cause and remedy by error class';
 

@@ -11,7 +11,7 @@ BEGIN ATOMIC
         ('viewer', '{itsm_plan,itsm_explain,itsm_wait,itsm_readiness,itsm_readiness_detail,itsm_graph,itsm_outcomes}'::text[]),
         ('operator', '{itsm_publish,itsm_preview,itsm_apply,itsm_cancel,itsm_retry,itsm_requeue,itsm_rollback,
                        itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
-        ('admin', '{itsm_connect_servicenow,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
+        ('admin', '{itsm_connect_servicenow,itsm_connect_halo,itsm_halo_setup,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
                     itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
         ('owner', '{itsm_attach_getinsync,itsm_detach_getinsync,itsm_watch,itsm_unwatch,itsm_secure,itsm_secure_getinsync,itsm_grant,
                     itsm_forget_namespace}')
