@@ -2,6 +2,8 @@
 import argparse
 import asyncio
 import gc
+import glob
+import json
 import logging
 import os
 import shutil
@@ -15,13 +17,17 @@ from aiohttp import web
 
 from .clock import Clock
 from .front import Front
+from .halo import Tenant
+from .halo.switches import SWITCHES as HALO_SWITCHES
 from .servicenow import Instance
 from .servicenow.schema import Schema
-from .switches import Switches
+from .servicenow.switches import SWITCHES as SERVICENOW_SWITCHES
+from .switches import COMMON, Switches
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BASE_DATA = os.path.join(os.path.dirname(HERE), "data")
 ADDRESS = "127.0.0.1"
+SWITCHES = SERVICENOW_SWITCHES + HALO_SWITCHES + COMMON
 
 
 class Accounts:
@@ -29,12 +35,15 @@ class Accounts:
         self.users = []         # (name, password, roles or None)
         self.clients = []       # (id, secret, user or None)
         self.api_keys = []      # (key, user or None, apis or None)
+        self.halo_clients = []  # (id, secret, scopes or None)
+        self.halo_users = []    # (name, password)
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(
         prog="itsm-simulator", description=(
-            "ServiceNow as pgsync_itsm meets it, on 127.0.0.1, in memory."))
+            "ServiceNow and HaloITSM as pgsync_itsm meets them, on 127.0.0.1, "
+            "in memory."))
     add = parser.add_argument
     add("--port", type=int, default=0, metavar="N",
         help="http port; 0 takes a free one and prints it")
@@ -53,6 +62,11 @@ def parse(argv):
     add("--api-key", action="append", default=[], metavar="KEY[:USER[:APIS]]")
     add("--client-credentials", action="store_true",
         help="the client_credentials grant is on")
+    add("--halo-client", action="append", default=[],
+        metavar="ID:SECRET[:SCOPES]",
+        help="a Halo application of the kind Services; scopes in blanks")
+    add("--halo-user", action="append", default=[], metavar="NAME:PASSWORD",
+        help="a Halo agent that signs in with a password")
     add("--data", action="append", default=[], metavar="DIR",
         help="folder of JSON files added to the base data")
     add("--switch", action="append", default=[], metavar="NAME=VALUE",
@@ -87,12 +101,36 @@ def accounts_of(options):
         accounts.api_keys.append(
             (parts[0], parts[1] if len(parts) > 1 else None,
              parts[2].split(",") if len(parts) > 2 else None))
+    for text in options.halo_client:
+        name, _, rest = text.partition(":")
+        secret, _, scopes = rest.partition(":")
+        if not name or not secret:
+            raise ValueError("--halo-client takes ID:SECRET[:SCOPES]")
+        accounts.halo_clients.append((name, secret, scopes or None))
+    for text in options.halo_user:
+        name, _, password = text.partition(":")
+        if not name or not password:
+            raise ValueError("--halo-user takes NAME:PASSWORD")
+        accounts.halo_users.append((name, password))
     return accounts
+
+
+def halo_data(folders):
+    """The documents in halo/*.json of the data folders."""
+    documents = []
+    for folder in folders:
+        for name in sorted(glob.glob(os.path.join(folder, "halo", "*.json"))):
+            with open(name, encoding="utf-8") as handle:
+                try:
+                    documents.append(json.load(handle))
+                except ValueError as error:
+                    raise ValueError("%s: %s" % (name, error)) from error
+    return documents
 
 
 def switches_of(options):
     initial = {}
-    known = Switches().listing()
+    known = Switches(SWITCHES).listing()
     for text in options.switch:
         name, _, value = text.partition("=")
         if name not in known:
@@ -106,7 +144,7 @@ def switches_of(options):
             initial[name] = value
     if options.client_credentials:
         initial["client_credentials"] = True
-    return Switches(initial)
+    return Switches(SWITCHES, initial)
 
 
 def own_certificate(folder):
@@ -127,12 +165,18 @@ class Process:
         self.folder = None
         schema = Schema()
         for folder in [BASE_DATA] + options.data:
-            schema.read_dir(folder)
+            if not os.path.isdir(os.path.join(folder, "halo")) \
+                    or glob.glob(os.path.join(folder, "*.json")):
+                schema.read_dir(folder)
         schema.link()
         self.clock = Clock()
         self.switches = switches_of(options)
-        self.platform = Instance(schema, self.clock, self.switches,
-                                 accounts_of(options), options.seed)
+        accounts = accounts_of(options)
+        self.platforms = [
+            Instance(schema, self.clock, self.switches, accounts,
+                     options.seed),
+            Tenant(halo_data([BASE_DATA] + options.data), self.clock,
+                   self.switches, accounts, options.seed)]
 
     def _tls(self):
         options = self.options
@@ -153,7 +197,7 @@ class Process:
         return context
 
     async def run(self):
-        front = Front(self.platform, self.clock, self.switches,
+        front = Front(self.platforms, self.clock, self.switches,
                       self.options.seed)
         # Long request lines are the simulator's to refuse, with the page
         # that the platform shows (§2.3).

@@ -1,4 +1,5 @@
 """The simulator's clock: real time plus what tests have added to it."""
+import datetime
 import time
 
 
@@ -11,6 +12,14 @@ class Clock:
 
     def advance(self, seconds):
         self.offset += seconds
+
+    def set(self, moment):
+        """To seconds since 1970, or to a UTC text without zone; it goes on
+        from there."""
+        if isinstance(moment, str):
+            moment = datetime.datetime.fromisoformat(moment).replace(
+                tzinfo=datetime.timezone.utc).timestamp()
+        self.offset = float(moment) - time.time()
 
     def stamp(self, ahead=0):
         """UTC, resolution one second, no zone mark (§2.2, §2.6)."""

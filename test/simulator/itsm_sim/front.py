@@ -14,59 +14,77 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from . import faults as faultlib
 from .control import Control
-from .wire import CloseConnection, Reply, Request, html_reply, json_reply
+from .wire import CloseConnection, Reply, Request
 from .requestlog import RequestLog
 
 # Bodies past this are not even read; the platform's own cap (§2.11) is lower.
 READ_LIMIT = 64 << 20
-MAX_SESSIONS = 10000
-SESSION_HOLD = 0.02         # seconds; makes overlap on one cookie visible
 log = logging.getLogger("itsm_sim")
 
 
+class BareResponse(web.StreamResponse):
+    """Without the headers that aiohttp adds for those who gave none."""
+
+    async def _prepare_headers(self):
+        given = {name.lower() for name in self.headers}
+        await super()._prepare_headers()
+        for name in ("Server", "Content-Type"):
+            if name.lower() not in given:
+                self.headers.pop(name, None)
+
+
 class Front:
-    def __init__(self, platform, clock, switches, seed=None):
-        self.platform = platform
+    """``platforms`` in the order in which they are asked for a path; the
+    first also gets what none of them serves."""
+
+    def __init__(self, platforms, clock, switches, seed=None):
+        self.platforms = platforms
         self.clock = clock
         self.switches = switches
-        self.faults = faultlib.Faults(seed)
+        self.faults = faultlib.Faults(
+            seed, frozenset().union(*(p.fault_kinds for p in platforms)))
         self.log = RequestLog()
-        self.control = Control(self)
-        self.sessions = {}          # JSESSIONID -> requests in flight
+        self.log.secrets = self._secrets
         self.stopping = asyncio.Event()
+        self.control = Control(self)
         self.wire()
 
     def wire(self):
-        """Again after a reset, which makes the platform's parts anew."""
-        self.platform.batch.front = self
-        self.log.secrets = self.platform.auth.secrets
+        """Again after a reset, which makes the platforms' parts anew."""
+        for platform in self.platforms:
+            platform.attach(self)
+
+    def _secrets(self):
+        return set().union(*(p.secrets() for p in self.platforms))
 
     def platform_for(self, path):
-        """The platform that serves a path; a second one goes here."""
-        return self.platform
+        for platform in self.platforms:
+            if platform.serves(path):
+                return platform
+        return self.platforms[0]
 
     # -- from the wire ------------------------------------------------------
 
     async def handle(self, raw):
         if raw.path.startswith("/__sim/"):
             return await self._control(raw)
-        request = await self._read(raw)
+        platform = self.platform_for(raw.path)
+        request = await self._read(raw, platform.method_override)
         try:
-            reply = await self._counted(request)
+            reply = await self._counted(request, platform)
         except CloseConnection as closing:
             reply = Reply(0, action=closing.action)
         except asyncio.CancelledError:
             raise
         except Exception:                       # a defect of the simulator
             log.exception("%s %s", request.method, request.path)
-            reply = json_reply(500, {"error": {
-                "message": "simulator defect", "detail": "see its stderr"},
-                "status": "failure"})
+            reply = platform.defect()
         if request.entry is not None:
             self.log.close(request, reply.status)
-        return await self._write(raw, request, reply)
+        return await self._write(raw, request, reply, platform)
 
-    async def _read(self, raw):
+    @staticmethod
+    async def _read(raw, override):
         headers = {n.lower(): v for n, v in raw.headers.items()}
         if headers.get("expect", "").lower() == "100-continue":
             # aiohttp leaves this to its router, which is not used here
@@ -80,7 +98,8 @@ class Front:
         except (web.RequestPayloadError, HttpProcessingError):
             broken = True
         body = b"".join(chunks) if size <= READ_LIMIT else b""
-        request = Request(raw.method, raw.raw_path, headers, body)
+        request = Request(raw.method, raw.raw_path, headers, body,
+                          override=override)
         request.scheme = raw.scheme
         if size > READ_LIMIT or broken:
             request.inject["unreadable"] = True
@@ -95,61 +114,39 @@ class Front:
                                             raw.query, body)
         return web.json_response(value, status=status)
 
-    async def _counted(self, request):
-        platform = self.platform_for(request.path)
+    async def _counted(self, request, platform):
         endpoint = platform.endpoint(request.method, request.path)
         is_read = platform.is_read(request.method, request.path)
-        self.log.open(request, endpoint, is_read)
+        is_auth = platform.is_auth(endpoint)
+        self.log.open(request, endpoint, is_read, is_auth)
         self.log.in_flight += 1
         self.log.max_in_flight = max(self.log.max_in_flight,
                                      self.log.in_flight)
         subs_before = self.log.sub["writes"]
+
+        async def answer():
+            return await self._answer(request, platform, endpoint)
         try:
-            return await self._session(request, platform, endpoint)
+            return await platform.exchange(request, answer)
         finally:
             self.log.in_flight -= 1
             if endpoint.endswith("/batch"):
                 is_read = self.log.sub["writes"] == subs_before
-            self.log.count_kind(request, not is_read)
-
-    async def _session(self, request, platform, endpoint):
-        """Requests that share a session are serialised; those that come
-        while one runs are turned away with 202, not done (§0.12)."""
-        session = _cookie(request.headers.get("cookie", ""), "JSESSIONID")
-        if not session:
-            reply = await self._answer(request, platform, endpoint)
-            if reply.status:
-                reply.headers.setdefault(
-                    "Set-Cookie", "JSESSIONID=%s; Path=/; HttpOnly"
-                    % platform.random_text(32))
-            return reply
-        if (self.sessions.get(session)
-                and self.switches["session_conflicts"]):
-            return html_reply(202, "Session busy")
-        if len(self.sessions) > MAX_SESSIONS:
-            self.sessions.clear()
-        self.sessions[session] = True
-        try:
-            reply = await self._answer(request, platform, endpoint)
-            await asyncio.sleep(SESSION_HOLD)
-            return reply
-        finally:
-            self.sessions.pop(session, None)
+            if not is_auth:
+                self.log.count_kind(not is_read)
 
     async def _answer(self, request, platform, endpoint):
-        if len(request.target) > self.switches["max_url_length"]:
-            # An HTML page, not the envelope (§2.3 [L])
-            return html_reply(414, "Request-URI Too Large")
-        if self.switches["hibernating"]:
-            return html_reply(200, "Instance Hibernating page")
+        refusal = platform.refuse(request)
+        if refusal is not None:
+            return refusal
         if request.inject.get("unreadable"):
-            return html_reply(400, "Bad Request")
-        fault = self.faults.pick(request, endpoint)
+            return platform.unreadable()
+        fault = self.faults.pick(request, endpoint, platform.fault_kinds)
         early = await self._before(request, platform, fault)
         if early is not None:
             return early
-        limits = platform.limits        # a reset may replace it meanwhile
-        refusal = await limits.enter()
+        gate = platform.gate()          # a reset may replace it meanwhile
+        refusal = await gate.enter()
         if refusal is not None:
             return refusal
         try:
@@ -157,8 +154,8 @@ class Front:
                 await asyncio.sleep(self.switches["latency_ms"] / 1000)
             reply = await platform.serve(request)
         finally:
-            limits.leave()
-        return self._after(fault, reply)
+            gate.leave()
+        return self._after(fault, reply, platform)
 
     async def _before(self, request, platform, fault):
         if fault is None:
@@ -170,19 +167,19 @@ class Front:
             if not fault.spec.get("virtual"):
                 await self._sleep(seconds)
         elif fault.kind == "token_expiry":
-            platform.auth.expire_all()
+            platform.expire_tokens()
         elif fault.kind == "lock_timeout":
             request.inject["lock_timeout"] = fault.spec
         elif fault.kind == "business_rule_abort":
             name = fault.spec.get("name", "Abort")
             request.inject["business_rule_abort"] = name
             request.inject["business_rule"] = fault.spec
-        return faultlib.reply_before(fault)
+        return faultlib.reply_before(fault, platform)
 
     @staticmethod
-    def _after(fault, reply):
-        if fault is not None and fault.kind in faultlib.AFTER:
-            return faultlib.spoil(fault, reply)
+    def _after(fault, reply, platform):
+        if fault is not None and fault.kind not in faultlib.BEFORE:
+            return faultlib.spoil(fault, reply, platform)
         return reply
 
     async def _sleep(self, seconds):
@@ -198,12 +195,13 @@ class Front:
         platform = self.platform_for(request.path)
         endpoint = platform.endpoint(request.method, request.path)
         is_read = platform.is_read(request.method, request.path)
-        self.log.open(request, endpoint, is_read)
+        self.log.open(request, endpoint, is_read, False)
         request.entry["batch"] = outer.entry["n"] if outer.entry else None
-        fault = self.faults.pick(request, endpoint)
+        fault = self.faults.pick(request, endpoint, platform.fault_kinds)
         reply = await self._before(request, platform, fault)
         if reply is None:
-            reply = self._after(fault, await platform.serve(request))
+            reply = self._after(fault, await platform.serve(request),
+                                platform)
         self.log.close(request, reply.status)
         if reply.action == "truncate":
             reply.body, reply.action = reply.body[:len(reply.body) // 2], None
@@ -213,7 +211,7 @@ class Front:
 
     # -- to the wire --------------------------------------------------------
 
-    async def _write(self, raw, request, reply):
+    async def _write(self, raw, request, reply, platform):
         if reply.action in ("close", "hang"):
             return await self._no_reply(raw, reply.action)
         body = reply.body
@@ -223,10 +221,11 @@ class Front:
                 and reply.action is None):
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
-        headers["Server"] = "ServiceNow"
+        if platform.server:
+            headers["Server"] = platform.server
         if request.method == "HEAD" or reply.status in (204, 304):
             body = b""
-        response = web.StreamResponse(status=reply.status, headers=headers)
+        response = BareResponse(status=reply.status, headers=headers)
         if isinstance(reply.action, tuple):
             return await self._huge(raw, response, reply.action[1])
         if reply.status not in (204, 304):
@@ -282,10 +281,3 @@ def _reset(transport):
         except OSError:
             pass
 
-
-def _cookie(header, name):
-    for pair in header.split(";"):
-        key, _, value = pair.strip().partition("=")
-        if key == name:
-            return value
-    return ""

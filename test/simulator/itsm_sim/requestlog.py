@@ -7,7 +7,7 @@ import urllib.parse
 MAX_BODY = 262144           # of one entry
 MAX_TOTAL = 64 << 20        # of all entries
 SECRET_FIELDS = ("client_secret", "password", "refresh_token", "access_token",
-                 "token", "assertion", "x-sn-apikey")
+                 "token", "assertion", "x-sn-apikey", "basic_password")
 SECRET_JSON = re.compile(
     r'("(?:%s)"\s*:\s*")(?:[^"\\]|\\.)*"' % "|".join(SECRET_FIELDS))
 
@@ -45,7 +45,7 @@ class RequestLog:
 
     # -- counting -----------------------------------------------------------
 
-    def open(self, request, endpoint, is_read):
+    def open(self, request, endpoint, is_read, is_auth):
         """Counts a request at its arrival, whatever becomes of it."""
         if request.is_sub:
             self.sub["total"] += 1
@@ -54,7 +54,7 @@ class RequestLog:
         else:
             self.total += 1
             self.by_endpoint[endpoint] += 1
-            if endpoint.endswith(".do"):
+            if is_auth:
                 self.auth += 1
         self.number += 1
         entry = {"n": self.number, "method": request.method,
@@ -69,10 +69,8 @@ class RequestLog:
         request.entry = entry
         return entry
 
-    def count_kind(self, request, wrote):
+    def count_kind(self, wrote):
         """A batch is a write if any of its parts is."""
-        if request.is_sub or request.entry["endpoint"].endswith(".do"):
-            return
         if wrote:
             self.writes += 1
         else:

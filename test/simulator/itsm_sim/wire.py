@@ -12,7 +12,8 @@ class Request:
                  "is_sub", "user", "inject", "peer_cert", "scheme", "host",
                  "spent", "entry", "auth_kind", "conflict")
 
-    def __init__(self, method, target, headers, body, is_sub=False):
+    def __init__(self, method, target, headers, body, is_sub=False,
+                 override=False):
         self.target = target
         raw_path, _, raw_query = target.partition("?")
         self.path = urllib.parse.unquote(raw_path, errors="replace")
@@ -21,8 +22,9 @@ class Request:
                 raw_query, keep_blank_values=True, errors="replace"):
             self.query.setdefault(name, value)
         self.headers = headers          # lower-case names
-        # §2.1: X-http-method-override replaces the method
-        self.method = headers.get("x-http-method-override", method).upper()
+        if override:
+            method = headers.get("x-http-method-override", method)
+        self.method = method.upper()
         self.body = body
         self.is_sub = is_sub
         self.user = None

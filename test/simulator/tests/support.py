@@ -17,6 +17,9 @@ SOURCE = "GetInSync"
 USERS = ["--user", "sync:sync-secret", "--user", "admin:admin-secret",
          "--user", "reader:reader-secret:", "--user",
          "noitil:noitil-secret:contract_manager"]
+HALO = ["--halo-client", "halo-1:halo-secret-1",
+        "--halo-client", "narrow-1:narrow-secret-1:read:assets edit:assets",
+        "--halo-user", "ada.login:ada-secret-1"]
 CLIENTS = ["--client", "client-1:client-secret-1:sync",
            "--api-key", "key-12345:sync"]
 
@@ -99,7 +102,7 @@ _shared = None
 def shared():
     global _shared
     if _shared is None:
-        _shared = Simulator(*USERS, *CLIENTS)
+        _shared = Simulator(*USERS, *CLIENTS, *HALO)
         atexit.register(_shared.stop)
     return _shared
 

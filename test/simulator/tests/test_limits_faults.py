@@ -326,6 +326,17 @@ class ControlEndpoints(Case):
         self.assertEqual(self.stats()["records"], fresh)
         self.assertEqual(self.call("GET", PATH).status, 200)
 
+    def test_clock_is_set_and_goes_on(self):
+        self.sim.sim("POST", "clock", {"set": "2030-01-02T03:04:05"})
+        self.assertTrue(self.sim.sim("GET", "clock")["utc"].startswith(
+            "2030-01-02 03:04:0"))
+        self.sim.sim("POST", "clock", {"set": 1000000000})
+        self.assertLess(abs(self.sim.sim("GET", "clock")["now"] - 1000000000), 5)
+
+    def test_control_of_a_platform_by_its_name(self):
+        self.assertIn("records", self.sim.sim("GET", "servicenow/stats"))
+        self.assertEqual(self.sim.call("GET", "/__sim/nope/stats").status, 404)
+
     def test_switches(self):
         listing = self.sim.sim("GET", "switches")
         self.assertEqual(listing["ire_shuffle"]["default"], True)

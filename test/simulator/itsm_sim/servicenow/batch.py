@@ -89,7 +89,7 @@ class Batch:
             if name in outer.headers:
                 headers[name] = outer.headers[name]
         request = Request(str(sub["method"]), sub["url"], headers, body,
-                          is_sub=True)
+                          is_sub=True, override=True)
         if request.path.endswith("/batch"):
             return self._refused(sub, 400, "a batch holds no batch"), 0.0
         if "x-sn-apikey" in outer.query:

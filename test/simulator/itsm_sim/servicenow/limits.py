@@ -2,7 +2,10 @@
 import asyncio
 
 from ..wire import html_reply, json_reply
-from ..faults import QUOTA_TEXT
+
+QUOTA_TEXT = ("Transaction cancelled: maximum execution time exceeded. Check "
+              "logs for error trace or enable glide.rest.debug property to "
+              "verify REST request processing")
 
 # Counters are kept for this many (rule, user) pairs at most.
 MAX_WINDOWS = 100000

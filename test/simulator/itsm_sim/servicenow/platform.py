@@ -1,16 +1,20 @@
 """The instance: its parts, its data at start, and which API serves a path."""
+import asyncio
 import hashlib
 import random
 import re
 import string
 
-from ..wire import json_reply
+from ..platform import Platform
+from ..wire import html_reply, json_reply
+from . import faults as faultlib
 from .acl import Acl
 from .aggregate import Aggregate
 from .auth import Auth, User
 from .base_rows import BaseRows
 from .batch import Batch
 from .choices import Choices
+from .control import ServiceNowControl
 from .errors import ApiError, no_resource
 from .importset import ImportSet
 from .instance_api import InstanceApi
@@ -27,8 +31,17 @@ API = re.compile(r"/api/now(?:/(v1|v2))?/([^/]+)(?:/(.*))?\Z")
 SYS_ID_PART = re.compile(r"[0-9a-fA-F]{32}\Z")
 
 
-class Instance:
+MAX_SESSIONS = 10000
+SESSION_HOLD = 0.02         # seconds; makes overlap on one cookie visible
+
+
+class Instance(Platform):
     """``accounts`` has users, clients and api_keys of the command line."""
+
+    name = "servicenow"
+    server = "ServiceNow"
+    method_override = True          # §2.1: X-http-method-override
+    fault_kinds = faultlib.KINDS
 
     def __init__(self, schema, clock, switches, accounts, seed=None):
         self.schema = schema
@@ -41,6 +54,7 @@ class Instance:
     def start(self):
         """Everything as a fresh instance has it; also what a reset does."""
         self.random = random.Random(self.seed)
+        self.sessions = {}          # JSESSIONID -> in use
         self.store = Store(self.schema)
         self.choice_version = 0
         self.rest_births = {}       # sys_id -> when REST made a cached row
@@ -64,6 +78,75 @@ class Instance:
         self.aggregate = Aggregate(self)
         self.acl.load(self.schema.acl)
         BaseRows(self).load()
+
+    # -- what the front asks ------------------------------------------------
+
+    def serves(self, path):
+        return path.startswith(("/api/now/", "/oauth_"))
+
+    def control(self, front):
+        return ServiceNowControl(front, self)
+
+    def attach(self, front):
+        self.batch.front = front
+
+    def is_auth(self, endpoint):
+        return endpoint.endswith(".do")
+
+    def gate(self):
+        return self.limits
+
+    def expire_tokens(self):
+        self.auth.expire_all()
+
+    def secrets(self):
+        return self.auth.secrets()
+
+    def fault_reply(self, fault):
+        return faultlib.fault_reply(fault)
+
+    def spoil(self, fault, reply):
+        return faultlib.spoil(fault, reply)
+
+    def unreadable(self):
+        return html_reply(400, "Bad Request")
+
+    def defect(self):
+        return json_reply(500, {"error": {
+            "message": "simulator defect", "detail": "see its stderr"},
+            "status": "failure"})
+
+    def refuse(self, request):
+        if len(request.target) > self.switches["max_url_length"]:
+            # An HTML page, not the envelope (§2.3 [L])
+            return html_reply(414, "Request-URI Too Large")
+        if self.switches["hibernating"]:
+            return html_reply(200, "Instance Hibernating page")
+        return None
+
+    async def exchange(self, request, answer):
+        """Requests that share a session are serialised; those that come
+        while one runs are turned away with 202, not done (§0.12)."""
+        session = _cookie(request.headers.get("cookie", ""), "JSESSIONID")
+        if not session:
+            reply = await answer()
+            if reply.status:
+                reply.headers.setdefault(
+                    "Set-Cookie", "JSESSIONID=%s; Path=/; HttpOnly"
+                    % self.random_text(32))
+            return reply
+        sessions = self.sessions        # a reset may replace it meanwhile
+        if sessions.get(session) and self.switches["session_conflicts"]:
+            return html_reply(202, "Session busy")
+        if len(sessions) > MAX_SESSIONS:
+            sessions.clear()
+        sessions[session] = True
+        try:
+            reply = await answer()
+            await asyncio.sleep(SESSION_HOLD)
+            return reply
+        finally:
+            sessions.pop(session, None)
 
     # -- small services -----------------------------------------------------
 
@@ -232,3 +315,11 @@ class Instance:
         if len(request.body) > limit:
             raise ApiError(400, "Request body too large",
                            "maximum is %d bytes" % limit)     # §2.11
+
+
+def _cookie(header, name):
+    for pair in header.split(";"):
+        key, _, value = pair.strip().partition("=")
+        if key == name:
+            return value
+    return ""

@@ -1,0 +1,20 @@
+"""The applications and agents that the command line names."""
+
+
+def scopes_of(text):
+    return [s for s in text.replace(",", " ").split() if s] or ["all"]
+
+
+def add_accounts(store, clients, users):
+    """``clients``: (id, secret, scopes or None); ``users``: (name, password).
+    Applications log in as the first agent of the base data."""
+    first = min(store.table("Agent"))
+    for client_id, secret, scopes in clients:
+        store.put("Application", {
+            "id": store.next_id("Application"), "client_id": client_id,
+            "client_secret": secret, "kind": "services",
+            "scopes": scopes_of(scopes or "all"), "agent_id": first})
+    for name, password in users:
+        store.put("Agent", {
+            "id": store.next_id("Agent"), "name": name, "username": name,
+            "password": password, "email": name + "@example.com"})
