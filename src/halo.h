@@ -61,6 +61,7 @@ extern int64 halo_number(const char *external_id);
 
 /* The label that a field of our types has there: "field_managed_by_group" is "Managed by group". */
 extern char *halo_field_label(const AdapterConnection *conn, const char *class_name, const char *field);
+extern int64 halo_field_id(const AdapterConnection *conn, const char *class_name, const char *field);
 extern bool	 halo_is_type_field(const HaloResource *resource, const char *field);
 
 /* The value of a field in a row or record there, as it is compared and shown; "" if it has none. */
@@ -121,6 +122,7 @@ extern struct json_object *halo_answer_rows(const HaloResource *resource, struct
 
 /* ---- lists, page by page: halo_list.c ---- */
 
+extern void	 halo_append_encoded(StringInfo url, const char *utf8);
 extern char *halo_list_path(const AdapterConnection *conn, const HaloResource *resource, int page, const char *search);
 extern void	 halo_request_get(AdapterRequest *request, char *path);
 extern void	 halo_request_post(AdapterRequest *request, const char *path, char *body);
@@ -155,5 +157,14 @@ extern bool halo_relation_follow(const AdapterConnection *conn, const AdapterIte
 extern ResponseVerdict halo_relation_read(const AdapterConnection *conn, const AdapterItem *items,
 										  const AdapterRequest *request, const AdapterResponse *response,
 										  AdapterOutcome *outcomes, AdapterReport *report);
+
+/* ---- the test of a connection and its setup: halo_check.c, halo_setup.c ---- */
+
+typedef struct HaloFacts
+{
+	int64 client; /* 0: not found */
+	int	  trial;  /* of the reading steps: which one is next */
+	void *setup;  /* what the setup has found so far */
+} HaloFacts;
 
 #endif /* PGSYNC_ITSM_HALO_H */

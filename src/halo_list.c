@@ -14,8 +14,8 @@
 #include "halo.h"
 
 /* Percent-encodes everything but RFC 3986 unreserved characters. */
-static void
-append_encoded(StringInfo url, const char *utf8)
+void
+halo_append_encoded(StringInfo url, const char *utf8)
 {
 	static const char hex[] = "0123456789ABCDEF";
 
@@ -51,7 +51,7 @@ halo_list_path(const AdapterConnection *conn, const HaloResource *resource, int 
 	if (search != NULL)
 	{
 		appendStringInfoString(&url, resource->type != NULL ? "&inventory_number=" : "&search=");
-		append_encoded(&url, search);
+		halo_append_encoded(&url, search);
 	}
 	return url.data;
 }

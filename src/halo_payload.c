@@ -231,7 +231,7 @@ static void
 append_type_field(StringInfo buf, const AdapterConnection *conn, const HaloPayload *payload, const HaloField *field)
 {
 	char *label = halo_field_label(conn, payload->resource->class_name, field->name);
-	int64 id = halo_known_id(conn, psprintf("field %s", label));
+	int64 id = halo_field_id(conn, payload->resource->class_name, field->name);
 
 	json_append_comma(buf);
 	appendStringInfoChar(buf, '{');

@@ -131,13 +131,22 @@ halo_field_label(const AdapterConnection *conn, const char *class_name, const ch
 	return label;
 }
 
+/* A name is written into the first key field of its type, whatever that is called. */
+int64
+halo_field_id(const AdapterConnection *conn, const char *class_name, const char *field)
+{
+	if (strcmp(field, "name") == 0)
+		return halo_known_id(conn, psprintf("name %s", class_name));
+	return halo_known_id(conn, psprintf("field %s", halo_field_label(conn, class_name, field)));
+}
+
 static struct json_object *
 find_type_field(const AdapterConnection *conn, const HaloResource *resource, struct json_object *record,
 				const char *field)
 {
 	struct json_object *fields = json_member(record, "fields");
 	char			   *label = halo_field_label(conn, resource->class_name, field);
-	int64				id = halo_known_id(conn, psprintf("field %s", label));
+	int64				id = halo_field_id(conn, resource->class_name, field);
 
 	for (int i = 0; i < json_count(fields); i++)
 	{

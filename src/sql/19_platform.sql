@@ -32,27 +32,35 @@ COMMENT ON FUNCTION pgsync_itsm.platform_defaults() IS 'Defaults of settings tha
 
 -- Which class there a record becomes: a name of ours for a resource and, of assets, a type.
 CREATE FUNCTION pgsync_itsm.halo_class(connection_id uuid, entity_type text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN CASE entity_type
-    WHEN 'application' THEN 'business_application'
-    WHEN 'deployment_profile' THEN 'application_instance'
-    WHEN 'it_service' THEN 'service'
-    WHEN 'software_package' THEN CASE pgsync_itsm.source_setting(connection_id, 'software_as') WHEN 'licence' THEN 'software_licence' ELSE 'software' END
-    WHEN 'contract' THEN 'supplier_contract'
-    WHEN 'company' THEN 'supplier'
-    WHEN 'contact' THEN 'user'
-    WHEN 'covers' THEN 'contract_item'
-    ELSE CASE WHEN pgsync_itsm.is_relationship(entity_type) THEN 'asset_relation' END
-END;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE entity_type
+        WHEN 'application' THEN 'business_application'
+        WHEN 'deployment_profile' THEN 'application_instance'
+        WHEN 'it_service' THEN 'service'
+        WHEN 'software_package' THEN CASE pgsync_itsm.source_setting(connection_id, 'software_as') WHEN 'licence' THEN 'software_licence' ELSE 'software' END
+        WHEN 'contract' THEN 'supplier_contract'
+        WHEN 'company' THEN 'supplier'
+        WHEN 'contact' THEN 'user'
+        WHEN 'covers' THEN 'contract_item'
+        ELSE CASE WHEN pgsync_itsm.is_relationship(entity_type) THEN 'asset_relation' END
+    END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.halo_class(uuid, text) IS 'Class on HaloITSM of an entity type; NULL: not published there';
 
 CREATE FUNCTION pgsync_itsm.halo_class_expression(connection_id uuid, entity_type text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN CASE
-    WHEN pgsync_itsm.is_relationship(entity_type) THEN format('%L::pg_catalog.text', pgsync_itsm.halo_class(connection_id, entity_type))
-    WHEN entity_type IN ('deployment_profile', 'it_service')
-        THEN format('CASE WHEN scope::pg_catalog.text OPERATOR(pg_catalog.<>) ''none'' THEN %L::pg_catalog.text END', pgsync_itsm.halo_class(connection_id, entity_type))
-    ELSE format('%L::pg_catalog.text', pgsync_itsm.halo_class(connection_id, entity_type)) END;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE
+        WHEN pgsync_itsm.is_relationship(entity_type) THEN format('%L::pg_catalog.text', pgsync_itsm.halo_class(connection_id, entity_type))
+        WHEN entity_type IN ('deployment_profile', 'it_service')
+            THEN format('CASE WHEN scope::pg_catalog.text OPERATOR(pg_catalog.<>) ''none'' THEN %L::pg_catalog.text END', pgsync_itsm.halo_class(connection_id, entity_type))
+        ELSE format('%L::pg_catalog.text', pgsync_itsm.halo_class(connection_id, entity_type)) END;
+END
+$$;
 COMMENT ON FUNCTION pgsync_itsm.halo_class_expression(uuid, text) IS 'SQL text that gives a source row its class on HaloITSM';
 
 -- What a record is known by, besides an id: fields have their platform's names, and none of two.

@@ -79,6 +79,7 @@ BEGIN ATOMIC
         ('application_type', 'Business Application', NULL, 'HaloITSM: asset type of applications'),
         ('profile_type', 'Application Instance', NULL, 'HaloITSM: asset type of deployment profiles'),
         ('software_type', 'Software', NULL, 'HaloITSM: asset type of software products'),
+        ('flagged_types', 'refuse', ARRAY['refuse', 'use'], 'HaloITSM: asset types of Halo''s own service model, which makes records of them by itself'),
         ('asset_group', 'Configuration Items', NULL, 'HaloITSM: asset group of types that itsm_halo_setup() makes'),
         ('application_name_field', 'Application name', NULL, 'HaloITSM: field that holds the name of an application, and is the first key field of its type'),
         ('profile_name_field', 'Instance name', NULL, 'HaloITSM: the same of a deployment profile'),
