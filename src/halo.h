@@ -29,7 +29,7 @@
 
 /* ---- what comes back, and what it means: halo_outcomes.c ---- */
 
-#define HALO_RULES 62
+#define HALO_RULES 57
 
 extern const AdapterRule  halo_rules[HALO_RULES];
 extern const AdapterRule *halo_rule(const char *layer, const char *match);

@@ -85,6 +85,7 @@ compare_authinfo(CheckContext *context, const char *auth_url, const char *tenant
 								  tenant[0] ? ", tenant " : ", no tenant", json_excerpt(tenant, strlen(tenant), 60));
 
 	context->instance_name = tenant[0] ? tenant : host_of(auth_url);
+	check_report(context, "instance", CHECK_OK, context->instance_name, NULL);
 	if (strcmp(host_of(auth_url), host_of(context->token_address)) != 0)
 		check_report(context, "authinfo", CHECK_UNKNOWN,
 					 psprintf("%s; the token is asked for at %s", detail, host_of(context->token_address)),
