@@ -233,6 +233,10 @@ BEGIN
          WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = c.class
            AND p.payload ->> c.name IS NULL;
     END LOOP;
+    -- HaloITSM would take it; nothing but that tells one contract of a vendor from another
+    UPDATE pgsync_itsm.plan_records AS p SET verdict = 'ERROR', reason = 'mandatory and empty here: ref'
+     WHERE only_type = 'contract' AND p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = 'supplier_contract'
+       AND p.payload ->> 'ref' IS NULL;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_mandatory(@extschema@.integration_runs, text) IS 'Refuses new records without a value for a column that is mandatory there';
