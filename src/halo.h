@@ -29,7 +29,7 @@
 
 /* ---- what comes back, and what it means: halo_outcomes.c ---- */
 
-#define HALO_RULES 57
+#define HALO_RULES 58
 
 extern const AdapterRule  halo_rules[HALO_RULES];
 extern const AdapterRule *halo_rule(const char *layer, const char *match);
@@ -121,6 +121,16 @@ extern const char *halo_answer_text(const AdapterResponse *response, struct json
 extern struct json_object *halo_answer_rows(const HaloResource *resource, struct json_object *root, int64 *total);
 
 /* ---- lists, page by page: halo_list.c ---- */
+
+/* What a page says of a list of which seen rows were shown before. */
+typedef enum HaloPageState
+{
+	PAGE_MORE,
+	PAGE_LAST,
+	PAGE_LAST_INCOMPLETE /* more, or fewer, were shown than are counted */
+} HaloPageState;
+
+extern HaloPageState halo_page_state(int64 seen, int rows, int64 total);
 
 extern void	 halo_append_encoded(StringInfo url, const char *utf8);
 extern char *halo_list_path(const AdapterConnection *conn, const HaloResource *resource, int page, const char *search);

@@ -87,6 +87,20 @@ halo_request_nothing(AdapterRequest *request)
 	halo_request_get(request, pstrdup("/Lookup?lookupid=11"));
 }
 
+/*
+ * A bare list is whole.  Rows are counted by the platform: what was shown has to be
+ * as many, or nothing can be said of what was not (haloitsm-api 2.1).
+ */
+HaloPageState
+halo_page_state(int64 seen, int rows, int64 total)
+{
+	if (total < 0 || seen + rows == total)
+		return PAGE_LAST;
+	if (rows == 0 || seen + rows > total)
+		return PAGE_LAST_INCOMPLETE;
+	return PAGE_MORE;
+}
+
 /* ------------------------------------------------------- is it there already */
 
 /* How far a search has come. */
@@ -144,8 +158,8 @@ is_the_one(const AdapterConnection *conn, const Recheck *recheck, struct json_ob
 		   halo_number(vendor) == halo_number(halo_value(conn, resource, row, "supplier_id"));
 }
 
-/* The page's rows that are the one; false if the answer has no list. */
-static bool
+/* The page's rows that are the one. */
+static void
 take_page(const AdapterConnection *conn, Recheck *recheck, struct json_object *rows)
 {
 	for (int i = 0; i < json_count(rows); i++)
@@ -163,13 +177,6 @@ take_page(const AdapterConnection *conn, Recheck *recheck, struct json_object *r
 		}
 	}
 	recheck->seen += json_count(rows);
-	return true;
-}
-
-static bool
-is_last(const Recheck *recheck, int rows, int64 total)
-{
-	return rows == 0 || total < 0 || recheck->seen + rows >= total;
 }
 
 bool
@@ -185,7 +192,7 @@ halo_recheck_follow(const AdapterConnection *conn, const AdapterItem *item, Adap
 		return false;
 	halo_answer_open(response, "question", &answer);
 	rows = answer.error_class == NULL ? halo_answer_rows(recheck->payload.resource, answer.root, &total) : NULL;
-	if (rows == NULL || is_last(recheck, json_count(rows), total))
+	if (rows == NULL || halo_page_state(recheck->seen, json_count(rows), total) != PAGE_MORE)
 		return false;
 	take_page(conn, recheck, rows);
 	recheck->page++;
@@ -216,6 +223,7 @@ halo_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const 
 	Recheck			   *recheck = request->state;
 	HaloAnswer			answer;
 	struct json_object *rows;
+	HaloPageState		state;
 	int64				total;
 
 	if (recheck->key == NULL)
@@ -231,9 +239,12 @@ halo_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const 
 	report->message = answer.message;
 	if (answer.verdict != RESPONSE_READABLE)
 		return answer.verdict;
+	state = halo_page_state(recheck->seen, json_count(rows), total);
 	take_page(conn, recheck, rows);
 	if (recheck->oldest != NULL)
 		found(conn, item, recheck, outcome);
+	else if (state == PAGE_LAST_INCOMPLETE)
+		halo_answer_rule(outcome, "item", "INCOMPLETE", NULL);
 	else
 		outcome->kind = OUTCOME_RECHECKED;
 	return RESPONSE_READABLE;

@@ -74,6 +74,7 @@ typedef struct State
 	int					nkeys;
 	Key				   *keys; /* in the order of their texts; of records and searches: as they came */
 	int					at;	  /* the key that is being asked for */
+	bool				incomplete;
 	int					nrows;
 	int					room;
 	AdapterLookupRow   *rows;
@@ -469,13 +470,20 @@ should_search(const State *state, int64 total)
 		   (total + HALO_PAGE - 1) / HALO_PAGE > state->nkeys + 1;
 }
 
+static void
+note_completeness(State *state, int rows, int64 total)
+{
+	if (halo_page_state(state->seen, rows, total) == PAGE_LAST_INCOMPLETE)
+		state->incomplete = true;
+}
+
 static bool
 follow_list(State *state, const AdapterConnection *conn, const AdapterLookup *lookups, struct json_object *root)
 {
 	int64				total;
 	struct json_object *rows = halo_answer_rows(state->resource, root, &total);
 	int					n = json_count(rows);
-	bool				last = n == 0 || total < 0 || state->seen + n >= total;
+	bool				last = halo_page_state(state->seen, n, total) != PAGE_MORE;
 
 	if (rows == NULL)
 		return false;
@@ -487,6 +495,7 @@ follow_list(State *state, const AdapterConnection *conn, const AdapterLookup *lo
 	}
 	if (last && (state->mode == MODE_PAGES || state->at + 1 >= state->nkeys))
 		return false;
+	note_completeness(state, n, total);
 	offer_rows(state, conn, lookups, rows);
 	state->seen = last ? 0 : state->seen + n;
 	state->page = last ? 1 : state->page + 1;
@@ -541,6 +550,7 @@ read_last(State *state, const AdapterConnection *conn, const AdapterLookup *look
 			break;
 	}
 	rows = halo_answer_rows(state->resource, answer->root, &total);
+	note_completeness(state, json_count(rows), total);
 	offer_rows(state, conn, lookups, rows);
 	return rows != NULL;
 }
@@ -578,6 +588,14 @@ halo_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups, co
 		report->error_class = answer.error_class;
 		report->message = answer.message;
 		return answer.verdict == RESPONSE_READABLE ? adapter_rule_verdict(answer.rule) : answer.verdict;
+	}
+	if (state->incomplete)
+	{
+		const AdapterRule *rule = halo_rule("item", "INCOMPLETE");
+
+		report->error_class = rule->match;
+		report->message = rule->reason;
+		return adapter_rule_verdict(rule);
 	}
 	fill_result(state, request->nused, result);
 	return RESPONSE_READABLE;

@@ -82,6 +82,7 @@ const AdapterRule halo_rules[HALO_RULES] = {
 	{"item", "NO_KEY", "dead", "it may have been created, and has no key to look for it by", "Look for it there, then SELECT itsm_requeue(error_class => 'NO_KEY');"},
 	{"item", "OTHER_RECORD", "dead", "the platform wrote to another record than was meant", "Look at both there."},
 	{"item", "NO_ANSWER", "lookup_first", "the answer does not say what became of it", NULL},
+	{"item", "INCOMPLETE", "lookup_first", "a list did not show as many records as it counts: what is not in it may be there all the same", "If it stays: does the agent of the API application see all clients and asset groups?"},
 	{"item", "MANY", "lookup_first", "the platform answered with several records to one", NULL},
 	{"item", "UNKNOWN_KIND", "dead", "a look-up of a kind that the adapter lacks", "Report it."},
 	{"item", "NO_TARGET", "dead", "a look-up that does not say what to look in", "Report it."},
