@@ -104,6 +104,7 @@ typedef struct Transfer
 	HttpTransfer	   *http;
 	PaceTicket			ticket;
 	bool				follows; /* the request is made already */
+	bool				wrote;	 /* one before it did */
 	QueueCount			sent;	 /* what was answered so far */
 	/* the answer */
 	int					status; /* 0: none yet, or none at all */
@@ -1067,6 +1068,7 @@ go_on(Transfer *transfer)
 	http_transfer_free(transfer->http);
 	transfer->http = NULL;
 	transfer->follows = true;
+	transfer->wrote = transfer->sent.writes > 0;
 	dlist_push_tail(&transfer->conn->following, &transfer->node);
 }
 
@@ -1284,8 +1286,8 @@ put_outcome(Tally *tally, const Transfer *transfer, int i, const AdapterOutcome 
 	to->outcome = *outcome;
 	if (outcome->kind == OUTCOME_RETRY || outcome->kind == OUTCOME_RELEASE || outcome->kind == OUTCOME_AGAIN)
 		transfer->conn->front = true;
-	/* What was in doubt before this claim still is, if nothing was done about it. */
-	if (outcome->kind == OUTCOME_RELEASE && to->item->in_doubt)
+	/* What was in doubt before this claim still is, if nothing was done about it; and something may have been, by a request before. */
+	if (outcome->kind == OUTCOME_RELEASE && (to->item->in_doubt || transfer->wrote))
 		to->outcome.kind = OUTCOME_AGAIN;
 	to->http_status = transfer->status;
 	to->retry_after_s = retry_after_s;
