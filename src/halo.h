@@ -62,6 +62,7 @@ extern int64 halo_number(const char *external_id);
 /* The label that a field of our types has there: "field_managed_by_group" is "Managed by group". */
 extern char *halo_field_label(const AdapterConnection *conn, const char *class_name, const char *field);
 extern int64 halo_field_id(const AdapterConnection *conn, const char *class_name, const char *field);
+extern bool	 halo_is_boolean(const char *field);
 extern bool	 halo_is_type_field(const HaloResource *resource, const char *field);
 
 /* The value of a field in a row or record there, as it is compared and shown; "" if it has none. */

@@ -173,16 +173,6 @@ halo_payload_value(const HaloPayload *payload, const char *name)
 /* ----------------------------------------------------------------- writing */
 
 static bool
-is_boolean(const char *name)
-{
-	static const char *const names[] = {
-		"inactive",			 "active",		 "is_active",		  "is_supplier",	  "is_manufacturer",
-		"showinusercatalog", "subscribable", "showintechcatalog", "isserviceaccount", "dontsendalarm"};
-
-	return is_one_of(name, names, lengthof(names));
-}
-
-static bool
 is_date(const char *name)
 {
 	size_t length = strlen(name);
@@ -215,7 +205,7 @@ append_member(StringInfo buf, const HaloField *field)
 	const char *value = field->value;
 
 	append_name(buf, field->name);
-	if (is_boolean(field->name))
+	if (halo_is_boolean(field->name))
 		appendStringInfoString(buf, strcmp(value, "true") == 0 ? "true" : "false");
 	else if (is_number(field->name) && (value[0] == '\0' || halo_number(value) > 0))
 		appendStringInfo(buf, INT64_FORMAT, halo_number(value));

@@ -93,7 +93,7 @@ halo_is_relation(const char *entity_type)
 
 /* ------------------------------------------------------------------- links */
 
-/* The ends of an item: of one that is to be gone, as its id here says, "asset/4101>service/12". */
+/* The ends of an item: of one that is to be gone, as its id here says, "asset/4101>asset/4300#3" with its kind. */
 static void
 find_ends(const AdapterItem *item, const char **parent, const char **child)
 {
@@ -104,7 +104,7 @@ find_ends(const AdapterItem *item, const char **parent, const char **child)
 	if (strcmp(item->action, "DELETE") == 0 && arrow != NULL)
 	{
 		*parent = pnstrdup(item->external_id, arrow - item->external_id);
-		*child = arrow + 1;
+		*child = pnstrdup(arrow + 1, strcspn(arrow + 1, "#"));
 	}
 }
 
@@ -123,6 +123,8 @@ open_link(const AdapterItem *item, const char *parent, const char *child, Link *
 	link->other = halo_number(child);
 	link->kind = halo_number(item->rel_type_id);
 	link->wanted = strcmp(item->action, "DELETE") != 0;
+	if (!link->wanted && item->external_id != NULL && strchr(item->external_id, '#') != NULL)
+		link->kind = halo_number(strchr(item->external_id, '#') + 1);
 	if (halo_number(parent) == 0 || link->other == 0)
 		link->refusal = "NO_END";
 	else if (begins_with(child, "asset/"))
@@ -176,7 +178,8 @@ halo_relation_build(const AdapterConnection *conn, const AdapterItem *items, int
 		state->parent = halo_number(parent);
 		state->resource =
 			halo_resource(begins_with(parent, "contract/") ? "supplier_contract" : "business_application");
-		state->ids[i] = psprintf("%s>%s", parent, child);
+		state->ids[i] = psprintf("%s>%s%s", parent, child,
+								 state->links[i].kind > 0 ? psprintf("#" INT64_FORMAT, state->links[i].kind) : "");
 	}
 	state->whole = writes_whole_lists(conn);
 	request->state = state;
@@ -214,8 +217,9 @@ is_as_wanted(struct json_object *record, const Link *link)
 	struct json_object *row = find_row(record, link);
 	int64				kind = row ? json_int(row, "relationship_id", 0) : 0;
 
+	/* a pair that has another kind by now is related by somebody else */
 	if (!link->wanted)
-		return row == NULL;
+		return row == NULL || (link->kind > 0 && kind > 0 && kind != link->kind);
 	return row != NULL && (link->kind == 0 || kind == link->kind);
 }
 

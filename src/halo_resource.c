@@ -159,6 +159,21 @@ find_type_field(const AdapterConnection *conn, const HaloResource *resource, str
 	return NULL;
 }
 
+bool
+halo_is_boolean(const char *field)
+{
+	static const char *const names[] = {
+		"inactive",			 "active",		 "is_active",		  "is_supplier",	  "is_manufacturer",
+		"showinusercatalog", "subscribable", "showintechcatalog", "isserviceaccount", "dontsendalarm"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		if (strcmp(names[i], field) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_id_member(const char *field)
 {
@@ -223,8 +238,9 @@ halo_value(const AdapterConnection *conn, const HaloResource *resource, struct j
 	}
 	else
 		value = json_scalar(record, field);
+	/* what has no value is left out, and a boolean has none if it is false (haloitsm-api 0) */
 	if (value == NULL)
-		return "";
+		return halo_is_boolean(field) ? "false" : "";
 	if (is_id_member(field) && !halo_is_type_field(resource, field))
 		return id_text(field, value);
 	return date_text(value);
