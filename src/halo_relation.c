@@ -152,6 +152,15 @@ writes_whole_lists(const AdapterConnection *conn)
 	return build > 0 && build < FIRST_BUILD_WITH_ADD;
 }
 
+/* Somebody has said how relations are written: what the answer does not show is believed. */
+static bool
+is_told_how(const AdapterConnection *conn)
+{
+	const char *way = adapter_setting(conn, "relation_writes");
+
+	return way != NULL && strcmp(way, "auto") != 0;
+}
+
 static char *
 parent_path(const State *state)
 {
@@ -451,7 +460,7 @@ halo_relation_follow(const AdapterConnection *conn, const AdapterItem *items, Ad
 			ask_to_write(state, answer.root, request);
 			return true;
 		case PHASE_WRITE:
-			if (shows_lists(state, answer.root) && all_as_wanted(state, answer.root))
+			if (shows_lists(state, answer.root) ? all_as_wanted(state, answer.root) : is_told_how(conn))
 				return false;
 			ask_to_verify(state, request);
 			return true;
@@ -482,7 +491,7 @@ read_link(const State *state, int i, const AdapterItem *item, struct json_object
 		outcome->kind = OUTCOME_UNCHANGED;
 		outcome->message = link->wanted ? "the relation is there already" : "it was gone already";
 	}
-	else if (is_as_wanted(record, link))
+	else if (is_as_wanted(record, link) || (state->phase == PHASE_WRITE && !shows_lists(state, record)))
 	{
 		outcome->kind = OUTCOME_DONE;
 		outcome->operation = link->wanted ? "create" : "delete";

@@ -205,10 +205,26 @@ run_holds_claims(const Runner *runner)
 	return runner->in_flight > 0 || runner->nanswered > 0 || has_postponed(runner);
 }
 
+/* What follows goes out by itself when an answer comes; else when time has passed. */
 TimestampTz
 run_resume_at(const Runner *runner)
 {
-	return runner->resume_at;
+	TimestampTz resume_at = runner->resume_at;
+	dlist_iter	iter;
+
+	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+		TimestampTz until;
+
+		if (dlist_is_empty(&conn->following))
+			continue;
+		(void) pace_may_send(&conn->pace, dlist_head_element(Transfer, node, &conn->following)->api,
+							 GetCurrentTimestamp(), &until);
+		if (until != 0)
+			resume_at = Min(resume_at, until);
+	}
+	return resume_at;
 }
 
 /* ----------------------------------------------------------------
@@ -620,7 +636,8 @@ claim_for(Runner *runner, Connection *conn, QueueWork what)
 		probe(runner, conn);
 	else if (have_token(runner, conn))
 	{
-		while (result == CLAIM_DONE)
+		/* what was begun goes first */
+		while (result == CLAIM_DONE && dlist_is_empty(&conn->following))
 		{
 			CHECK_FOR_INTERRUPTS();
 			result = what == QUEUE_LOOKUP ? claim_lookups(runner, conn, &api) : claim_items(runner, conn, &api);
@@ -631,26 +648,6 @@ claim_for(Runner *runner, Connection *conn, QueueWork what)
 		runner->resume_at = Min(runner->resume_at, conn->waits_until);
 	connection_save_pace(conn);
 	return conn->waits == PACE_GO;
-}
-
-/* What follows goes out by itself when an answer comes, or when time has passed. */
-static void
-wait_for_following(Runner *runner)
-{
-	dlist_iter iter;
-
-	dlist_foreach (iter, &runner->connections.list)
-	{
-		Connection *conn = dlist_container(Connection, node, iter.cur);
-		TimestampTz until;
-
-		if (dlist_is_empty(&conn->following))
-			continue;
-		(void) pace_may_send(&conn->pace, dlist_head_element(Transfer, node, &conn->following)->api,
-							 GetCurrentTimestamp(), &until);
-		if (until != 0)
-			runner->resume_at = Min(runner->resume_at, until);
-	}
 }
 
 void
@@ -675,7 +672,6 @@ run_claim(Runner *runner)
 		if (conn != NULL && claim_for(runner, conn, runner->work[i].what))
 			hungry = true;
 	}
-	wait_for_following(runner);
 	return hungry;
 }
 

@@ -71,7 +71,7 @@ BEGIN ATOMIC
         ('token_scope', NULL, NULL, 'scopes that a token is asked for, separated by blanks; empty: none are named'),
         ('rate_limit', NULL, NULL, 'requests in any span of so many seconds, as in 500/180, where the platform has such a limit and announces none; max_share percent of it are used; empty: off'),
         ('software_as', 'asset', ARRAY['asset', 'licence', 'off'], 'HaloITSM: what software products become'),
-        ('relation_writes', 'auto', ARRAY['auto', 'add', 'list'], 'HaloITSM: how relations are written: by members that add and remove, as whole lists, or by the build there'),
+        ('relation_writes', 'auto', ARRAY['auto', 'add', 'list'], 'HaloITSM: how relations are written: by members that add and remove, or as whole lists; auto: by the build there, and each is looked at again'),
         ('relation_lookup', NULL, NULL, 'HaloITSM: number of the lookup that holds the kinds of relations; empty: relations have no kind'),
         ('halo_client', NULL, NULL, 'HaloITSM: client that new records belong to, by id or name'),
         ('halo_site', NULL, NULL, 'HaloITSM: its site, by id or name'),

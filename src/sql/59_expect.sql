@@ -242,14 +242,17 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.expect_singles(@extschema@.integration_runs) IS 'The writing requests of a run under write_api instance';
 
--- A record is a POST; the relationships of one parent are read and written together.
+-- A record is a POST; the relationships of one parent are read and written together, and looked at again unless it is known how
+-- they are written.
 CREATE FUNCTION pgsync_itsm.expect_halo(run @extschema@.integration_runs) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    calls CONSTANT integer := CASE pgsync_itsm.setting(run.connection_id, 'relation_writes') WHEN 'auto' THEN 3 ELSE 2 END;
 BEGIN
     RETURN (SELECT jsonb_agg(to_jsonb(g) - 'ord' ORDER BY g.ord)
               FROM (SELECT min(r.ord) AS ord, jsonb_agg(DISTINCT r.step) AS steps, CASE WHEN r.is_link THEN 'relation' ELSE 'api' END AS api,
-                           CASE WHEN r.is_link THEN 2 * count(DISTINCT (r.parent_id, r.action)) ELSE count(*) END AS calls, count(*) AS items, 0 AS subrequests,
+                           CASE WHEN r.is_link THEN calls * count(DISTINCT (r.parent_id, r.action)) ELSE count(*) END AS calls, count(*) AS items, 0 AS subrequests,
                            sum(coalesce(octet_length(r.payload::text), 60) + 150) AS bytes
                       FROM (SELECT i.*, i.parent_id IS NOT NULL AS is_link,
                                    CASE WHEN i.parent_id IS NULL OR i.entity_type = 'covers' THEN i.step ELSE 'relation' END AS part

@@ -459,6 +459,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     barrier integer;
+    only_parent uuid;
+    first_item bigint;
 BEGIN
     -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
     PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested
@@ -467,6 +469,16 @@ BEGIN
         RETURN;
     END IF;
     barrier := pgsync_itsm.barrier($2, bundled);
+    -- Where a request reads and writes the parent: the first one that can go, and nothing of it is on the wire.
+    IF one_parent THEN
+        SELECT i.id, i.parent_id INTO first_item, only_parent FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = $2 AND i.id > $11 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
+           AND coalesce(i.not_before, '-infinity') <= now() AND pgsync_itsm.parent_is_free(i)
+         ORDER BY i.id LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
     -- Whatever the planner thinks of how many these are, there are thousands: they meet by hash (IN) or by key.
     RETURN QUERY
     WITH counted AS MATERIALIZED (
@@ -480,8 +492,8 @@ BEGIN
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
                                                       AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' = 'pending'))
-           -- where a request reads and writes the parent: the first one that can go, and nothing of it on the wire
-           AND (NOT $12 OR pgsync_itsm.parent_is_free(i))
+           -- relationships of one parent are neighbours
+           AND (NOT $12 OR i.parent_id = only_parent AND i.id < first_item + 10 * $8 AND pgsync_itsm.parent_is_free(i))
          ORDER BY i.id
          LIMIT $8) AS a
     ), inside AS MATERIALIZED (
@@ -495,7 +507,6 @@ BEGIN
           LEFT JOIN LATERAL (SELECT m.external_id, m.external_table FROM @extschema@.integration_sync_map AS m
                               WHERE m.connection_id = $1 AND m.entity_type = c.child_type AND m.entity_id = c.child_id LIMIT 1) AS e ON true
          WHERE c.records <= $7
-           AND (NOT $12 OR c.parent_id = (SELECT f.parent_id FROM counted AS f ORDER BY f.id LIMIT 1))
            AND (c.is_record OR c.action = 'DELETE'
                 OR (p.external_id IS NOT NULL OR (c.parent_type, c.parent_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n))
                AND (e.external_id IS NOT NULL OR (c.child_type, c.child_id) IN (SELECT n.entity_type, n.entity_id FROM inside AS n)))
