@@ -205,26 +205,10 @@ run_holds_claims(const Runner *runner)
 	return runner->in_flight > 0 || runner->nanswered > 0 || has_postponed(runner);
 }
 
-/* What follows goes out by itself when an answer comes; else when time has passed. */
 TimestampTz
 run_resume_at(const Runner *runner)
 {
-	TimestampTz resume_at = runner->resume_at;
-	dlist_iter	iter;
-
-	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
-	{
-		Connection *conn = dlist_container(Connection, node, iter.cur);
-		TimestampTz until;
-
-		if (dlist_is_empty(&conn->following))
-			continue;
-		(void) pace_may_send(&conn->pace, dlist_head_element(Transfer, node, &conn->following)->api,
-							 GetCurrentTimestamp(), &until);
-		if (until != 0)
-			resume_at = Min(resume_at, until);
-	}
-	return resume_at;
+	return runner->resume_at;
 }
 
 /* ----------------------------------------------------------------
@@ -789,9 +773,6 @@ give_back_stranded(Runner *runner)
 		if (!dlist_is_empty(&conn->ready) && (conn->stale || conn->pace.in_flight == 0 || !has_work(runner, conn) ||
 											  !may_claim_ahead(conn) || conn->waits != PACE_WAIT_SLOT))
 			give_back_ready(runner, conn, 0);
-		if (conn->stale || conn->pace.breaker != PACE_CLOSED ||
-			!oauth_ready(conn->credentials.state, GetCurrentTimestamp()))
-			give_back_following(runner, conn, 0);
 	}
 	flush_tallies(runner);
 }
@@ -1225,21 +1206,54 @@ run_collect(Runner *runner)
 	return runner->nanswered > 0;
 }
 
+/* Is a connection in no state to go on with what was begun? */
+static bool
+cannot_go_on(const Connection *conn, TimestampTz now)
+{
+	return conn->stale || conn->pace.breaker != PACE_CLOSED || !oauth_ready(conn->credentials.state, now);
+}
+
+/* When time alone lets something that follows go on; DT_NOEND: nothing does, or an answer will. */
+static TimestampTz
+following_at(const Runner *runner)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz at = DT_NOEND;
+	dlist_iter	iter;
+
+	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+		TimestampTz until;
+
+		if (dlist_is_empty(&conn->following))
+			continue;
+		if (cannot_go_on(conn, now) ||
+			pace_may_send(&conn->pace, dlist_head_element(Transfer, node, &conn->following)->api, now, &until) ==
+				PACE_GO)
+			at = Min(at, now);
+		else if (until != 0)
+			at = Min(at, until);
+	}
+	return at;
+}
+
 long
 run_settle_in_ms(const Runner *runner)
 {
 	TimestampTz by = runner->answered_at + SETTLE_WITHIN_MS * INT64CONST(1000);
 	bool		postponed = has_postponed(runner);
+	TimestampTz following = following_at(runner);
 
 	if (runner->nanswered == 0 && !postponed)
-		return -1;
+		return following == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), following);
 	if (runner->nanswered > 0 && (runner->urgent || runner->nanswered >= SETTLE_TOGETHER))
 		return 0;
 	if (runner->nanswered == 0)
 		by = runner->postponed_to;
 	else if (postponed)
 		by = Min(by, runner->postponed_to);
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), by);
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), Min(by, following));
 }
 
 /* ----------------------------------------------------------------
@@ -1670,11 +1684,19 @@ void
 run_settle(Runner *runner)
 {
 	dlist_mutable_iter iter;
+	dlist_iter		   each;
 	List			  *asked = NIL;
 
 	Assert(runner->tallies == NIL);
 	take_postponed(runner);
 	settle_all_leftovers(runner);
+	dlist_foreach (each, &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, each.cur);
+
+		if (cannot_go_on(conn, GetCurrentTimestamp()))
+			give_back_following(runner, conn, 0);
+	}
 	dlist_foreach_modify (iter, &runner->answered)
 	{
 		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
