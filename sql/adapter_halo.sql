@@ -184,6 +184,8 @@ SELECT pg_temp.ask('[{"kind":"relation_type","target":"","keys":["Runs on"]}]', 
 SELECT pg_temp.ask('[{"kind":"record","target":"business_application","keys":["asset/1","asset/2","asset/3"],"fields":["name","notes","supplier_id","field_environment","inactive","status_id"]}]',
     '[{"body":{"id":1,"key_field":"Payroll","supplier_id":7,"status_id":21,"inactive":true,"fields":[{"id":101,"value":"Payroll"},{"id":148,"value":"Prod"}]}},{"status":404},{"body":{"id":3}}]');
 SELECT pg_temp.ask('[{"kind":"record","target":"supplier_contract","keys":["contract/5"],"fields":["ref","start_date","end_date"]}]', '[{"body":{"id":5,"ref":"VC","start_date":"2026-01-01T00:00:00","end_date":"1900-01-01T00:00:00"}}]');
+-- a mirror gets all of it, in one look-up, with nothing behind it
+SELECT pg_temp.ask('[{"kind":"page","target":"service","keys":[""],"fields":["name","summary"]}]', '[{"body":{"record_count":2,"services":[{"id":1,"name":"E-mail"}]}},{"body":{"record_count":2,"services":[{"id":2,"name":"Files","summary":"x"}]}}]');
 -- what cannot be answered, or is not
 SELECT pg_temp.ask('[{"kind":"native_key","target":"","keys":["x"]}]', '[{"body":[]}]');
 SELECT pg_temp.ask('[{"kind":"name","target":"cmdb_ci","keys":["x"]}]', '[{"body":[]}]');

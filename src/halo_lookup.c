@@ -26,7 +26,8 @@ typedef enum MatchBy
 	BY_NAME,  /* as the platform compares names */
 	BY_TAG,	  /* exactly */
 	BY_EMAIL, /* of users and agents, who may be known by name, too */
-	BY_FIELD  /* the list is the answer, for each key */
+	BY_FIELD, /* the list is the answer, for each key */
+	BY_PAGE	  /* all of it, for those who keep a mirror */
 } MatchBy;
 
 typedef struct LookupKind
@@ -46,6 +47,7 @@ static const LookupKind kinds[] = {
 	{"correlation", NULL, BY_TAG, {"inventory_number"}},
 	{"name", NULL, BY_NAME, {"inventory_number"}},
 	{"choice", "status", BY_FIELD, {NULL}},
+	{"page", NULL, BY_PAGE, {NULL}},
 };
 
 /* One key of one look-up, folded for comparing. */
@@ -126,11 +128,11 @@ count_shared(const AdapterConnection *conn, const AdapterLookup *lookups, int nl
 	const char *path;
 	int			n = 1;
 
-	if (mode_of(&lookups[0]) != MODE_PAGES)
+	if (mode_of(&lookups[0]) != MODE_PAGES || find_kind(&lookups[0])->by == BY_PAGE)
 		return 1;
 	path = path_of(conn, resource_for(&lookups[0]));
 	while (n < nlookups && n < MAX_SHARED && mode_of(&lookups[n]) == MODE_PAGES &&
-		   strcmp(path, path_of(conn, resource_for(&lookups[n]))) == 0)
+		   find_kind(&lookups[n])->by != BY_PAGE && strcmp(path, path_of(conn, resource_for(&lookups[n]))) == 0)
 		n++;
 	return n;
 }
@@ -321,6 +323,11 @@ offer_row(State *state, const AdapterConnection *conn, const AdapterLookup *look
 {
 	const LookupKind *kind = find_kind(&lookups[0]);
 
+	if (kind->by == BY_PAGE)
+	{
+		put_row(state, conn, lookups, 0, "", record);
+		return;
+	}
 	if (kind->by == BY_FIELD)
 	{
 		for (int i = 0; i < state->nkeys; i++)
@@ -466,7 +473,7 @@ layer_of(const State *state)
 static bool
 should_search(const State *state, int64 total)
 {
-	return state->mode == MODE_PAGES && state->page == 1 && state->resource->searches &&
+	return state->mode == MODE_PAGES && state->page == 1 && state->resource->searches && state->nkeys > 0 &&
 		   (total + HALO_PAGE - 1) / HALO_PAGE > state->nkeys + 1;
 }
 
@@ -555,6 +562,19 @@ read_last(State *state, const AdapterConnection *conn, const AdapterLookup *look
 	return rows != NULL;
 }
 
+/* A mirror is told how many rows remain behind those that it got: a list is always read to its end. */
+static void
+end_page(State *state, const AdapterLookup *lookup)
+{
+	AdapterLookupRow *row;
+
+	if (find_kind(lookup) == NULL || find_kind(lookup)->by != BY_PAGE)
+		return;
+	row = add_row(state);
+	row->key = "";
+	row->label = "0";
+}
+
 static void
 fill_result(const State *state, int nlookups, AdapterLookupResult *result)
 {
@@ -597,6 +617,7 @@ halo_lookup_read(const AdapterConnection *conn, const AdapterLookup *lookups, co
 		report->message = rule->reason;
 		return adapter_rule_verdict(rule);
 	}
+	end_page(state, &lookups[0]);
 	fill_result(state, request->nused, result);
 	return RESPONSE_READABLE;
 }
