@@ -55,6 +55,16 @@ CREATE FUNCTION pg_temp.id(n int) RETURNS text LANGUAGE sql AS $$ SELECT to_hex(
 \set upd '{"item_id":2,"entity_type":"deployment_profile","action":"UPDATE","native_key":"deployment_profile/77fe","external_id":"77fe0000000000000000000000000000","external_table":"cmdb_ci_service_discovered","payload":{"name":"LegalEdge - Prod","model_id":"x","model_category":"y","sys_updated_on":"z","_note":"stays here","comments":null}}'
 SELECT method, path, pg_temp.plain(path), nused, writes, subrequests FROM pgsync_itsm.adapter_build('servicenow', '{"source_name":"Get & Sync"}', ('[' || :'app' || ']')::json);
 SELECT body FROM pgsync_itsm.adapter_build('servicenow', '{}', ('[' || :'app' || ',' || :'upd' || ']')::json);
+-- what is written plainly is read in another way than what is not; both mean the same
+SELECT p.n, b.method, b.body -> 'attributes' AS sent
+  FROM unnest(ARRAY[
+       '{}', E' {\t"a" : "b" ,\r\n "c":null}\n', '{"a":true,"b":false,"c":12,"d":0}', '{"a":-1,"b":1.50,"c":1e5,"d":-0}', '{"a":12345678901234567890}',
+       '{"a":"\n\t\"\\\/\b\f\r","b":"é😀"}', '{"a":"\u0041\u00e9\ud83d\ude00"}', '{"a":"x\u0000y"}', '{"a":"1","b":"2","a":"3"}', '{"":"x","b":""}',
+       '{"_a":"1","sys_id":"2","model_id":"3","sys_created_on":"4","b":"5"}', '{"a":{"b":1}}', '{"a":[]}', '[]', '"a"', 'null', '',
+       '{"a":"b"', '{"a":"b"}}', '{"a":"b",}', '{"a" "b"}', '{"a":truely}', '{"a":01}', '{"a":tru}', '{"a":"b', '{"a":"\', '{"a":"\q"}', E'{"a":"\n"}', '{a:"b"}', '{''a'':''b''}']) WITH ORDINALITY AS p(payload, n)
+ CROSS JOIN LATERAL pgsync_itsm.adapter_build('servicenow', '{"write_api":"instance"}', json_build_array(json_build_object('item_id', 1, 'entity_type', 'application', 'action', 'UPDATE',
+       'external_id', repeat('a', 32), 'external_table', 'cmdb_ci_business_app', 'payload', p.payload))) AS b
+ ORDER BY p.n;
 -- 501 CIs: 500 fit; by bytes fewer; what failed as a whole again and again goes in small parts
 CREATE FUNCTION pg_temp.apps(n int, attempts int DEFAULT 1) RETURNS json LANGUAGE sql AS $$
     SELECT json_agg(json_build_object('item_id', i, 'entity_type', 'application', 'action', 'CREATE', 'native_key', 'application/' || i, 'attempts', attempts,

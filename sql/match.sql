@@ -335,6 +335,11 @@ SELECT (SELECT count(*) FROM pgsync_itsm.match_names) + (SELECT count(*) FROM pg
 DROP OWNED BY regress_itsm_matcher;
 DROP ROLE regress_itsm_matcher;
 
+-- a run is done again as what it was
+SET client_min_messages = error;
+SELECT itsm_retry(min(id)) AS again FROM integration_runs WHERE kind = 'match' AND status = 'done' \gset
+SELECT kind, status FROM integration_runs WHERE id = :again;
+
 \c :main
 SET client_min_messages = warning;
 DROP DATABASE regress_itsm_match;

@@ -88,6 +88,10 @@ SELECT map, theirs, l.* FROM unnest(ARRAY['{"retired": "Retired", "*": "Operatio
 SELECT kind, l.* FROM unnest(ARRAY['text', 'date', 'user', 'life_cycle_stage']) AS k(kind),
     LATERAL pgsync_itsm.local_value('22222222-2222-4222-8222-222222222222', 'cmdb_ci_business_app', 'f', k.kind, NULL, 'x') AS l;
 
+-- a text of which only the beginning was sent is not shortened unasked
+SELECT here, sent, pgsync_itsm.is_cut(here, sent)
+  FROM (VALUES ('abcdef', 'abc'), ('abc', 'abc'), ('abc  ', 'abc'), (E'a\r\nbc', E'a\nb'), ('xbc', 'abc'), ('abc', ''), (NULL, 'abc'), ('abc', NULL)) AS x(here, sent);
+
 -- what is no setting, and no side
 SELECT itsm_set('22222222-2222-4222-8222-222222222222', 'conflict_policy', 'ours');
 SELECT itsm_set('22222222-2222-4222-8222-222222222222', 'sync_direction', 'sideways');
@@ -100,13 +104,16 @@ SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'name', 'a', 'b', 'c
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'mine');
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'ours');
 INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, sync_direction, last_agreed, last_sent_hash)
-SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', md5('x'), 'cmdb_ci_business_app', 'published', '{"name": "a", "version": "1"}', 'hash' FROM integration_connections AS c;
+SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', md5('x'), 'cmdb_ci_business_app', 'published', '{"name": "a", "short_description": "1"}', 'hash' FROM integration_connections AS c;
+INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, attrs)
+SELECT c.id, c.namespace_id, 'cmdb_ci_business_app', md5('x'), '{"name": "c", "short_description": "3"}' FROM integration_connections AS c;
+SELECT itsm_set_writer(c.id, 'application', 'public.expected', 'happened', '{"short_description": "result"}') FROM integration_connections AS c;
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'ours');
 SELECT state, resolution, resolved_by = current_user AS by_me FROM integration_conflicts;
 SELECT last_agreed, last_sent_hash FROM integration_sync_map;
 SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts), 'theirs');
 INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field, base, ours, theirs)
-SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'version', '1', '2', '3' FROM integration_connections AS c;
+SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'short_description', '1', '2', '3' FROM integration_connections AS c;
 SET client_min_messages = error;
 SELECT itsm_resolve_conflict((SELECT max(id) FROM integration_conflicts), 'value', '"4"');
 SET client_min_messages = notice;
@@ -118,7 +125,39 @@ UPDATE integration_sync_map SET last_sync_hash = 'seen';
 UPDATE integration_run_items SET state = 'done';
 SELECT pgsync_itsm.finish_run(max(id), 'cancelled') FROM integration_runs;
 SELECT last_sync_hash FROM integration_sync_map;
+SELECT last_sync_at FROM integration_connections;
 
+-- A field that is empty here, and was when the record was sent, has not been changed here: what the platform has of its own
+-- is nothing that we win over, and nothing that anybody is asked about.
+CREATE TABLE sides (n integer, agreed text, before text, here text, there text, authority text, decision text);
+INSERT INTO sides VALUES
+    (1, NULL, 'a', NULL, 'b', 'policy',   'theirs'),
+    (2, NULL, 'a', NULL, 'b', 'newest',   'theirs'),
+    (3, NULL, 'a', NULL, 'b', 'manual',   'theirs'),
+    (4, NULL, 'a', NULL, 'b', 'theirs',   'theirs'),
+    (5, NULL, 'a', NULL, 'b', 'if_empty', 'theirs'),
+    (6, NULL, 'a', NULL, 'b', 'ours',     'ours'),
+    (7, NULL, 'a', NULL, '',  'policy',   'agreed'),
+    -- it was filled here, or emptied
+    (8, NULL, 'a', 'c',  'b', 'policy',   'ours'),
+    (9, 'a',  'a', NULL, 'b', 'policy',   'ours'),
+    (10, 'a', 'a', 'a',  'b', 'policy',   'theirs');
+TRUNCATE integration_runs, integration_run_items, integration_sync_map, integration_external_records, integration_conflicts;
+SELECT itsm_set(id, 'conflict_policy', 'local_wins') FROM integration_connections;
+INSERT INTO integration_runs (namespace_id, connection_id, kind) SELECT namespace_id, id, 'subscribe' FROM integration_connections;
+SELECT count(itsm_set_mapping(c.id, 'application', 'u_' || n, 'name', authority => s.authority)) FROM sides AS s, integration_connections AS c;
+SELECT itsm_set_writer(c.id, 'application', 'public.expected', 'happened', (SELECT jsonb_object_agg('u_' || n, 'result') FROM sides)) FROM integration_connections AS c;
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, sync_direction, last_agreed)
+SELECT c.id, c.namespace_id, 'application', md5('1')::uuid, 'application/1', 'x', 'cmdb_ci_business_app', 'published', (SELECT json_object_agg('u_' || n, agreed) FROM sides WHERE agreed IS NOT NULL) FROM integration_connections AS c;
+INSERT INTO integration_inbox (connection_id, namespace_id, origin, external_table, external_id, entity_type, entity_id, before, body)
+SELECT c.id, c.namespace_id, 'poll', 'cmdb_ci_business_app', 'x', 'application', md5('1')::uuid, (SELECT json_object_agg('u_' || n, before) FROM sides), (SELECT json_object_agg('u_' || n, there) FROM sides) FROM integration_connections AS c;
+INSERT INTO pgsync_itsm.plan_records (run_id, entity_type, entity_id, native_key, payload)
+SELECT r.id, 'application', md5('1')::uuid, 'application/1', (SELECT json_object_agg('u_' || n, here) FROM sides WHERE here IS NOT NULL) FROM integration_runs AS r;
+SELECT pgsync_itsm.merge_compare(r) FROM integration_runs AS r;
+SELECT s.n, s.authority, s.decision AS expected, m.decision FROM sides AS s LEFT JOIN pgsync_itsm.merge_rows AS m ON m.field = 'u_' || s.n WHERE m.decision IS DISTINCT FROM s.decision;
+SELECT count(*) AS compared FROM pgsync_itsm.merge_rows;
+
+DROP TABLE sides;
 DROP VIEW happened;
 DROP TABLE expected;
 DROP EXTENSION pgsync_itsm;

@@ -45,6 +45,7 @@ typedef struct HttpRequest
 	size_t		body_len;
 	bool		secret;			  /* body holds a secret: copies are zeroed */
 	bool		once;			  /* never send it twice: libcurl must not repeat it by itself */
+	bool		freely;			  /* nobody asks whether libcurl repeated it */
 	int			timeout_ms;		  /* whole transfer; 0 = pgsync_itsm.request_timeout */
 	const char *client_cert_file; /* PEM, NULL if none */
 	const char *client_key_file;

@@ -217,6 +217,158 @@ json_doc_parse(const char *text, size_t len, const char **reason)
 	return NULL;
 }
 
+/* ------------------------------------------------- objects of plain values */
+
+#define MAX_FLAT 64 /* members; names are compared with each other */
+
+/* Where in the text we are, and where in the copy that strings are taken to. */
+typedef struct FlatReader
+{
+	const char *at; /* NUL-terminated */
+	char	   *to;
+} FlatReader;
+
+static void
+skip_space(FlatReader *reader)
+{
+	while (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t')
+		reader->at++;
+}
+
+static bool
+take_char(FlatReader *reader, char wanted)
+{
+	skip_space(reader);
+	if (*reader->at != wanted)
+		return false;
+	reader->at++;
+	return true;
+}
+
+/* What a backslash and this character stand for; 0: not here. */
+static char
+unescaped(char escaped)
+{
+	static const char from[] = "\"\\/bfnrt";
+	static const char to[] = "\"\\/\b\f\n\r\t";
+	const char		 *found = escaped != '\0' ? strchr(from, escaped) : NULL;
+
+	return found ? to[found - from] : '\0';
+}
+
+/* A string without numbered escapes and control characters; the opening quote is read. */
+static const char *
+take_string(FlatReader *reader)
+{
+	const char *start = reader->to;
+
+	for (; *reader->at != '"'; reader->at++)
+	{
+		char c = *reader->at;
+
+		if (c == '\\')
+			c = unescaped(*++reader->at);
+		else if ((unsigned char) c < ' ')
+			return NULL;
+		if (c == '\0')
+			return NULL;
+		*reader->to++ = c;
+	}
+	reader->at++;
+	*reader->to++ = '\0';
+	return start;
+}
+
+/* Returns false if it is none of true, false, null and a whole number as everybody prints it. */
+static bool
+take_word(FlatReader *reader, const char **value)
+{
+	size_t len = strspn(reader->at, "0123456789truefalsn-");
+
+	if (strncmp(reader->at, "null", len) == 0 && len == 4)
+		*value = NULL;
+	else if ((strncmp(reader->at, "true", len) == 0 && len == 4) ||
+			 (strncmp(reader->at, "false", len) == 0 && len == 5) ||
+			 (strspn(reader->at, "0123456789") == len && len > 0 && len < 18 && (len == 1 || *reader->at != '0')))
+	{
+		*value = reader->to;
+		memcpy(reader->to, reader->at, len);
+		reader->to += len;
+		*reader->to++ = '\0';
+	}
+	else
+		return false;
+	reader->at += len;
+	return true;
+}
+
+static bool
+is_new_name(const JsonFlat *flat, const char *name)
+{
+	for (int i = 0; i < flat->n; i++)
+	{
+		if (strcmp(flat->names[i], name) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* "name": value */
+static bool
+take_member(FlatReader *reader, JsonFlat *flat)
+{
+	const char *name = take_char(reader, '"') ? take_string(reader) : NULL;
+	const char *value;
+
+	if (name == NULL || flat->n == MAX_FLAT || !is_new_name(flat, name) || !take_char(reader, ':'))
+		return false;
+	if (take_char(reader, '"'))
+	{
+		value = take_string(reader);
+		if (value == NULL)
+			return false;
+	}
+	else if (!take_word(reader, &value))
+		return false;
+	flat->names[flat->n] = name;
+	flat->values[flat->n++] = value;
+	return true;
+}
+
+static bool
+take_members(FlatReader *reader, JsonFlat *flat)
+{
+	if (!take_char(reader, '{'))
+		return false;
+	if (take_char(reader, '}'))
+		return true;
+	do
+	{
+		if (!take_member(reader, flat))
+			return false;
+	} while (take_char(reader, ','));
+	return take_char(reader, '}');
+}
+
+bool
+json_flat_parse(const char *text, size_t len, JsonFlat *flat)
+{
+	FlatReader reader = {.at = text};
+
+	/* text[len] is NUL, and no NUL is before it */
+	if (len >= MaxAllocSize || strlen(text) != len || pg_encoding_verifymbstr(PG_UTF8, text, (int) len) != (int) len)
+		return false;
+	/* a string and its NUL are no longer than the string with its quotes; a word has a comma or a brace behind it */
+	reader.to = palloc(len + 1);
+	flat->n = 0;
+	flat->names = palloc(sizeof(char *) * MAX_FLAT);
+	flat->values = palloc(sizeof(char *) * MAX_FLAT);
+	if (!take_members(&reader, flat))
+		return false;
+	skip_space(&reader);
+	return *reader.at == '\0';
+}
+
 /* ------------------------------------------------------------------ getters */
 
 bool

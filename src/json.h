@@ -33,6 +33,20 @@ typedef struct JsonDoc
  */
 extern JsonDoc *json_doc_parse(const char *text, size_t len, const char **reason);
 
+/* The members of an object of plain values, in their order; null is a NULL value. */
+typedef struct JsonFlat
+{
+	int			 n;
+	const char **names;
+	const char **values;
+} JsonFlat;
+
+/*
+ * Reads what is written plainly, without building a tree, which takes several
+ * times as long.  False: it is for json_doc_parse() to say what it is.
+ */
+extern bool json_flat_parse(const char *text, size_t len, JsonFlat *flat);
+
 /* An empty object, or one that takes over a reference to root. */
 extern JsonDoc *json_doc_new(void);
 

@@ -845,6 +845,16 @@ timeout_for(const AdapterRequest *request)
 			   Max(pgsync_itsm_lease * 1000 - LEASE_MARGIN_MS, MIN_TIMEOUT_MS));
 }
 
+/* Whose answer means something else if libcurl sent it twice; see own_what_was_made(). */
+static bool
+makes_records(const Transfer *transfer)
+{
+	for (int i = 0; transfer->kind == TRANSFER_WRITE && i < transfer->request.nused; i++)
+		if (strcmp(transfer->items[i].action, "CREATE") == 0)
+			return true;
+	return false;
+}
+
 /* The request for what was built, with what proves who we are. */
 static void
 write_request(Transfer *transfer, HttpRequest *http)
@@ -858,6 +868,7 @@ write_request(Transfer *transfer, HttpRequest *http)
 	http->body = request->body;
 	http->body_len = request->body_len;
 	http->once = request->writes && !(transfer->claim && transfer->claim->repeatable);
+	http->freely = !http->once && !makes_records(transfer);
 	http->timeout_ms = request->timeout_ms;
 	oauth_authorize(conn->credentials.state, http);
 	transfer->credentials = conn->credentials.number;

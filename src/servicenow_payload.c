@@ -66,35 +66,57 @@ drop(ServicenowPayload *payload, const char *name)
 }
 
 /* Members that begin with '_' tell us something and do not travel. */
+static bool
+travels(ServicenowPayload *payload, const char *name)
+{
+	if (name[0] == '_')
+		return false;
+	if (!is_never_sent(name))
+		return true;
+	drop(payload, name);
+	return false;
+}
+
+static void
+add_field(ServicenowPayload *payload, const char *name, const char *value)
+{
+	payload->fields[payload->nfields].name = name;
+	payload->fields[payload->nfields++].value = value;
+}
+
 static void
 read_members(ServicenowPayload *payload, struct json_object *root, bool clear)
 {
 	json_object_object_foreach (root, name, value)
 	{
-		const char *text;
+		const char *text = travels(payload, name) ? member_text(payload, name, value) : NULL;
 
-		if (name[0] == '_')
-			continue;
-		if (is_never_sent(name))
-		{
-			drop(payload, name);
-			continue;
-		}
-		text = member_text(payload, name, value);
-		if (text == NULL)
-			continue;
-		payload->fields[payload->nfields].name = name;
-		payload->fields[payload->nfields].value = clear ? "" : text;
-		payload->nfields++;
+		if (text != NULL)
+			add_field(payload, name, clear ? "" : text);
 	}
+}
+
+/* Returns what the payload says of its being internal. */
+static const char *
+read_flat(ServicenowPayload *payload, const JsonFlat *flat, bool clear)
+{
+	const char *internal = NULL;
+
+	payload->fields = palloc(sizeof(ServicenowField) * (flat->n + 1));
+	for (int i = 0; i < flat->n; i++)
+	{
+		if (travels(payload, flat->names[i]))
+			add_field(payload, flat->names[i], clear || flat->values[i] == NULL ? "" : flat->values[i]);
+		else if (strcmp(flat->names[i], "_is_internal") == 0)
+			internal = flat->values[i];
+	}
+	return internal;
 }
 
 /* Only what is known not to be internal may leave; silence is not knowledge. */
 static void
-check_chargeback(const AdapterItem *item, ServicenowPayload *payload, struct json_object *root)
+check_chargeback(const AdapterItem *item, ServicenowPayload *payload, const char *internal)
 {
-	const char *internal = json_scalar(root, "_is_internal");
-
 	if (strcmp(item->entity_type, "contract") != 0 ||
 		(strcmp(item->action, "CREATE") != 0 && strcmp(item->action, "UPDATE") != 0))
 		return;
@@ -155,7 +177,9 @@ void
 servicenow_payload_open(const AdapterConnection *conn, const AdapterItem *item, ServicenowPayload *payload)
 {
 	JsonDoc	   *doc;
+	JsonFlat	flat;
 	const char *reason = NULL;
+	bool		clear = strcmp(item->action, "CLEAR") == 0;
 	size_t		length;
 
 	memset(payload, 0, sizeof(*payload));
@@ -168,15 +192,20 @@ servicenow_payload_open(const AdapterConnection *conn, const AdapterItem *item, 
 	length = strlen(item->payload);
 	if (length > MAX_PAYLOAD)
 		refuse(payload, "PAYLOAD_TOO_LARGE", "its values are larger than 5 MB");
+	if (json_flat_parse(item->payload, length, &flat))
+	{
+		check_chargeback(item, payload, read_flat(payload, &flat, clear));
+		return;
+	}
 	doc = json_doc_parse(item->payload, length, &reason);
 	if (doc == NULL || !json_is_object(doc->root))
 	{
 		refuse(payload, "BAD_PAYLOAD", psprintf("the payload cannot be sent: %s", reason ? reason : "it is no object"));
 		return;
 	}
-	check_chargeback(item, payload, doc->root);
+	check_chargeback(item, payload, json_scalar(doc->root, "_is_internal"));
 	payload->fields = palloc(sizeof(ServicenowField) * (json_object_object_length(doc->root) + 1));
-	read_members(payload, doc->root, strcmp(item->action, "CLEAR") == 0);
+	read_members(payload, doc->root, clear);
 }
 
 /* Is the item refused?  Then its outcome is set. */

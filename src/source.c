@@ -16,6 +16,7 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -52,6 +53,8 @@ PG_FUNCTION_INFO_V1(source_read);
 PG_FUNCTION_INFO_V1(source_check_sql);
 PG_FUNCTION_INFO_V1(source_write);
 PG_FUNCTION_INFO_V1(source_changed);
+PG_FUNCTION_INFO_V1(source_intake_read);
+PG_FUNCTION_INFO_V1(source_intake_write);
 PG_FUNCTION_INFO_V1(source_check_expression);
 PG_FUNCTION_INFO_V1(source_entity_id);
 
@@ -71,6 +74,8 @@ typedef struct SourceTask
 	char	  **setting_values;
 	bool		writes; /* a writer's statement, and not a source */
 	Datum		fields; /* that it writes; 0: it only says when a row was changed */
+	const char *intake; /* what is asked or done of an intake, and not of a writer */
+	Datum		columns;
 } SourceTask;
 
 /* What was in force before the switch. */
@@ -162,6 +167,11 @@ error_context(void *arg)
 {
 	SourceTask *task = arg;
 
+	if (task->intake)
+	{
+		errcontext("intake (%s) of %s of connection %s", task->intake, task->entity_type, task->connection);
+		return;
+	}
 	if (task->writes)
 	{
 		errcontext("writer of entity type \"%s\" of connection %s", task->entity_type, task->connection);
@@ -254,6 +264,24 @@ read_write_row(SourceTask *task, Datum connection, MemoryContext context)
 	call_own(&plan,
 			 "SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
 			 " FROM pgsync_itsm.write_task($1, $2, $3) AS t",
+			 lengthof(types), types, values, nulls);
+	if (SPI_processed == 1)
+		copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
+}
+
+/* The same of an intake. */
+static void
+read_intake_row(SourceTask *task, Datum connection, MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTARRAYOID};
+	Datum			  values[] = {connection, CStringGetTextDatum(task->entity_type), CStringGetTextDatum(task->intake),
+								  task->columns};
+	const char		  nulls[] = {' ', ' ', ' ', task->columns ? ' ' : 'n'};
+
+	call_own(&plan,
+			 "SELECT t.query, t.owner, t.namespace_id, t.setting_names, t.setting_values"
+			 " FROM pgsync_itsm.intake_task($1, $2, $3, $4) AS t",
 			 lengthof(types), types, values, nulls);
 	if (SPI_processed == 1)
 		copy_task(task, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
@@ -390,6 +418,8 @@ read_task(SourceTask *task, Oid function, Datum connection, bool no_connection, 
 
 		task = kept ? &kept->task : &keep_task(task, connection, match_by, name, version)->task;
 	}
+	else if (task->intake)
+		read_intake_row(task, connection, context);
 	else if (task->writes)
 		read_write_row(task, connection, context);
 	else
@@ -702,13 +732,15 @@ typedef struct Work
 		WORK_READ,	  /* the query, into result */
 		WORK_COLUMNS, /* what columns it would give, into result */
 		WORK_ASK,	  /* a writer's question about keys, into result */
-		WORK_WRITE	  /* one row */
+		WORK_WRITE,	  /* one row */
+		WORK_LOOK,	  /* an intake's question, into result */
+		WORK_ROWS	  /* an intake's rows, one by one, what became of each into result */
 	} kind;
 	Datum		   keys; /* WORK_WRITE: the key */
 	bool		   no_keys;
 	bool		   keep;
 	Datum		   values; /* WORK_WRITE: of the fields */
-	Datum		   before; /* WORK_WRITE: what their columns have to hold; 0: whatever */
+	Datum		   before; /* WORK_WRITE: what their columns have to hold; 0: whatever; WORK_ROWS: of each row */
 	ReturnSetInfo *result;
 	uint64		   rows; /* that were written */
 } Work;
@@ -723,12 +755,15 @@ run_write(const SourceTask *task, Work *work)
 	Oid		   types[] = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum	   values[] = {work->keys, work->values, work->before};
 	const char nulls[] = {' ', ' ', work->before ? ' ' : 'n'};
+	int		   result;
 
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "SET CONSTRAINTS failed");
-	if (SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, false, 0) != SPI_OK_UPDATE)
+	result = SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, false, 0);
+	if (result != SPI_OK_UPDATE && result != SPI_OK_REWRITTEN)
 		elog(ERROR, "a writer is no UPDATE");
-	work->rows = SPI_processed;
+	/* a rule did something else instead */
+	work->rows = result == SPI_OK_UPDATE ? SPI_processed : 0;
 }
 
 static void
@@ -741,6 +776,142 @@ run_question(const SourceTask *task, Work *work)
 		elog(ERROR, "a writer's question is no SELECT");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(work->result->setResult, SPI_tuptable->vals[i]);
+}
+
+/* An intake's question has two lists and the namespace, and gives three columns. */
+static void
+run_look(const SourceTask *task, Work *work)
+{
+	Oid		   types[] = {TEXTARRAYOID, TEXTARRAYOID, UUIDOID};
+	Datum	   values[] = {work->keys, work->values, task->namespace_id};
+	const char nulls[] = {' ', ' ', task->namespace_null ? 'n' : ' '};
+
+	if (SPI_execute_with_args(task->query, lengthof(types), types, values, nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "an intake's question is no SELECT");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(work->result->setResult, SPI_tuptable->vals[i]);
+}
+
+/* No row is begun after that: nobody waits for a whole batch that is slow. */
+#define ROWS_MS 1000
+
+/* One row of an intake, and what became of it. */
+typedef struct IntakeRow
+{
+	Datum values[4]; /* key, values, what its columns have to hold, namespace */
+	char  nulls[4];
+	char *key;	  /* of the row that was written; NULL: none was */
+	char *reason; /* why not; NULL: its condition did not hold */
+	bool  too_late;
+} IntakeRow;
+
+static bool
+has_passed(TimestampTz since, int ms)
+{
+	return TimestampDifferenceExceeds(since, GetCurrentTimestamp(), ms);
+}
+
+/* What the table has against a row is that row's answer, unless somebody wants the whole to end. */
+static void
+take_error(IntakeRow *row, ErrorData *error, TimestampTz start)
+{
+	if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+	{
+		row->reason = psprintf("%s (%s)", error->message, unpack_sql_state(error->sqlerrcode));
+		return;
+	}
+	row->too_late = pgsync_itsm_plan_timeout > 0 && has_passed(start, pgsync_itsm_plan_timeout);
+	if (!row->too_late)
+		ReThrowError(error);
+	row->reason = pstrdup("it took longer than pgsync_itsm.plan_timeout");
+}
+
+/* In a subtransaction: one that is refused does not take the others along. */
+static void
+write_intake_row(SPIPlanPtr plan, IntakeRow *row, TimestampTz start)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData	 *error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (SPI_execute_plan(plan, row->values, row->nulls, false, 2) < 0)
+			elog(ERROR, "an intake's statement failed: %s", SPI_result_code_string(SPI_result));
+		if (SPI_processed > 1)
+			ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION), errmsg("several rows here have its key")));
+		if (SPI_processed == 1 && SPI_tuptable != NULL)
+			row->key = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		SPI_freetuptable(SPI_tuptable);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		take_error(row, error, start);
+}
+
+static void
+report_row(const IntakeRow *row, int number, ReturnSetInfo *result)
+{
+	Datum values[3] = {Int32GetDatum(number)};
+	bool  nulls[3] = {false, row->key == NULL, row->reason == NULL};
+
+	if (row->key)
+		values[1] = CStringGetTextDatum(row->key);
+	if (row->reason)
+		values[2] = CStringGetTextDatum(row->reason);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* An element of a list of texts as a parameter. */
+static void
+set_param(IntakeRow *row, int param, char **elements, int i)
+{
+	row->nulls[param] = elements[i] ? ' ' : 'n';
+	row->values[param] = elements[i] ? CStringGetTextDatum(elements[i]) : (Datum) 0;
+}
+
+static void
+run_rows(const SourceTask *task, Work *work)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, UUIDOID};
+	TimestampTz start = GetCurrentTimestamp();
+	int			counts[3];
+	char	  **keys = text_array(work->keys, &counts[0]);
+	char	  **values = text_array(work->values, &counts[1]);
+	char	  **befores = text_array(work->before, &counts[2]);
+	SPIPlanPtr	plan;
+
+	if (counts[0] != counts[1] || counts[0] != counts[2])
+		elog(ERROR, "keys, values and what was there before are not of one length");
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "SET CONSTRAINTS failed");
+	plan = SPI_prepare(task->query, lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	for (int i = 0; i < counts[0] && (i == 0 || !has_passed(start, ROWS_MS)); i++)
+	{
+		IntakeRow row = {.values[3] = task->namespace_id, .nulls[3] = task->namespace_null ? 'n' : ' '};
+
+		set_param(&row, 0, keys, i);
+		set_param(&row, 1, values, i);
+		set_param(&row, 2, befores, i);
+		write_intake_row(plan, &row, start);
+		report_row(&row, i + 1, work->result);
+		if (row.too_late)
+			break;
+	}
 }
 
 static void
@@ -759,6 +930,12 @@ run_work(SourceTask *task, Work *work)
 			break;
 		case WORK_WRITE:
 			run_write(task, work);
+			break;
+		case WORK_LOOK:
+			run_look(task, work);
+			break;
+		case WORK_ROWS:
+			run_rows(task, work);
 			break;
 	}
 }
@@ -880,6 +1057,35 @@ read_writer(SourceTask *task, FunctionCallInfo fcinfo, Datum fields)
 }
 
 /*
+ * A trigger that raises the error of a cancellation has not been cancelled: a
+ * caller who takes it for one would stop, and the records behind it with him.
+ */
+static void
+write_as_owner(SourceTask *task, Work *work)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		as_owner(task, work);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		if (geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->funcname == NULL || strcmp(error->funcname, "ProcessInterrupts") != 0)
+			error->sqlerrcode = ERRCODE_TRIGGERED_ACTION_EXCEPTION;
+		FlushErrorState();
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
+/*
  * pgsync_itsm.write_record(connection_id uuid, entity_type text, key text,
  * fields text[], field_values text[], before text[]): writes into the row of
  * the user's table that holds a record, as the connection's owner.  NULL if one row was
@@ -895,13 +1101,17 @@ source_write(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("key, fields and values must not be null")));
+	/* what a source or a trigger of a user calls was not meant by whoever reads or writes */
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("cannot call write_record() within security-restricted operation")));
 	read_writer(&task, fcinfo, PG_GETARG_DATUM(3));
 	if (task.query == NULL)
 		PG_RETURN_TEXT_P(cstring_to_text("there is no table here that it is written to"));
 	work.keys = PG_GETARG_DATUM(2);
 	work.values = PG_GETARG_DATUM(4);
 	work.before = PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5);
-	as_owner(&task, &work);
+	write_as_owner(&task, &work);
 	/* an error, so that none of them stays written */
 	if (work.rows > 1)
 		ereport(ERROR,
@@ -929,6 +1139,70 @@ source_changed(PG_FUNCTION_ARGS)
 	if (task.query != NULL)
 		as_owner(&task,
 				 &(Work){.kind = WORK_ASK, .keys = PG_GETARG_DATUM(2), .result = (ReturnSetInfo *) fcinfo->resultinfo});
+	return (Datum) 0;
+}
+
+/* An intake's task: what is asked or done of it is the third argument. */
+static void
+read_intake(SourceTask *task, FunctionCallInfo fcinfo, Datum columns, bool writes)
+{
+	start_task(task, fcinfo);
+	if (task->connection == NULL || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("connection_id and what is done must not be null")));
+	task->intake = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	task->columns = columns;
+	task->writes = writes;
+	task->fields = writes ? columns : (Datum) 0;
+	read_task(task, fcinfo->flinfo->fn_oid, PG_GETARG_DATUM(0), false, "key", true, false);
+}
+
+/*
+ * pgsync_itsm.intake_read(connection_id uuid, kind text, what text, list
+ * text[], more text[], columns text[]): a question about tables that an intake
+ * writes to, asked as the connection's owner, read-only.
+ */
+Datum
+source_intake_read(PG_FUNCTION_ARGS)
+{
+	SourceTask task;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(3) || PG_ARGISNULL(4))
+		return (Datum) 0;
+	read_intake(&task, fcinfo, PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5), false);
+	if (task.query != NULL)
+		as_owner(&task, &(Work){.kind = WORK_LOOK,
+								.keys = PG_GETARG_DATUM(3),
+								.values = PG_GETARG_DATUM(4),
+								.result = (ReturnSetInfo *) fcinfo->resultinfo});
+	return (Datum) 0;
+}
+
+/*
+ * pgsync_itsm.intake_write(connection_id uuid, kind text, what text, columns
+ * text[], keys text[], row_values text[], befores text[]): rows of the user's
+ * table, written one by one as the connection's owner; number, key and reason
+ * of each that it came to within a second.
+ */
+Datum
+source_intake_write(PG_FUNCTION_ARGS)
+{
+	SourceTask task;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 3; i < 7; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("columns, keys and values must not be null")));
+	read_intake(&task, fcinfo, PG_GETARG_DATUM(3), true);
+	if (task.query == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no table here that it is written to")));
+	as_owner(&task, &(Work){.kind = WORK_ROWS,
+							.keys = PG_GETARG_DATUM(4),
+							.values = PG_GETARG_DATUM(5),
+							.before = PG_GETARG_DATUM(6),
+							.result = (ReturnSetInfo *) fcinfo->resultinfo});
 	return (Datum) 0;
 }
 

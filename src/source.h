@@ -22,6 +22,12 @@ extern PGDLLEXPORT Datum source_write(PG_FUNCTION_ARGS);
 /* pgsync_itsm.changed_here: when the rows of records were changed last. */
 extern PGDLLEXPORT Datum source_changed(PG_FUNCTION_ARGS);
 
+/* pgsync_itsm.intake_read: a question about tables that an intake writes to, asked as the connection's owner. */
+extern PGDLLEXPORT Datum source_intake_read(PG_FUNCTION_ARGS);
+
+/* pgsync_itsm.intake_write: rows of such a table, written one by one; what became of each. */
+extern PGDLLEXPORT Datum source_intake_write(PG_FUNCTION_ARGS);
+
 /* pgsync_itsm.check_expression: throws unless the text is one expression. */
 extern PGDLLEXPORT Datum source_check_expression(PG_FUNCTION_ARGS);
 

@@ -107,6 +107,8 @@ typedef struct TriggerPlan
 	KeyColumn	 *keys;
 	int			  nwatched;
 	AttrNumber	 *watched;
+	int			  nquiet;
+	AttrNumber	 *quiet; /* count as well, but not for the key * */
 } TriggerPlan;
 
 /* Keys of one transaction ---------------------------------------------------- */
@@ -747,6 +749,24 @@ key_changed(const KeyColumn *key, TupleTableSlot *old, TupleTableSlot *new)
 }
 
 static bool
+quiet_changed(const TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
+{
+	int i;
+
+	for (i = 0; i < plan->nquiet; i++)
+		if (column_changed(plan->quiet[i], old, new))
+			return true;
+	return false;
+}
+
+/* Is a key about every record of an entity type, whatever the row says? */
+static bool
+is_about_all(const KeyColumn *key)
+{
+	return key->everything && key->nparts == 0;
+}
+
+static bool
 row_changed(const TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 {
 	int i;
@@ -764,15 +784,19 @@ static void
 note_update(TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
 {
 	bool moved;
+	bool quiet;
 	int	 i;
 
 	slot_getsomeattrs(old, plan->last_column);
 	slot_getsomeattrs(new, plan->last_column);
-	if (!row_changed(plan, old, new))
+	quiet = !row_changed(plan, old, new);
+	if (quiet && !quiet_changed(plan, old, new))
 		return;
 	moved = plan->namespace_column != 0 && column_changed(plan->namespace_column, old, new);
 	for (i = 0; i < plan->nkeys; i++)
 	{
+		if (quiet && is_about_all(&plan->keys[i]))
+			continue;
 		if (key_changed(&plan->keys[i], old, new))
 			note_row(plan, &plan->keys[i], old, OP_DELETE);
 		else if (moved)
@@ -789,7 +813,7 @@ note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 
 	slot_getsomeattrs(slot, plan->last_column);
 	for (i = 0; i < plan->nkeys; i++)
-		if (!(plan->keys[i].everything && plan->keys[i].nparts == 0 && plan->some_watched))
+		if (!(is_about_all(&plan->keys[i]) && plan->some_watched))
 			note_row(plan, &plan->keys[i], slot, op);
 }
 
@@ -875,12 +899,27 @@ find_last_column(TriggerPlan *plan)
 	plan->last_column = plan->namespace_column;
 	for (i = 0; i < plan->nwatched; i++)
 		plan->last_column = Max(plan->last_column, plan->watched[i]);
+	for (i = 0; i < plan->nquiet; i++)
+		plan->last_column = Max(plan->last_column, plan->quiet[i]);
 	for (k = 0; k < plan->nkeys; k++)
 		for (i = 0; i < plan->keys[k].nparts; i++)
 			plan->last_column = Max(plan->last_column, plan->keys[k].parts[i]);
 }
 
-/* Arguments: @namespace column, key columns, |, watched columns; a watched column that is gone is none. */
+/* After a minus: one whose change does not count for the key *.  A column that is gone is none. */
+static void
+resolve_watched(TriggerPlan *plan, const char *argument, TupleDesc desc)
+{
+	bool	   quiet = argument[0] == '-';
+	AttrNumber column = find_column(desc, argument + quiet);
+
+	if (column != 0 && quiet)
+		plan->quiet[plan->nquiet++] = column;
+	else if (column != 0)
+		plan->watched[plan->nwatched++] = column;
+}
+
+/* Arguments: @namespace column, key columns, |, watched columns. */
 static void
 resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 {
@@ -888,17 +927,14 @@ resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 
 	plan->keys = palloc0(sizeof(KeyColumn) * (trigger->tgnargs + 1));
 	plan->watched = palloc0(sizeof(AttrNumber) * (trigger->tgnargs + desc->natts + 1));
+	plan->quiet = palloc0(sizeof(AttrNumber) * (trigger->tgnargs + 1));
 	for (i = 0; i < trigger->tgnargs; i++)
 	{
 		const char *argument = trigger->tgargs[i];
 		AttrNumber	column;
 
 		if (plan->some_watched)
-		{
-			column = find_column(desc, argument);
-			if (column != 0)
-				plan->watched[plan->nwatched++] = column;
-		}
+			resolve_watched(plan, argument, desc);
 		else if (strcmp(argument, "|") == 0)
 			plan->some_watched = true;
 		else if (argument[0] == '@')

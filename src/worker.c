@@ -477,6 +477,13 @@ connect_database(Oid dboid)
 	 * not.
 	 */
 	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
+
+	/*
+	 * For the same reason a plan for the values at hand is never better here,
+	 * and making it costs more than running it: a settlement of one item is
+	 * ten statements.
+	 */
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 

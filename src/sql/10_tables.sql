@@ -252,6 +252,7 @@ CREATE TABLE @extschema@.integration_run_items (
     UNIQUE (run_id, entity_id, entity_type, action)
 );
 CREATE INDEX integration_run_items_work ON @extschema@.integration_run_items (run_id, id, ord) WHERE state = 'pending';
+CREATE INDEX integration_run_items_here ON @extschema@.integration_run_items (run_id, id) WHERE state = 'planned' AND step = 'in';
 CREATE INDEX integration_run_items_later ON @extschema@.integration_run_items (not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX integration_run_items_doubt ON @extschema@.integration_run_items (connection_id, entity_id) WHERE in_doubt OR unheard;
 -- However few runs there were when statistics were gathered: a plan made for any run is one for a small one.
@@ -285,6 +286,44 @@ CREATE TABLE @extschema@.integration_writers (
 );
 CREATE UNIQUE INDEX integration_writers_one ON @extschema@.integration_writers
     (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), entity_type);
+
+CREATE TABLE @extschema@.integration_intakes (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace_id     uuid,
+    connection_id    uuid,
+    kind             text NOT NULL,
+    relation         text NOT NULL,
+    key_column       text NOT NULL,
+    columns          jsonb NOT NULL,
+    namespace_column text,
+    gone             jsonb,
+    links            jsonb,
+    origin           text NOT NULL DEFAULT 'user',
+    updated_at       timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX integration_intakes_one ON @extschema@.integration_intakes
+    (coalesce(connection_id, '00000000-0000-0000-0000-000000000000'), kind);
+
+-- Which row here is which record there, of what is taken over.  Apart from the map: nothing of it is published from here.
+CREATE TABLE @extschema@.integration_intake_map (
+    connection_id  uuid NOT NULL,
+    namespace_id   uuid NOT NULL,
+    external_id    text NOT NULL,
+    external_table text,
+    kind           text NOT NULL,
+    name           text,
+    key            text,
+    state          text NOT NULL DEFAULT 'linked' CHECK (state IN ('linked', 'waits', 'gone', 'left')),
+    note           text,
+    created_by_us  boolean NOT NULL DEFAULT false,
+    applied        json,
+    hash           text,
+    links          jsonb NOT NULL DEFAULT '{}',
+    taken_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (connection_id, external_id)
+) WITH (fillfactor = 85);
+CREATE INDEX integration_intake_map_key ON @extschema@.integration_intake_map (connection_id, key);
 
 CREATE TABLE @extschema@.integration_watches (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -54,7 +54,7 @@ DECLARE
 BEGIN
     FOREACH t IN ARRAY ARRAY['integration_connections', 'integration_sync_map', 'integration_sync_log',
         'integration_queue', 'integration_runs', 'integration_run_steps', 'integration_run_items',
-        'integration_sources', 'integration_writers', 'integration_watches', 'integration_field_mappings', 'integration_references',
+        'integration_sources', 'integration_writers', 'integration_intakes', 'integration_intake_map', 'integration_watches', 'integration_field_mappings', 'integration_references',
         'integration_matches', 'integration_external_records', 'integration_watermarks', 'integration_conflicts', 'integration_inbox',
         'integration_entitlements']
     LOOP
@@ -69,7 +69,7 @@ BEGIN
             USING (namespace_id = ANY (ARRAY(SELECT pgsync_itsm.visible_namespaces())))', t);
     END LOOP;
     -- What the site has set for all connections, all who read with it may see.
-    FOREACH t IN ARRAY ARRAY['integration_sources', 'integration_writers', 'integration_field_mappings'] LOOP
+    FOREACH t IN ARRAY ARRAY['integration_sources', 'integration_writers', 'integration_intakes', 'integration_field_mappings'] LOOP
         EXECUTE format('ALTER POLICY see ON @extschema@.%I
             USING (namespace_id IS NULL AND connection_id IS NULL OR namespace_id = ANY (ARRAY(SELECT pgsync_itsm.visible_namespaces())))', t);
     END LOOP;

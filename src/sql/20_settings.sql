@@ -63,6 +63,7 @@ BEGIN ATOMIC
         ('read_tables', 'cmdb_ci_business_app,cmdb_ci_service_auto,service_offering,cmdb_ci_service_technical,cmdb_software_product_model,ast_contract,core_company,sys_user,sys_user_group,cmdb_ci_server,cmdb_ci_computer',
          NULL, 'tables that itsm_subscribe() reads there, classes below included; relationships and deletions come along'),
         ('read_overlap', '10 minutes', NULL, 'how far before the last change a reading begins: for what was committed late, and clocks that differ'),
+        ('intake', NULL, NULL, 'what is taken over from there into tables here: server, computer; comma list; empty: nothing'),
         ('read_every', '15 minutes', NULL, 'how often what was changed there is read by itself, for schedules daily and on_change; empty: not at all'),
         ('read_page', '1000', NULL, 'rows of one page, at the most; fewer where that takes long'),
         ('read_unit', 'minute', ARRAY['minute', 'hour'], 'unit in which the platform is told how long ago a change may be'),

@@ -348,7 +348,7 @@ END;
 COMMENT ON FUNCTION pgsync_itsm.getinsync_watches() IS
 'Which change of which GetInSync table concerns which records';
 
-CREATE FUNCTION pgsync_itsm.getinsync_watched_columns(schema_name name, tab name) RETURNS text[]
+CREATE FUNCTION pgsync_itsm.getinsync_watched_columns(schema_name name, tab name, key_column text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT array_agg(k.col::text ORDER BY k.col)
@@ -356,10 +356,10 @@ BEGIN ATOMIC
      WHERE k.tab = getinsync_watched_columns.tab AND pgsync_itsm.has_columns(schema_name, k.tab, k.col)
        AND k.col NOT IN ('id', 'created_at')
        -- of those that many records refer to, only what these records show
-       AND (k.tab <> 'contacts' OR k.col IN ('email', 'is_active', 'display_name'))
+       AND (k.tab <> 'contacts' OR key_column <> '*' OR k.col IN ('email', 'is_active'))
        AND (k.tab <> 'teams' OR k.col IN ('name', 'is_active'));
 END;
-COMMENT ON FUNCTION pgsync_itsm.getinsync_watched_columns(name, name) IS
+COMMENT ON FUNCTION pgsync_itsm.getinsync_watched_columns(name, name, text) IS
 'Columns of a GetInSync table whose change counts: those that a source reads';
 
 -- Attach ------------------------------------------------------------------------------------------
@@ -512,7 +512,7 @@ BEGIN
         CONTINUE WHEN rel IS NULL;
         -- a condition on columns that are not there holds always
         PERFORM pgsync_itsm.store_watch(rel, w.entity_type, CASE WHEN c.there THEN w.key_column ELSE '*' END, w.match_by,
-                    CASE WHEN c.there THEN pgsync_itsm.getinsync_watched_columns(schema_name, table_name) END, 'getinsync')
+                    CASE WHEN c.there THEN pgsync_itsm.getinsync_watched_columns(schema_name, table_name, w.key_column) END, 'getinsync')
            FROM pgsync_itsm.getinsync_watches() AS w
           CROSS JOIN LATERAL (SELECT w.key_column = '*' OR pgsync_itsm.has_columns(schema_name, w.tab,
                                   VARIADIC string_to_array(ltrim(w.key_column, '*'), '/')::name[])) AS c(there)
@@ -542,6 +542,7 @@ BEGIN
     sources := pgsync_itsm.store_sources(schema_name);
     tables := pgsync_itsm.store_watches(schema_name);
     PERFORM pgsync_itsm.store_writers(schema_name);
+    PERFORM pgsync_itsm.store_intakes(schema_name);
     IF pgsync_itsm.attached_schema() <> schema_name THEN
         PERFORM pgsync_itsm.unwatch_namespaces(pgsync_itsm.attached_schema());
     END IF;
@@ -582,6 +583,7 @@ BEGIN
     PERFORM pgsync_itsm.check_may_attach();
     DELETE FROM @extschema@.integration_sources AS s WHERE s.origin = 'getinsync' AND s.connection_id IS NULL;
     DELETE FROM @extschema@.integration_writers AS w WHERE w.origin = 'getinsync' AND w.connection_id IS NULL;
+    DELETE FROM @extschema@.integration_intakes AS i WHERE i.origin = 'getinsync' AND i.connection_id IS NULL;
     FOR rel IN
         WITH gone AS (DELETE FROM @extschema@.integration_watches AS w WHERE w.origin = 'getinsync' RETURNING w.relation)
         SELECT DISTINCT g.relation FROM gone AS g ORDER BY 1

@@ -6,7 +6,7 @@
 CREATE FUNCTION pgsync_itsm.queue_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'trigger_queue_change';
 COMMENT ON FUNCTION pgsync_itsm.queue_change() IS
-'Trigger that notes the keys of changed rows and appends them to integration_queue before commit. Arguments: @ and the namespace column, if any; key columns (a/b: two as one key, *: the whole entity type; *a/b: that, if a or b is NULL), |, columns whose change counts (none: all)';
+'Trigger that notes the keys of changed rows and appends them to integration_queue before commit. Arguments: @ and the namespace column, if any; key columns (a/b: two as one key, *: the whole entity type; *a/b: that, if a or b is NULL), |, columns whose change counts (none: all; after a minus: not for the key *)';
 
 CREATE FUNCTION pgsync_itsm.queue_relations() RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -47,9 +47,10 @@ BEGIN ATOMIC
                 THEN '{@namespace_id}'::text[] ELSE '{}' END
            || array_agg(DISTINCT w.key_column)
            || CASE WHEN bool_or(w.columns IS NULL) THEN '{}'
-                   ELSE '{|}' || ARRAY(SELECT DISTINCT c.name
+                   -- a column that is of no concern to the watches of * does not have a whole entity type planned
+                   ELSE '{|}' || ARRAY(SELECT CASE WHEN bool_or(w.key_column = '*') AND NOT bool_or(o.key_column = '*') THEN '-' ELSE '' END || c.name
                                          FROM @extschema@.integration_watches AS o, unnest(o.columns) AS c(name)
-                                        WHERE o.relation = trigger_arguments.relation::text ORDER BY 1) END
+                                        WHERE o.relation = trigger_arguments.relation::text GROUP BY c.name ORDER BY c.name) END
       FROM @extschema@.integration_watches AS w
      WHERE w.relation = trigger_arguments.relation::text
     HAVING count(*) > 0;

@@ -63,16 +63,31 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION pgsync_itsm.mapped_fields(uuid, text) IS 'Effective target fields of an entity type: the connection''s own rows before the defaults';
 
+-- In the order of mapping_for(); class * stands for those that have no rows of their own.
+CREATE FUNCTION pgsync_itsm.mappings_in_force(connection_id uuid, entity_type text)
+RETURNS TABLE (class text, id bigint, target_class text, target_field text, expression text, kind text, value_map jsonb, enabled boolean, condition text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH rows AS MATERIALIZED (
+        SELECT m.* FROM @extschema@.integration_field_mappings AS m
+          JOIN @extschema@.integration_connections AS c ON c.id = mappings_in_force.connection_id AND c.platform = m.platform
+         WHERE m.entity_type = mappings_in_force.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id))
+    SELECT DISTINCT ON (k.class, m.target_field) k.class, m.id, m.target_class, m.target_field, m.expression, m.kind, m.value_map, m.enabled, m.condition
+      FROM (SELECT '*' AS class UNION SELECT r.target_class FROM rows AS r) AS k
+      JOIN rows AS m ON m.target_class IN ('*', k.class)
+     ORDER BY k.class, m.target_field, m.connection_id NULLS LAST, m.is_default, m.target_class = '*';
+END;
+COMMENT ON FUNCTION pgsync_itsm.mappings_in_force(uuid, text) IS 'The mapping row that applies to each field of an entity type, for each class that has rows of its own and (*) for all others';
+
 CREATE FUNCTION pgsync_itsm.mapping_version(connection_id uuid, entity_type text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- those in force, class by class: one of the connection's own that says what the general one says changes nothing
     RETURN (SELECT pgsync_itsm.content_hash(coalesce(string_agg(
-                concat_ws('|', m.connection_id, m.target_class, m.target_field, m.expression, m.kind, m.value_map, m.enabled, m.condition),
-                E'\n' ORDER BY m.connection_id NULLS FIRST, m.target_class, m.target_field), ''))
-              FROM @extschema@.integration_field_mappings AS m
-              JOIN @extschema@.integration_connections AS c ON c.id = mapping_version.connection_id AND c.platform = m.platform
-             WHERE m.entity_type = mapping_version.entity_type AND (m.connection_id IS NULL OR m.connection_id = c.id));
+                concat_ws('|', e.class, e.target_field, e.expression, e.kind, e.value_map, e.enabled, e.condition),
+                E'\n' ORDER BY e.class, e.target_field), ''))
+              FROM pgsync_itsm.mappings_in_force(mapping_version.connection_id, mapping_version.entity_type) AS e);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.mapping_version(uuid, text) IS 'Hash of the mapping rows that concern an entity type: part of every payload hash';
@@ -372,7 +387,7 @@ BEGIN
                     THEN ARRAY['MISMATCH', 'records of this contract disagree on its dates']
                WHEN r.entity_type = 'company' AND coalesce(r.attrs ->> 'is_internal', 'false') <> 'false'
                     THEN ARRAY['DROP', 'internal organization']
-               WHEN r.entity_type = 'contact' AND NOT create_contacts THEN ARRAY['DROP', 'contacts are matched, not created']
+               WHEN r.entity_type = 'contact' AND NOT create_contacts AND m.id IS NULL THEN ARRAY['DROP', 'contacts are matched, not created']
                WHEN r.attrs ->> 'retired' = 'true' AND m.id IS NULL AND NOT publish_retired
                     THEN ARRAY['SKIP', 'retired and never published'] END OFFSET 0) AS c(rule)
              WHERE r.run_id = run.id AND r.verdict IS NULL AND c.rule IS NOT NULL) AS v

@@ -537,20 +537,25 @@ BEGIN
        SET external_id = m.external_id, external_table = coalesce(m.external_table, p.class),
            verdict = CASE WHEN m.how = 'native key' OR m.how IN ('correlation id', 'asset tag') AND m.hits = 1 THEN 'UPDATE'
                           WHEN m.ours THEN 'UPDATE'
+                          WHEN p.entity_type = 'contact' AND (m.hits > 1 OR m.sharers > 1) THEN 'MISMATCH'
                           WHEN p.entity_type IN ('company', 'contact') THEN 'MATCH'
                           WHEN m.hits > 1 THEN 'MISMATCH'
                           WHEN m.foreign_id OR m.rejected THEN 'MISMATCH'
                           WHEN NOT adopt THEN 'MISMATCH'
                           WHEN p.entity_type IN ('it_service', 'software_product', 'software_package') AND NOT update_matched THEN 'MATCH'
                           ELSE 'UPDATE' END,
-           reason = CASE WHEN m.ours THEN 'an earlier attempt had made it'
-                         WHEN m.how = 'name' AND m.hits > 1 THEN format('%s records there have this name', m.hits)
+           reason = CASE WHEN p.entity_type = 'contact' AND m.hits = 1 AND m.sharers > 1 THEN format('%s contacts here have this e-mail', m.sharers)
+                         WHEN m.ours THEN 'an earlier attempt had made it'
+                         WHEN m.how = 'name' AND m.hits > 1 THEN format(CASE p.entity_type WHEN 'contact' THEN '%s users there have this e-mail' ELSE '%s records there have this name' END, m.hits)
                          WHEN m.how = 'name' AND m.foreign_id
                               THEN 'a record there has this name and belongs to something else (correlation id)'
                          WHEN m.rejected THEN 'a record there has this name, and itsm_reject_match() said that it is another one'
                          WHEN m.how = 'name' AND NOT adopt THEN 'a record there has this name and is not ours (on_existing = hold)'
                          ELSE format('found there by %s', m.how) END
       FROM (SELECT x.*, f.foreign_id,
+                   CASE x.entity_type WHEN 'contact' THEN count(*) OVER (PARTITION BY x.entity_type, x.external_id)
+                        + (SELECT count(*) FROM @extschema@.integration_sync_map AS o
+                            WHERE o.external_id = x.external_id AND o.connection_id = run.connection_id AND o.parent_id IS NULL AND o.entity_type = 'contact' AND o.entity_id <> x.entity_id) END AS sharers,
                    x.how = 'name' AND x.entity_type NOT IN ('company', 'contact')
                    AND pgsync_itsm.match_rejected(run.connection_id, x.entity_type, x.entity_id, x.external_id) AS rejected,
                    CASE WHEN x.how = 'name' AND x.hits = 1 AND NOT f.foreign_id

@@ -366,6 +366,7 @@ BEGIN
     DELETE FROM pgsync_itsm.match_names AS n WHERE n.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.match_pairs AS n WHERE n.run_id = clear_plan.run_id;
     DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = clear_plan.run_id;
+    PERFORM pgsync_itsm.intake_clear(clear_plan.run_id);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.clear_plan(bigint) IS 'Empties the work space of a plan';
@@ -822,7 +823,7 @@ BEGIN
         RETURN 'done';
     END IF;
     -- What ends a plan writes to the connection.  While user SQL reads or writes, for as long as that takes, its row is for others.
-    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck,ours,apply}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
+    IF (r.cancel_requested OR r.phase <> ALL ('{queued,recheck,ours,apply,decided}') AND r.phase NOT LIKE 'read %') AND NOT pgsync_itsm.is_free(r.connection_id) THEN
         RETURN 'busy';
     END IF;
     IF r.cancel_requested THEN

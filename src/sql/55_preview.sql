@@ -118,6 +118,8 @@ COMMENT ON FUNCTION pgsync_itsm.plan_dry_run(@extschema@.integration_runs) IS 'T
 CREATE FUNCTION pgsync_itsm.plan_edited(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    two_way CONSTANT boolean := (SELECT c.sync_direction = 'both' FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id);
 BEGIN
     IF pgsync_itsm.setting(run.connection_id, 'on_edited') <> 'hold' OR pgsync_itsm.setting(run.connection_id, 'verify') <> 'true' THEN
         RETURN;
@@ -130,13 +132,22 @@ BEGIN
                 ON m.connection_id = run.connection_id AND m.entity_type = q.entity_type AND m.entity_id = q.entity_id AND m.last_agreed IS NOT NULL
                -- seen to be so: what was not read back may have been made something else of by the platform itself
                AND m.last_sync_hash IS NOT NULL
-             CROSS JOIN LATERAL json_each_text(q.payload) AS v(field, value)
+             CROSS JOIN LATERAL (
+                   SELECT e.key AS field, e.value FROM json_each_text(q.payload) AS e
+                   UNION ALL
+                   -- empty here: where what is there is read as well, that comes first
+                   SELECT a.key, '' FROM json_each_text(m.last_agreed) AS a
+                    WHERE two_way AND a.value <> '' AND q.payload ->> a.key IS NULL
+                      AND a.key IN (SELECT f.target_field FROM pgsync_itsm.mapped_fields(run.connection_id, q.entity_type) AS f WHERE f.authority NOT IN ('theirs', 'if_empty'))
+                      AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(coalesce(q.warnings, '[]')) AS w(words)
+                                       WHERE starts_with(w.words, a.key || ':') OR starts_with(w.words, 'column ' || a.key || ' '))) AS v
              CROSS JOIN LATERAL (SELECT pgsync_itsm.plain_value(q.old_values ->> v.field) AS value, pgsync_itsm.plain_value(m.last_agreed ->> v.field) AS agreed) AS t
              WHERE q.run_id = run.id AND q.verdict = 'UPDATE' AND q.old_values IS NOT NULL AND v.field NOT LIKE '\_%'
                AND t.value IS NOT NULL AND t.agreed IS NOT NULL AND t.value <> t.agreed AND t.value <> pgsync_itsm.plain_value(v.value)
                AND NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS u
                                 WHERE u.connection_id = run.connection_id AND u.entity_id = q.entity_id AND (u.in_doubt OR u.unheard)
-                                  AND u.entity_type = q.entity_type AND pgsync_itsm.plain_value(u.payload ->> v.field) = t.value)
+                                  -- what was agreed since has taken its place: whoever wrote that value again, it was not us
+                                  AND u.updated_at > m.last_synced_at AND u.entity_type = q.entity_type AND pgsync_itsm.plain_value(u.payload ->> v.field) = t.value)
              GROUP BY q.entity_type, q.entity_id) AS e
      WHERE p.run_id = run.id AND p.entity_type = e.entity_type AND p.entity_id = e.entity_id;
 END

@@ -36,9 +36,20 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.expect_lookups(@extschema@.integration_runs, text, json) IS 'How many requests the questions of a run would be, which are forgotten after that';
 
+-- An imagined run goes through its items in the order of their ids, a request's worth at a time: the run is no condition that
+-- an index could be looked up by, since all of a run's items would be fetched and sorted for each request.
+CREATE FUNCTION pgsync_itsm.expect_open(run_id bigint, behind bigint, high bigint) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+RETURN (SELECT i.id FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id + 0 = expect_open.run_id AND i.id > expect_open.behind AND i.id <= expect_open.high
+           AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+           AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
+         ORDER BY i.id LIMIT 1);
+COMMENT ON FUNCTION pgsync_itsm.expect_open(bigint, bigint, bigint) IS 'The first item behind a given one that no imagined request has taken';
+
 -- As barrier(): what waits, or is on the imagined wire, is not through yet.
-CREATE FUNCTION pgsync_itsm.expect_barrier(run_id bigint, bundled boolean, now_at integer, low bigint) RETURNS integer
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION pgsync_itsm.expect_barrier(run_id bigint, bundled boolean, now_at integer, low bigint, high bigint) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -51,31 +62,28 @@ BEGIN
                   WHERE i.run_id = run_id AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
                     AND coalesce(s.done_at > now_at, true));
     END IF;
-    SELECT min(f.ord) INTO first
-      FROM ((SELECT i.ord FROM @extschema@.integration_run_items AS i
-              WHERE i.run_id = run_id AND i.id > low AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
-                AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id)
-              ORDER BY i.id LIMIT 1)
-            UNION ALL
-            SELECT min(i.ord) FROM pgsync_itsm.expected_sent AS s JOIN @extschema@.integration_run_items AS i ON i.id = s.item_id
-             WHERE s.run_id = run_id AND s.done_at > now_at) AS f;
+    -- in the order of sending these are the first
+    SELECT i.ord INTO first FROM @extschema@.integration_run_items AS i
+     WHERE i.id = least(pgsync_itsm.expect_open(run_id, low, high),
+                        (SELECT min(f.item_id) FROM (SELECT s.item_id FROM pgsync_itsm.expected_sent AS s
+                                                      WHERE s.run_id = run_id AND s.done_at > now_at OFFSET 0) AS f));
     IF first <= 20 THEN
         RETURN 21;
     END IF;
-    -- in the order of sending these are the first
     IF bundled AND first < 70 THEN
         RETURN 70;
     END IF;
     RETURN coalesce(free, 1000);
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.expect_barrier(bigint, boolean, integer, bigint) IS 'Items of this order and above would wait';
+COMMENT ON FUNCTION pgsync_itsm.expect_barrier(bigint, boolean, integer, bigint, bigint) IS 'Items of this order and above would wait';
 
 -- As claim(): a relationship needs both its ends, there already or in this request.
 CREATE FUNCTION pgsync_itsm.expect_window(run @extschema@.integration_runs, kinds text[], doubtful boolean, ends_inside boolean, barrier integer,
-                                          max_records integer, max_items integer, now_at integer, low bigint)
+                                          max_records integer, max_items integer, now_at integer, low bigint, high bigint)
 RETURNS TABLE (item_id bigint, step text, item json)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_nestloop = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -83,9 +91,10 @@ BEGIN
     WITH counted AS MATERIALIZED (
         SELECT a.*, count(*) FILTER (WHERE a.parent_id IS NULL) OVER (ORDER BY a.id) AS records FROM (
         SELECT i.* FROM @extschema@.integration_run_items AS i
-         WHERE i.run_id = run.id AND i.id > low AND i.state = 'planned' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY (kinds)
+         WHERE i.run_id + 0 = run.id AND i.id > low AND i.id <= high
+           AND i.state = 'planned' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY (kinds)
            AND i.in_doubt = doubtful
-           AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id)
+           AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
                     AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state = 'planned'
                     AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = o.id AND s.done_at <= $8)))
@@ -105,7 +114,7 @@ BEGIN
                               WHERE x.connection_id = run.connection_id AND x.entity_type = e.entity_type AND x.entity_id = e.entity_id LIMIT 1) AS m ON true
           LEFT JOIN LATERAL (SELECT o.id, o.native_key, o.external_table FROM @extschema@.integration_run_items AS o
                               WHERE o.run_id = run.id AND o.entity_type = e.entity_type AND o.entity_id = e.entity_id AND o.action IN ('CREATE', 'MATCH')
-                                AND (o.action = 'MATCH' OR EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = o.id AND s.done_at <= $8)) LIMIT 1) AS d ON true
+                                AND (o.action = 'MATCH' OR (SELECT s.done_at <= $8 FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = o.id)) LIMIT 1) AS d ON true
     )
     SELECT c.id, c.step,
            json_build_object('item_id', c.id, 'entity_type', c.entity_type, 'action', c.action, 'native_key', c.native_key, 'external_id', c.external_id,
@@ -124,18 +133,19 @@ BEGIN
      ORDER BY c.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.expect_window(@extschema@.integration_runs, text[], boolean, boolean, integer, integer, integer, integer, bigint) IS
+COMMENT ON FUNCTION pgsync_itsm.expect_window(@extschema@.integration_runs, text[], boolean, boolean, integer, integer, integer, integer, bigint, bigint) IS
 'Items that one claim of an imagined run would take, as the adapter wants them';
 
-CREATE FUNCTION pgsync_itsm.expect_next(run @extschema@.integration_runs, barrier integer, now_at integer, behind bigint)
+CREATE FUNCTION pgsync_itsm.expect_next(run @extschema@.integration_runs, barrier integer, now_at integer, behind bigint, high bigint)
 RETURNS TABLE (entity_type text, action text, in_doubt boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 BEGIN ATOMIC
     SELECT i.entity_type, i.action, i.in_doubt
       FROM @extschema@.integration_run_items AS i
-     WHERE i.run_id = (expect_next.run).id AND i.id > expect_next.behind AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
+     WHERE i.run_id + 0 = (expect_next.run).id AND i.id > expect_next.behind AND i.id <= expect_next.high
+       AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
        AND i.ord < expect_next.barrier
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id)
+       AND (SELECT true FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id) IS NULL
        AND (i.parent_id IS NULL OR i.action = 'DELETE'
             OR NOT EXISTS (SELECT FROM (VALUES (i.parent_type, i.parent_id), (i.child_type, i.child_id)) AS e(entity_type, entity_id)
                             WHERE NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m
@@ -149,10 +159,12 @@ BEGIN ATOMIC
                   AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = o.id AND s.done_at <= expect_next.now_at)))
      ORDER BY i.id LIMIT 1;
 END;
-COMMENT ON FUNCTION pgsync_itsm.expect_next(@extschema@.integration_runs, integer, integer, bigint) IS 'Which kind of item an imagined run would send next';
+COMMENT ON FUNCTION pgsync_itsm.expect_next(@extschema@.integration_runs, integer, integer, bigint, bigint) IS
+'Which kind of item an imagined run would send next';
 
 -- One request of an imagined moment; NULL: there is none.
-CREATE FUNCTION pgsync_itsm.expect_request(run @extschema@.integration_runs, platform text, settings json, bundled boolean, now_at integer, low bigint, INOUT behind bigint,
+CREATE FUNCTION pgsync_itsm.expect_request(run @extschema@.integration_runs, platform text, settings json, bundled boolean, now_at integer,
+                                           low bigint, high bigint, INOUT behind bigint,
                                            OUT stage integer, OUT api text, OUT steps text[], OUT items bigint, OUT subrequests bigint, OUT bytes bigint, OUT done_at integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -165,10 +177,10 @@ DECLARE
     m record;
     wanted json;
 BEGIN
-    stage := pgsync_itsm.expect_barrier(run.id, bundled, now_at, low);
-    SELECT * INTO n FROM pgsync_itsm.expect_next(run, stage, now_at, behind);
+    stage := pgsync_itsm.expect_barrier(run.id, bundled, now_at, low, high);
+    SELECT * INTO n FROM pgsync_itsm.expect_next(run, stage, now_at, behind, high);
     IF NOT FOUND AND behind > low THEN
-        SELECT * INTO n FROM pgsync_itsm.expect_next(run, stage, now_at, low);
+        SELECT * INTO n FROM pgsync_itsm.expect_next(run, stage, now_at, low, high);
     END IF;
     IF n.entity_type IS NULL THEN
         RETURN;
@@ -176,7 +188,7 @@ BEGIN
     SELECT * INTO lane FROM pgsync_itsm.adapter_limits(platform, settings, n.entity_type, n.action, n.in_doubt);
     kinds := ARRAY(SELECT k.with_entity_type || ' ' || k.with_action FROM pgsync_itsm.adapter_lane(platform, settings, n.entity_type, n.action, n.in_doubt) AS k);
     SELECT array_agg(w.item_id ORDER BY w.item_id), json_agg(w.item ORDER BY w.item_id) INTO taken, wanted
-      FROM pgsync_itsm.expect_window(run, kinds, n.in_doubt, lane.ends_inside, stage, lane.max_records, lane.max_items, now_at, low) AS w;
+      FROM pgsync_itsm.expect_window(run, kinds, n.in_doubt, lane.ends_inside, stage, lane.max_records, lane.max_items, now_at, low, high) AS w;
     SELECT * INTO m FROM pgsync_itsm.adapter_measure(platform, settings, wanted);
     taken := taken[1:m.nused];
     -- hundreds of CIs take longer than a batch of single writes, which may have an answer meanwhile
@@ -187,7 +199,7 @@ BEGIN
     steps := ARRAY(SELECT i.step FROM @extschema@.integration_run_items AS i WHERE i.id = ANY (taken) GROUP BY i.step ORDER BY min(i.ord));
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.expect_request(@extschema@.integration_runs, text, json, boolean, integer, bigint, bigint) IS
+COMMENT ON FUNCTION pgsync_itsm.expect_request(@extschema@.integration_runs, text, json, boolean, integer, bigint, bigint, bigint) IS
 'The next request of an imagined run: by which API, what of, how large';
 
 CREATE FUNCTION pgsync_itsm.expect_bulk(run @extschema@.integration_runs, platform text, settings json) RETURNS jsonb
@@ -197,14 +209,18 @@ DECLARE
     slots integer := least(pgsync_itsm.setting(run.connection_id, 'max_concurrency')::integer, 64);
     now_at integer := 0;
     flying integer[] := '{}';
-    low bigint := 0;
-    behind bigint := 0;
+    low bigint;
+    high bigint;
+    behind bigint;
     q record;
     asked jsonb[] := '{}';
 BEGIN
+    SELECT min(i.id) - 1, max(i.id) INTO low, high FROM (SELECT x.id FROM @extschema@.integration_run_items AS x WHERE x.run_id = run.id OFFSET 0) AS i;
+    low := coalesce(low, 0);
+    behind := low;
     LOOP
         WHILE cardinality(flying) < slots LOOP
-            q := pgsync_itsm.expect_request(run, platform, settings, true, now_at, low, behind);
+            q := pgsync_itsm.expect_request(run, platform, settings, true, now_at, low, high, behind);
             EXIT WHEN q.items IS NULL;
             behind := q.behind;
             flying := flying || q.done_at;
@@ -213,9 +229,7 @@ BEGIN
         EXIT WHEN flying = '{}';
         now_at := (SELECT min(f) FROM unnest(flying) AS f);
         flying := ARRAY(SELECT f FROM unnest(flying) AS f WHERE f > now_at);
-        low := coalesce((SELECT min(i.id) - 1 FROM @extschema@.integration_run_items AS i
-                          WHERE i.run_id = run.id AND i.id > low AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')
-                            AND NOT EXISTS (SELECT FROM pgsync_itsm.expected_sent AS s WHERE s.item_id = i.id)), low);
+        low := coalesce(pgsync_itsm.expect_open(run.id, low, high) - 1, high);
     END LOOP;
     DELETE FROM pgsync_itsm.expected_sent AS s WHERE s.run_id = run.id;
     RETURN (SELECT jsonb_agg(to_jsonb(g) - 'first' ORDER BY g.first)

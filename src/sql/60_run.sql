@@ -47,7 +47,7 @@ BEGIN
               FROM @extschema@.integration_run_items AS i WHERE i.run_id = run_id) AS c
      WHERE r.id = run_id;
     UPDATE @extschema@.integration_connections AS c SET last_sync_at = now(), last_error = CASE WHEN status = 'done' THEN NULL ELSE c.last_error END
-      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match');
+      FROM @extschema@.integration_runs AS r WHERE r.id = run_id AND c.id = r.connection_id AND r.kind NOT IN ('preview', 'match') AND status <> 'cancelled';
     PERFORM pgsync_itsm.reopen_conflicts(run_id);
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
@@ -138,21 +138,25 @@ BEGIN
     free := ARRAY(SELECT c.id FROM @extschema@.integration_connections AS c WHERE c.id = ANY (wanted) ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED);
     free_runs := ARRAY(SELECT r.id FROM @extschema@.integration_runs AS r WHERE r.connection_id = ANY (free) AND r.status = 'queued' ORDER BY r.id FOR UPDATE SKIP LOCKED);
     -- Before a connection's first publish nothing is sent by itself; that publish reads everything anyway.
-    WITH gone AS (
-        DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
-         WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
-           AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
-        RETURNING r.id, r.connection_id
-    ), noted AS (
-        -- a pilot may have published it
-        UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
-          FROM gone AS g JOIN pgsync_itsm.run_keys AS k ON k.run_id = g.id AND k.deleted AND k.match_by = 'key'
-         WHERE m.connection_id = g.connection_id AND m.entity_type = k.entity_type AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key)
-           AND m.deleted_at IS NULL
-    ), forgotten AS (
-        DELETE FROM pgsync_itsm.run_keys AS k USING gone AS g WHERE k.run_id = g.id)
-    UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
-      FROM gone AS g WHERE c.id = g.connection_id;
+    IF free_runs <> '{}' THEN
+        WITH gone AS (
+            DELETE FROM @extschema@.integration_runs AS r USING @extschema@.integration_connections AS c
+             WHERE c.id = r.connection_id AND r.id = ANY (free_runs) AND r.status = 'queued' AND r.origin = 'on_change' AND c.first_publish_at IS NULL
+               AND NOT EXISTS (SELECT FROM @extschema@.integration_runs AS o WHERE o.connection_id = r.connection_id AND o.status IN ('planning', 'running'))
+            RETURNING r.id, r.connection_id
+        ), noted AS (
+            -- A pilot may have published it.  By key: this comes with every turn, and must not go through the map each time.
+            UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
+             WHERE m.id = ANY (ARRAY(
+                   SELECT n.id FROM gone AS g JOIN pgsync_itsm.run_keys AS k ON k.run_id = g.id AND k.deleted AND k.match_by = 'key'
+                    CROSS JOIN LATERAL (SELECT x.id FROM @extschema@.integration_sync_map AS x
+                                         WHERE x.connection_id = g.connection_id AND x.entity_type = k.entity_type
+                                           AND x.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND x.deleted_at IS NULL OFFSET 0) AS n))
+        ), forgotten AS (
+            DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = ANY (ARRAY(SELECT g.id FROM gone AS g)))
+        UPDATE @extschema@.integration_connections AS c SET full_plan_after = pg_current_snapshot()
+          FROM gone AS g WHERE c.id = g.connection_id;
+    END IF;
     -- What changed while settings or activation were being committed is found by one plan in full.  It waits for the
     -- transactions that the worker finds running when it first sees the change: they may not have seen it.
     UPDATE @extschema@.integration_connections AS c SET full_plan_for = c.full_plan_after, full_plan_from = pg_current_snapshot()
@@ -225,17 +229,22 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- From the answers to the map to the items, by key: this plan is made once, whatever the tables held then.
     WITH shown AS MATERIALIZED (
-        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs
+        SELECT m.id AS map_id, i.id AS item_id, i.payload, x.attrs, i.action = 'CREATE' AS created
           FROM pgsync_itsm.lookup_rows AS x
          CROSS JOIN LATERAL (SELECT n.id, n.entity_type, n.entity_id FROM @extschema@.integration_sync_map AS n
                               WHERE n.connection_id IS NOT DISTINCT FROM compare_taken.connection_id AND n.external_id = x.key AND n.parent_id IS NULL OFFSET 0) AS m
-         CROSS JOIN LATERAL (SELECT o.id, o.payload FROM @extschema@.integration_run_items AS o
+         CROSS JOIN LATERAL (SELECT o.id, o.payload, o.action FROM @extschema@.integration_run_items AS o
                               WHERE o.run_id = compare_taken.run_id AND o.entity_type = m.entity_type AND o.entity_id = m.entity_id
                                 AND o.action IN ('CREATE', 'UPDATE') AND o.state || '' IN ('done', 'unchanged') AND o.payload IS NOT NULL OFFSET 0) AS i
          WHERE x.run_id = compare_taken.run_id AND x.kind = 'record'
     ), taken AS MATERIALIZED (
-        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number
+        SELECT s.map_id, s.item_id, d.missing, s.attrs ->> 'number' AS number, n.unfilled
           FROM shown AS s
+          -- what was made there, and has nothing in a field on either side: that is agreed, too
+          LEFT JOIN LATERAL (
+               SELECT json_object_agg(w.field, '') AS unfilled FROM json_each_text(s.attrs) AS w(field, value)
+                WHERE w.value = '' AND coalesce(s.payload ->> w.field, '') = '' AND w.field <> 'number'
+               HAVING count(*) > 0) AS n ON s.created AND (SELECT c.sync_direction <> 'publish' FROM @extschema@.integration_connections AS c WHERE c.id = compare_taken.connection_id)
           -- most are as they were sent, which is seen at one glance
          CROSS JOIN LATERAL (
                SELECT jsonb_object_agg(v.field, v.value) AS missing
@@ -251,12 +260,12 @@ BEGIN ATOMIC
     UPDATE @extschema@.integration_sync_map AS m
        SET external_number = coalesce(nullif(t.number, ''), m.external_number),
            not_taken = t.missing,
-           last_agreed = CASE WHEN t.missing IS NULL THEN m.last_agreed
-                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END,
+           last_agreed = pgsync_itsm.merged(t.unfilled, CASE WHEN t.missing IS NULL THEN m.last_agreed
+                              ELSE (SELECT json_object_agg(v.field, v.value) FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field) END),
            last_sync_hash = CASE WHEN t.missing IS NULL THEN m.last_sync_hash
                                  ELSE pgsync_itsm.content_hash((SELECT json_object_agg(v.field, v.value)::text FROM json_each_text(m.last_agreed) AS v(field, value) WHERE NOT t.missing ? v.field)) END
       FROM taken AS t
-     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
+     WHERE m.id = t.map_id AND (t.missing IS NOT NULL OR t.unfilled IS NOT NULL OR m.not_taken IS NOT NULL OR t.number IS DISTINCT FROM m.external_number);
     DELETE FROM pgsync_itsm.lookup_rows AS x WHERE x.run_id = compare_taken.run_id AND x.kind = 'record';
 END;
 COMMENT ON FUNCTION pgsync_itsm.compare_taken(bigint, uuid) IS 'Compares what was read back with what was sent; differences become warnings and are not agreed';
@@ -615,6 +624,13 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.settle(uuid, bigint, bigint[], bigint[], text[], text[], text[], text[], text[], text[], text[], text[], text[], integer[], double precision[]) IS
 'Writes down what became of a request''s items: items, map, log, counters; what a newer claim owns is left alone';
 
+-- A payload has neither what is empty here nor what was left to the platform.  Without a base, what we cleared would come
+-- back as their change, and a change of theirs back to what was read before would be none.
+CREATE FUNCTION pgsync_itsm.still_agreed(before json, sent json) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN sent IS NOT NULL AND before IS NOT NULL THEN pgsync_itsm.merged(before, sent) ELSE sent END;
+COMMENT ON FUNCTION pgsync_itsm.still_agreed(json, json) IS 'What is agreed after an answer, where both sides are followed: what was sent, and of what was agreed before all else';
+
 CREATE FUNCTION pgsync_itsm.settle_map(connection_id uuid, answers pgsync_itsm.answer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -623,6 +639,8 @@ DECLARE
     c @extschema@.integration_connections := (SELECT k FROM @extschema@.integration_connections AS k WHERE k.id = $1);
     -- What nobody reads back is not known to be there as it was sent.
     verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
+    -- What is empty here, and was changed there before it could be cleared, is compared with what it was when that is read.
+    two_way boolean := (SELECT c.sync_direction = 'both' FROM @extschema@.integration_connections AS c WHERE c.id = $1);
 BEGIN
     INSERT INTO @extschema@.integration_sync_map AS m
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
@@ -637,8 +655,10 @@ BEGIN
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
-            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS g(agreed)
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
+                                                           WHERE two_way AND o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id),
+            CASE WHEN a.not_taken IS NULL THEN i.payload
+            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table,
@@ -658,7 +678,8 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_synced_at = now(), last_sent_hash = coalesce(i.payload_hash, m.last_sent_hash),
                source_hash = CASE WHEN i.payload_hash IS NULL THEN m.source_hash END, source_version = CASE WHEN i.payload_hash IS NULL THEN m.source_version END,
-               last_agreed = CASE WHEN i.payload_hash IS NULL THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
+               -- where nothing is read, what a publish cleared is not known to be so
+               last_agreed = CASE WHEN i.payload_hash IS NULL AND NOT two_way THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END
           FROM unnest(settle_map.answers) AS a JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
          WHERE a.outcome = 'done' AND i.action = 'CLEAR' AND m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
         DELETE FROM @extschema@.integration_sync_map AS m USING unnest(settle_map.answers) AS a, @extschema@.integration_run_items AS i
@@ -784,18 +805,22 @@ CREATE FUNCTION pgsync_itsm.count_requests(connection_id uuid, run_id bigint, st
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    counted bigint := count_requests.run_id;
 BEGIN
+    -- a token, a probe: no work of the run's own, and nobody waits to count it
+    IF counted IS NULL THEN
+        SELECT x.id INTO counted FROM @extschema@.integration_runs AS x
+         WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')
+         ORDER BY x.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
     UPDATE @extschema@.integration_runs AS r
        SET requests = r.requests + count_requests.requests, write_requests = r.write_requests + count_requests.writes,
            subrequests = r.subrequests + count_requests.subrequests,
            bytes_sent = r.bytes_sent + count_requests.bytes_sent, bytes_received = r.bytes_received + count_requests.bytes_received,
            request_ms = r.request_ms + count_requests.elapsed_ms,
-           -- a token, a probe: no work of the run's own
            side_requests = r.side_requests + CASE WHEN count_requests.run_id IS NULL THEN count_requests.requests ELSE 0 END
-     -- nobody waits to count a token
-     WHERE r.id = coalesce(count_requests.run_id, (SELECT x.id FROM @extschema@.integration_runs AS x
-                            WHERE x.connection_id = count_requests.connection_id AND x.status IN ('planning', 'running')
-                            ORDER BY x.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED));
+     WHERE r.id = counted;
     UPDATE @extschema@.integration_run_steps AS s SET requests = s.requests + count_requests.requests
      WHERE s.run_id = count_requests.run_id AND s.step = count_requests.step;
 END

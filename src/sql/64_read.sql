@@ -15,6 +15,9 @@ BEGIN
     ELSIF name = 'read_tables' AND value !~ '^[a-z0-9_]+(\s*,\s*[a-z0-9_]+)*$' THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give tables there, separated by commas, such as cmdb_ci_business_app, cmdb_ci_server.';
+    ELSIF name = 'intake' AND value !~ '^((server|computer)(\s*,\s*(server|computer))*)?$' THEN
+        RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give kinds of records, separated by commas: server, computer.';
     END IF;
 END
 $$;
@@ -34,7 +37,7 @@ BEGIN
           FROM (SELECT unnest(CASE
                     WHEN target LIKE 'cmdb_ci_server%' OR target = 'cmdb_ci_computer'
                     THEN ARRAY['name', 'ip_address', 'fqdn', 'os', 'os_version', 'serial_number', 'asset_tag', 'operational_status', 'install_status',
-                               'cpu_count', 'ram', 'disk_space', 'virtual', 'location', 'support_group', 'managed_by_group', 'discovery_source', 'last_discovered']
+                               'cpu_count', 'ram', 'disk_space', 'virtual', 'location', 'support_group', 'managed_by_group', 'discovery_source', 'last_discovered', 'duplicate_of']
                     WHEN target = 'sys_user' THEN ARRAY['name', 'user_name', 'email', 'first_name', 'last_name', 'title', 'phone', 'active', 'department', 'company']
                     WHEN target = 'ast_contract' THEN ARRAY['short_description', 'number', 'vendor', 'vendor_contract', 'starts', 'ends', 'state', 'contract_model']
                     WHEN target = 'cmdb_rel_ci' THEN ARRAY['parent', 'child', 'type']
@@ -195,7 +198,7 @@ BEGIN
          WHERE x.run_id = run.id AND x.kind = read_store.kind AND x.external_id IS NOT NULL AND x.target <> 'sys_audit_delete'
            AND (r.external_id IS NULL OR (r.external_table, r.attrs::text) IS DISTINCT FROM (coalesce(x.external_table, x.target), x.attrs::text)));
         WITH ours AS MATERIALIZED (
-            SELECT m.id, m.entity_type, m.last_agreed, r.attrs AS before, x.attrs
+            SELECT m.id, m.entity_type, m.last_agreed, r.attrs AS before, x.attrs, m.external_id
               FROM pgsync_itsm.lookup_rows AS x
               JOIN @extschema@.integration_sync_map AS m ON m.connection_id = run.connection_id AND m.external_id = x.external_id AND m.parent_id IS NULL
               LEFT JOIN @extschema@.integration_external_records AS r ON r.connection_id = run.connection_id AND r.external_id = x.external_id
@@ -206,7 +209,10 @@ BEGIN
         SELECT coalesce(array_agg(DISTINCT o.id), '{}'), jsonb_object_agg(o.id, coalesce(pgsync_itsm.merged(o.before, o.last_agreed), '{}')::jsonb)
           INTO concern, befores
           FROM ours AS o JOIN fields AS f ON f.entity_type = o.entity_type
-         WHERE pgsync_itsm.read_concerns(f.fields, o.last_agreed, o.before, o.attrs);
+         WHERE pgsync_itsm.read_concerns(f.fields, o.last_agreed, o.before, o.attrs)
+            -- what was changed back there takes the place of a change that is not dealt with yet
+            OR EXISTS (SELECT FROM @extschema@.integration_inbox AS b
+                        WHERE b.connection_id = run.connection_id AND b.external_id = o.external_id AND b.state IN ('new', 'error'));
     INSERT INTO @extschema@.integration_external_records AS r
         (connection_id, namespace_id, external_table, external_id, target, name, attrs, updated_there_at, updated_there_by, last_changed)
     SELECT DISTINCT ON (x.external_id) run.connection_id, run.namespace_id, coalesce(x.external_table, x.target), x.external_id, x.target,

@@ -109,7 +109,9 @@ BEGIN
        AND (EXISTS (SELECT FROM @extschema@.integration_inbox AS b
                      WHERE b.connection_id = run.connection_id AND b.external_id = m.external_id AND b.state = 'new' AND b.body IS NOT NULL)
             OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
-                        WHERE i.run_id = run.id AND i.entity_type = m.entity_type AND i.entity_id = m.entity_id AND i.action = 'UPDATE'));
+                        WHERE i.run_id = run.id AND i.entity_type = m.entity_type AND i.entity_id = m.entity_id AND i.action = 'UPDATE')
+            OR EXISTS (SELECT FROM @extschema@.integration_conflicts AS c
+                        WHERE c.connection_id = run.connection_id AND c.entity_id = m.entity_id AND c.entity_type = m.entity_type AND c.state = 'open' AND c.resolution IS NULL));
     RETURN FOUND;
 END
 $$;
@@ -126,16 +128,25 @@ CREATE UNLOGGED TABLE pgsync_itsm.merge_before (
 );
 COMMENT ON TABLE pgsync_itsm.merge_before IS 'Work space: what rows of the user held before they were read for being merged';
 
+-- A writer whose table cannot be read says so when it is to be written, of the records that it concerns.
 CREATE FUNCTION pgsync_itsm.merge_look(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    t record;
 BEGIN
     DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run.id;
-    INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
-    SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns
-      FROM (SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type) AS t
-     CROSS JOIN LATERAL pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
-    ON CONFLICT DO NOTHING;
+    FOR t IN SELECT k.entity_type, array_agg(k.key) AS keys FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by = 'key' GROUP BY k.entity_type LOOP
+        BEGIN
+            INSERT INTO pgsync_itsm.merge_before (run_id, entity_type, key, changed_at, columns)
+            SELECT run.id, t.entity_type, c.key, c.changed_at, c.columns FROM pgsync_itsm.changed_here(run.connection_id, t.entity_type, t.keys) AS c
+            ON CONFLICT DO NOTHING;
+        EXCEPTION WHEN query_canceled THEN
+            RAISE;
+        WHEN assert_failure OR others THEN
+            CONTINUE;
+        END;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_look(@extschema@.integration_runs) IS 'Notes what the rows hold that may be written';
@@ -154,6 +165,12 @@ COMMENT ON FUNCTION pgsync_itsm.merge_read(@extschema@.integration_runs, text) I
 
 -- Comparing -------------------------------------------------------------------------------------------
 
+-- A text that was cut when it was sent would lose its rest.
+CREATE FUNCTION pgsync_itsm.is_cut(here text, sent text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(sent <> '' AND length(pgsync_itsm.plain_value(here)) > length(sent) AND starts_with(pgsync_itsm.plain_value(here), sent), false);
+COMMENT ON FUNCTION pgsync_itsm.is_cut(text, text) IS 'Is what was sent of a text only its beginning';
+
 CREATE FUNCTION pgsync_itsm.merge_compare(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -163,33 +180,56 @@ BEGIN
     DELETE FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id;
     WITH records AS MATERIALIZED (
         SELECT m.id AS map_id, b.id AS inbox_id, m.entity_type, m.entity_id, m.external_table, substr(m.native_key, length(m.entity_type) + 2) AS key,
-               b.before, b.body, p.payload, x.updated_there_at, x.updated_there_by
+               b.before, b.body, p.payload, m.last_agreed, x.updated_there_at, x.updated_there_by
           FROM @extschema@.integration_inbox AS b
           JOIN @extschema@.integration_sync_map AS m ON m.connection_id = b.connection_id AND m.external_id = b.external_id AND m.parent_id IS NULL AND m.state = 'linked'
           JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
           LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = b.connection_id AND x.external_id = b.external_id
          WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NOT NULL
+        UNION ALL
+        -- conflicts that nobody has decided: by now the sides may agree, or only one of them differ from what was agreed
+        SELECT m.id, NULL, m.entity_type, m.entity_id, m.external_table, substr(m.native_key, length(m.entity_type) + 2),
+               o.base, (SELECT json_object_agg(k, x.attrs ->> k) FROM json_object_keys(o.base) AS k WHERE x.attrs::jsonb ? k), p.payload, m.last_agreed, x.updated_there_at, x.updated_there_by
+          FROM (SELECT c.entity_type, c.entity_id, json_object_agg(c.field, c.base) AS base FROM @extschema@.integration_conflicts AS c
+                 WHERE c.connection_id = run.connection_id AND c.state = 'open' AND c.resolution IS NULL GROUP BY 1, 2) AS o
+          JOIN @extschema@.integration_sync_map AS m
+            ON m.connection_id = run.connection_id AND m.entity_type = o.entity_type AND m.entity_id = o.entity_id AND m.parent_id IS NULL AND m.state = 'linked'
+          JOIN pgsync_itsm.plan_records AS p ON p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id AND p.payload IS NOT NULL
+          JOIN @extschema@.integration_external_records AS x ON x.connection_id = m.connection_id AND x.external_id = m.external_id
+         WHERE NOT EXISTS (SELECT FROM @extschema@.integration_inbox AS b
+                            WHERE b.connection_id = m.connection_id AND b.external_id = m.external_id AND b.state = 'new' AND b.body IS NOT NULL)
     ), fields AS MATERIALIZED (
         SELECT k.entity_type, k.external_table, f.* FROM (SELECT DISTINCT r.entity_type, r.external_table FROM records AS r) AS k
          CROSS JOIN LATERAL pgsync_itsm.merge_fields(run.connection_id, k.entity_type, k.external_table) AS f
     ), compared AS MATERIALIZED (
         SELECT r.map_id, r.inbox_id, r.entity_type, r.entity_id, r.external_table, f.field, f.kind, f.value_map, f.authority,
                pgsync_itsm.plain_value(coalesce(r.before ->> f.field, '')) AS base, pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) AS ours,
-               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs, t.changed_at, r.updated_there_at, r.updated_there_by
+               pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) AS theirs,
+               r.last_agreed ->> f.field IS NULL AS never_sent, t.columns ->> f.field AS here,
+               -- a value that is in conflict is as old as it was then, whatever else of its record has changed since
+               CASE WHEN c.ours = pgsync_itsm.plain_value(coalesce(r.payload ->> f.field, '')) THEN c.ours_at ELSE t.changed_at END AS changed_at,
+               CASE WHEN c.theirs = pgsync_itsm.plain_value(coalesce(r.body ->> f.field, '')) THEN c.theirs_at ELSE r.updated_there_at END AS updated_there_at,
+               r.updated_there_by
           FROM records AS r JOIN fields AS f ON f.entity_type = r.entity_type AND f.external_table = r.external_table
           LEFT JOIN pgsync_itsm.merge_before AS t ON t.run_id = run.id AND t.entity_type = r.entity_type AND t.key = r.key
+          LEFT JOIN @extschema@.integration_conflicts AS c
+            ON c.connection_id = run.connection_id AND c.entity_id = r.entity_id AND c.entity_type = r.entity_type AND c.field = f.field AND c.state = 'open'
          WHERE r.body::jsonb ? f.field
     )
     INSERT INTO pgsync_itsm.merge_rows (run_id, map_id, inbox_id, entity_type, entity_id, field, base, ours, theirs, ours_at, theirs_at, theirs_by, decision, local, reason)
     SELECT run.id, c.map_id, c.inbox_id, c.entity_type, c.entity_id, c.field, c.base, c.ours, c.theirs, c.changed_at, c.updated_there_at, c.updated_there_by,
            -- what cannot be written here is nobody's to decide
-           CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' ELSE d.decision END, v.value,
+           CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written OR d.decision = 'theirs' AND NOT v.known THEN 'skip' WHEN t.cut THEN 'conflict' ELSE d.decision END, v.value,
            CASE WHEN d.decision IN ('theirs', 'conflict') AND NOT w.written THEN 'no column here is written for it: itsm_set_writer()'
-                WHEN d.decision = 'theirs' AND NOT v.known THEN format('"%s" there is nothing that is known here', left(c.theirs, 60)) END
+                WHEN d.decision = 'theirs' AND NOT v.known THEN coalesce(v.reason, format('"%s" there is nothing that is known here', left(c.theirs, 60)))
+                WHEN t.cut THEN 'more is here than was sent' END
       FROM compared AS c
-     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, c.ours, c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
-     CROSS JOIN LATERAL pgsync_itsm.local_value(run.connection_id, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
+     -- what was empty when the record was sent, and is so still, was not changed here, whatever it was there
+     CROSS JOIN LATERAL (SELECT pgsync_itsm.merge_decision(c.base, CASE WHEN c.never_sent AND c.ours = '' AND c.theirs <> '' AND c.authority <> 'if_empty' THEN c.base ELSE c.ours END,
+                                                           c.theirs, c.authority, policy, c.changed_at, c.updated_there_at) AS decision) AS d
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, run.connection_id, c.entity_type, c.external_table, c.field, c.kind, c.value_map, c.theirs) AS v
      CROSS JOIN LATERAL (SELECT pgsync_itsm.is_written(run.connection_id, c.entity_type, c.field) AS written) AS w
+     CROSS JOIN LATERAL (SELECT d.decision = 'theirs' AND c.kind = 'text' AND pgsync_itsm.is_cut(c.here, c.ours) AS cut) AS t
      WHERE d.decision <> 'nothing';
 END
 $$;
@@ -208,7 +248,8 @@ BEGIN
                    CASE r.decision WHEN 'theirs' THEN 'planned' WHEN 'conflict' THEN 'held' ELSE 'skipped' END AS state,
                    json_object_agg(r.field, r.theirs ORDER BY r.field) AS payload, json_object_agg(r.field, r.ours ORDER BY r.field) AS old_values,
                    CASE r.decision WHEN 'theirs' THEN format('changed there%s', coalesce(' by ' || nullif(min(r.theirs_by), ''), ''))
-                        WHEN 'conflict' THEN format('changed on both sides: %s', string_agg(r.field, ', ' ORDER BY r.field))
+                        WHEN 'conflict' THEN format('%s: %s', CASE WHEN bool_or(r.reason IS NULL) THEN 'changed on both sides' ELSE 'to be decided' END,
+                                                     string_agg(r.field || coalesce(' (' || r.reason || ')', ''), ', ' ORDER BY r.field))
                         ELSE string_agg(format('%s: %s', r.field, r.reason), '; ' ORDER BY r.field) END AS reason
               FROM pgsync_itsm.merge_rows AS r
              WHERE r.run_id = run.id AND r.decision IN ('theirs', 'conflict', 'skip')
@@ -251,14 +292,16 @@ BEGIN
      WHERE r.run_id = run.id AND r.decision = 'conflict'
     ON CONFLICT (connection_id, entity_id, entity_type, field) WHERE state = 'open'
     DO UPDATE SET resolution = CASE WHEN c.theirs = excluded.theirs THEN c.resolution END, ours = excluded.ours, ours_at = excluded.ours_at, theirs = excluded.theirs, theirs_at = excluded.theirs_at, theirs_by = excluded.theirs_by, run_id = excluded.run_id;
+    -- one whose value here is theirs now is over when that is written
     UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolution = 'agreed', resolved_at = now()
       FROM pgsync_itsm.merge_rows AS r
-     WHERE r.run_id = run.id AND r.decision IN ('agreed', 'ours', 'theirs') AND c.connection_id = run.connection_id AND c.state = 'open'
+     WHERE r.run_id = run.id AND r.decision IN ('agreed', 'ours') AND c.connection_id = run.connection_id AND c.state = 'open'
        AND c.entity_type = r.entity_type AND c.entity_id = r.entity_id AND c.field = r.field;
     UPDATE @extschema@.integration_sync_map AS m SET state = 'gone'
       FROM @extschema@.integration_inbox AS b
      WHERE b.connection_id = run.connection_id AND b.state = 'new' AND b.body IS NULL AND m.connection_id = b.connection_id AND m.parent_id IS NULL
        AND m.entity_type = b.entity_type AND m.entity_id = b.entity_id AND m.external_id = b.external_id AND m.state = 'linked';
+    PERFORM pgsync_itsm.conflicts_overtaken(run.connection_id);
     UPDATE @extschema@.integration_inbox AS b
        SET state = CASE WHEN i.held OR NOT i.here THEN 'ignored' ELSE 'applied' END,
            reason = CASE WHEN b.body IS NULL THEN 'gone there' WHEN i.held THEN 'waits for a decision' WHEN NOT i.here THEN 'the record is not published from here any more' END
@@ -288,16 +331,22 @@ DECLARE
     moved boolean;
 BEGIN
     SELECT * INTO i FROM @extschema@.integration_run_items AS x
-     WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
+     WHERE x.run_id = run.id AND x.state = 'planned' AND x.step = 'in' AND x.action = 'UPDATE' ORDER BY x.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    SELECT array_agg(r.field ORDER BY r.field), array_agg(r.local ORDER BY r.field), CASE WHEN bool_and(b.run_id IS NOT NULL) THEN array_agg(b.columns ->> r.field ORDER BY r.field) END
+    -- of fields there that are one column here, and say the same, one is written
+    SELECT array_agg(o.field ORDER BY o.field), array_agg(o.local ORDER BY o.field), CASE WHEN bool_and(o.seen) THEN array_agg(o.before ORDER BY o.field) END
       INTO fields, locals, before
-      FROM pgsync_itsm.merge_rows AS r
-      LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
-     WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field;
-    w := pgsync_itsm.try_write(run.connection_id, i.entity_type, substr(i.native_key, length(i.entity_type) + 2), fields, locals, before);
+      FROM (SELECT DISTINCT ON (coalesce(c.col, '/' || r.field), c.expression, r.local) r.field, r.local, b.columns ->> r.field AS before, b.run_id IS NOT NULL AS seen
+              FROM pgsync_itsm.merge_rows AS r
+              LEFT JOIN pgsync_itsm.writer_columns((pgsync_itsm.writer_of(run.connection_id, i.entity_type)).columns) AS c ON c.field = r.field
+              LEFT JOIN pgsync_itsm.merge_before AS b ON b.run_id = run.id AND b.entity_type = i.entity_type AND b.key = substr(i.native_key, length(i.entity_type) + 2)
+             WHERE r.run_id = run.id AND r.decision = 'theirs' AND i.payload::jsonb ? r.field
+               AND r.map_id = (SELECT m.id FROM @extschema@.integration_sync_map AS m
+                                WHERE m.connection_id = run.connection_id AND m.entity_id = i.entity_id AND m.entity_type = i.entity_type)
+             ORDER BY coalesce(c.col, '/' || r.field), c.expression, r.local, r.field) AS o;
+    w := pgsync_itsm.try_write_record(run, i, fields, locals, before);
     moved := NOT w.ok AND w.reason = 'it was changed here meanwhile';
     UPDATE @extschema@.integration_run_items AS x
        SET state = CASE WHEN w.ok THEN 'done' WHEN moved THEN 'refused' ELSE 'dead' END, outcome = CASE WHEN w.ok THEN 'done' WHEN NOT moved THEN 'dead' END,
@@ -313,9 +362,9 @@ BEGIN
         UPDATE @extschema@.integration_sync_map AS m
            SET last_agreed = CASE WHEN run.purpose = 'decision' THEN m.last_agreed ELSE pgsync_itsm.merged(m.last_agreed, i.payload) END, last_sent_hash = NULL, source_hash = NULL, source_version = NULL
          WHERE m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id;
-        UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolved_at = now()
-         WHERE run.purpose = 'decision' AND c.connection_id = run.connection_id AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id
-           AND c.state = 'open' AND c.resolution IS NOT NULL AND i.payload::jsonb ? c.field;
+        UPDATE @extschema@.integration_conflicts AS c SET state = 'resolved', resolution = coalesce(c.resolution, 'theirs'), resolved_at = now()
+         WHERE c.connection_id = run.connection_id AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id
+           AND c.state = 'open' AND (run.purpose = 'decision') = (c.resolution IS NOT NULL) AND i.payload::jsonb ? c.field;
     END IF;
     INSERT INTO @extschema@.integration_sync_log
         (connection_id, namespace_id, run_id, item_id, operation, entity_type, entity_id, status, external_id, error_class, error_message, response_payload)
@@ -338,7 +387,9 @@ BEGIN
      WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done' AND m.connection_id = run.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
        AND NOT EXISTS (SELECT FROM json_each_text(p.payload) AS v(field, value)
                         WHERE v.field NOT LIKE '\_%' AND v.field <> 'correlation_id'
-                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field));
+                          AND pgsync_itsm.plain_value(v.value) IS DISTINCT FROM pgsync_itsm.plain_value(m.last_agreed ->> v.field))
+       -- what is empty here is not in a payload, and may have to be cleared there
+       AND NOT EXISTS (SELECT FROM json_each_text(m.last_agreed) AS a(field, value) WHERE a.value <> '' AND a.field NOT LIKE '\_%' AND p.payload ->> a.field IS NULL);
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_agree(@extschema@.integration_runs) IS 'Notes for records that were written here that nothing has to be sent';
@@ -356,7 +407,7 @@ BEGIN
                            LEFT JOIN pgsync_itsm.merge_rows AS r
                              ON r.run_id = run.id AND r.entity_type = j.entity_type AND r.entity_id = j.entity_id AND r.field = v.field AND r.decision = 'theirs'
                           WHERE r.field IS NULL OR r.theirs <> v.value OR r.ours <> j.old_values ->> v.field) AS f ON true
-     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND i.id = j.id AND f.fields IS NOT NULL;
+     WHERE j.run_id = run.id AND j.state = 'planned' AND j.action = 'UPDATE' AND j.step = 'in' AND i.id = j.id AND f.fields IS NOT NULL;
     -- what has come up since is for the next run
     DELETE FROM pgsync_itsm.merge_rows AS r
      WHERE r.run_id = run.id AND r.decision = 'theirs'
@@ -377,11 +428,19 @@ BEGIN
       JOIN @extschema@.integration_sync_map AS m ON m.connection_id = i.connection_id AND m.entity_type = i.entity_type AND m.entity_id = i.entity_id
      CROSS JOIN LATERAL json_each_text(i.payload) AS v(field, value)
       JOIN LATERAL pgsync_itsm.merge_fields(i.connection_id, i.entity_type, i.external_table) AS f ON f.field = v.field
-     CROSS JOIN LATERAL pgsync_itsm.local_value(i.connection_id, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
+     CROSS JOIN LATERAL pgsync_itsm.merge_local(run.id, i.connection_id, i.entity_type, i.external_table, f.field, f.kind, f.value_map, v.value) AS l
      WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE' AND l.known;
-    UPDATE @extschema@.integration_run_items AS i SET state = 'dead', error_class = 'NOT_WRITTEN', reason = 'the value is nothing that is known here', updated_at = now()
-     WHERE i.run_id = run.id AND i.state = 'planned' AND i.action = 'UPDATE'
-       AND NOT EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r WHERE r.run_id = run.id AND r.entity_type = i.entity_type AND r.entity_id = i.entity_id);
+    -- all that was decided about a record, or nothing of it
+    UPDATE @extschema@.integration_run_items AS i
+       SET state = 'dead', error_class = 'NOT_WRITTEN', reason = format('the value is nothing that is known here: %s', k.fields), updated_at = now()
+      FROM (SELECT x.id, string_agg(v.field, ', ' ORDER BY v.field) AS fields
+              FROM @extschema@.integration_run_items AS x CROSS JOIN LATERAL json_object_keys(x.payload) AS v(field)
+             WHERE x.run_id = run.id AND x.state = 'planned' AND x.action = 'UPDATE'
+               AND NOT EXISTS (SELECT FROM pgsync_itsm.merge_rows AS r
+                                 JOIN @extschema@.integration_sync_map AS m ON m.id = r.map_id
+                                WHERE r.run_id = run.id AND r.field = v.field AND m.connection_id = x.connection_id AND m.entity_type = x.entity_type AND m.entity_id = x.entity_id)
+             GROUP BY x.id) AS k
+     WHERE i.id = k.id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.merge_decided(@extschema@.integration_runs) IS 'Prepares what was decided about conflicts for being written here';
@@ -389,20 +448,28 @@ COMMENT ON FUNCTION pgsync_itsm.merge_decided(@extschema@.integration_runs) IS '
 CREATE FUNCTION pgsync_itsm.merge_phase(run @extschema@.integration_runs) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    reads boolean;
+    asks boolean;
 BEGIN
     CASE run.phase
         WHEN 'decided' THEN
             PERFORM pgsync_itsm.clear_plan(run.id);
+            PERFORM pgsync_itsm.refs_look(run);
             PERFORM pgsync_itsm.merge_decided(run);
+            PERFORM pgsync_itsm.intake_items(run);
             RETURN 'apply';
         WHEN 'recheck', 'ours' THEN
             PERFORM pgsync_itsm.merge_again(run);
-            IF NOT pgsync_itsm.merge_keys(run) THEN
-                RETURN 'merge';
+            reads := pgsync_itsm.merge_keys(run);
+            IF reads THEN
+                PERFORM pgsync_itsm.merge_look(run);
+                PERFORM pgsync_itsm.roles_look(run);
+                PERFORM pgsync_itsm.merge_read(run, 'queued');
             END IF;
-            PERFORM pgsync_itsm.merge_look(run);
-            PERFORM pgsync_itsm.merge_read(run, 'queued');
-            RETURN 'ours answers';
+            PERFORM pgsync_itsm.intake_look(run);
+            asks := pgsync_itsm.intake_ask(run);
+            RETURN CASE WHEN asks OR reads THEN 'ours answers' ELSE 'merge' END;
         WHEN 'ours answers' THEN
             PERFORM pgsync_itsm.merge_read(run, 'answers');
             RETURN 'merge';
@@ -410,20 +477,23 @@ BEGIN
             PERFORM pgsync_itsm.merge_compare(run);
             IF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id) THEN
                 PERFORM pgsync_itsm.merge_recheck(run);
+                PERFORM pgsync_itsm.intake_recheck(run);
             ELSE
                 PERFORM pgsync_itsm.merge_items(run);
+                PERFORM pgsync_itsm.intake_items(run);
                 IF run.purpose = 'preview' AND NOT run.confirm THEN
                     UPDATE @extschema@.integration_runs AS r SET status = 'planned', phase = 'apply' WHERE r.id = run.id;
                     PERFORM pgsync_itsm.clear_plan(run.id);
                     RETURN NULL;
                 END IF;
                 PERFORM pgsync_itsm.merge_settle(run);
+                PERFORM pgsync_itsm.intake_settle(run);
             END IF;
             RETURN 'apply';
         WHEN 'apply' THEN
-            IF pgsync_itsm.merge_apply(run) THEN
+            IF pgsync_itsm.intake_apply(run, 'in contacts') OR pgsync_itsm.merge_apply(run) OR pgsync_itsm.intake_apply(run, 'in servers') OR pgsync_itsm.intake_apply_links(run) THEN
                 RETURN 'apply';
-            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.action = 'UPDATE' AND i.state = 'done')
+            ELSIF EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = run.id AND i.step = 'in' AND i.action = 'UPDATE' AND i.state = 'done')
                   AND pgsync_itsm.merge_keys(run) THEN
                 PERFORM pgsync_itsm.merge_read(run, 'queued');
                 RETURN 'after';
@@ -487,70 +557,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.seen_conflict(bigint) IS 'A conflict''s row, or the same error whether it is not there or not visible';
-
-CREATE FUNCTION pgsync_itsm.resolve_conflict(conflict_id bigint, side text, value text) RETURNS bigint
-LANGUAGE c SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'gate_conflict';
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict(bigint, text, text) IS
-'Gate: decides a conflict that the caller sees; returns the run that writes here what was decided, NULL: ours holds, and the next publish sends it';
-
--- Ours: what is there is known now, and is overwritten by the next publish.  Theirs, or a value: a run writes it here, as any
--- change of theirs, and until that is done nothing of the record is published; a value that is not theirs is published then.
-CREATE FUNCTION pgsync_itsm.resolve_conflict_granted(conflict_id bigint, side text, value text, caller name) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-    c @extschema@.integration_conflicts;
-    m @extschema@.integration_sync_map;
-    run bigint;
-BEGIN
-    PERFORM pgsync_itsm.check_one_of('side', side, ARRAY['ours', 'theirs', 'value']);
-    SELECT * INTO c FROM @extschema@.integration_conflicts AS x WHERE x.id = conflict_id FOR UPDATE;
-    IF c.resolution IS NOT NULL THEN
-        RAISE EXCEPTION 'conflict % is resolved already: %', c.id, c.resolution USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    SELECT * INTO m FROM @extschema@.integration_sync_map AS x WHERE x.connection_id = c.connection_id AND x.entity_type = c.entity_type AND x.entity_id = c.entity_id FOR UPDATE;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM @extschema@.integration_connections AS x WHERE x.id = c.connection_id) THEN
-        RAISE EXCEPTION 'the record of conflict % is not published any more', c.id USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    UPDATE @extschema@.integration_conflicts AS x
-       SET state = CASE side WHEN 'ours' THEN 'resolved' ELSE 'open' END, resolution = CASE side WHEN 'value' THEN format('value: %s', left(value, 200)) ELSE side END,
-           resolved_at = CASE side WHEN 'ours' THEN now() END, resolved_by = caller
-     WHERE x.id = c.id;
-    UPDATE @extschema@.integration_sync_map AS x
-       SET last_agreed = pgsync_itsm.merged(x.last_agreed, json_build_object(c.field, c.theirs)), last_sent_hash = NULL, source_hash = NULL, source_version = NULL
-     WHERE x.id = m.id;
-    IF side = 'ours' THEN
-        PERFORM pgsync_itsm.plan_in_full(c.connection_id);
-        RETURN NULL;
-    END IF;
-    INSERT INTO @extschema@.integration_runs AS r (namespace_id, connection_id, kind, phase, purpose, requested_by)
-    VALUES (c.namespace_id, c.connection_id, 'subscribe', 'decided', 'decision', caller) RETURNING r.id INTO run;
-    INSERT INTO @extschema@.integration_run_items
-        (run_id, connection_id, namespace_id, ord, step, entity_type, entity_id, native_key, label, action, state, payload, old_values, external_id, external_table, reason)
-    VALUES (run, c.connection_id, c.namespace_id, 10, 'in', c.entity_type, c.entity_id, m.native_key, left(coalesce(m.published_name, m.native_key), 300), 'UPDATE', 'planned',
-            json_build_object(c.field, CASE side WHEN 'theirs' THEN c.theirs ELSE coalesce(value, '') END), json_build_object(c.field, c.ours),
-            m.external_id, m.external_table, format('decided by %s', caller));
-    PERFORM pgsync_itsm.wake();
-    RETURN run;
-END
-$$;
-COMMENT ON FUNCTION pgsync_itsm.resolve_conflict_granted(bigint, text, text, name) IS 'Behind resolve_conflict()';
-
-CREATE FUNCTION @extschema@.itsm_resolve_conflict(conflict_id bigint, side text, value jsonb DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    run bigint;
-BEGIN
-    run := pgsync_itsm.resolve_conflict(conflict_id, side, value #>> '{}');
-    IF run IS NOT NULL THEN
-        RAISE NOTICE 'run % writes it here; next: CALL itsm_wait(%);', run, run;
-    ELSE
-        RAISE NOTICE 'the next publish sends what is here';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION @extschema@.itsm_resolve_conflict(bigint, text, jsonb) IS
-'Decides a field that was changed on both sides: ours (published again), theirs (written here), or value (a JSON string: written here and published)';

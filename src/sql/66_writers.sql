@@ -38,6 +38,22 @@ END;
 -- A cast to a length, or to a domain of one, would cut what is too long; the assignment refuses it.
 COMMENT ON FUNCTION pgsync_itsm.column_type(text, text) IS 'What a text is cast to for a column of the user''s: its type, of a domain the one below, without length; NULL: there is no such column';
 
+-- The platform knows no NULL, and we write one for what is empty there; where that is refused, what is empty is a text.
+CREATE FUNCTION pgsync_itsm.knows_no_null(relation text, col text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT y.typcategory = 'S' AND (a.attnotnull OR y.typnotnull) FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
+         WHERE a.attrelid = to_regclass(relation) AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped);
+COMMENT ON FUNCTION pgsync_itsm.knows_no_null(text, text) IS 'Is a column of the user''s a text that must not be NULL';
+
+-- An index serves, and a key that is none of the column's type matches nothing.
+CREATE FUNCTION pgsync_itsm.writer_keys(key_column text, key_type text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN key_type IN ('text', 'character varying') THEN format('%I = ANY ($1)', key_column)
+            WHEN key_type IN ('uuid', 'bigint', 'integer', 'smallint')
+            THEN format('%I = ANY (%s)', key_column, replace(pgsync_itsm.key_array(CASE key_type WHEN 'uuid' THEN 'uuid' ELSE 'bigint' END, '(k.k)'), '$2', '$1'))
+            ELSE format('%I::text = ANY ($1)', key_column) END;
+COMMENT ON FUNCTION pgsync_itsm.writer_keys(text, text) IS 'SQL condition that finds the rows of keys ($1, an array of text)';
+
 CREATE FUNCTION pgsync_itsm.compose_write(w @extschema@.integration_writers, fields text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -55,19 +71,32 @@ BEGIN
             USING ERRCODE = 'undefined_column', HINT = 'SELECT itsm_set_writer(...); tells where it is now.';
     END IF;
     IF fields IS NULL THEN
-        RETURN format('SELECT %1$I::text, %2$s, json_build_object(%3$s) FROM %4$s WHERE %1$I = ANY ($1::%5$s[])', w.key_column,
-                      coalesce(format('%I::timestamptz', w.changed_column), 'NULL::timestamptz'),
+        RETURN format('SELECT %1$I::text, %2$s, json_build_object(%3$s) FROM %4$s WHERE %5$s', w.key_column,
+                      CASE WHEN w.changed_column IS NULL THEN 'NULL::timestamptz' ELSE format('%I::timestamptz', w.changed_column) END,
                       (SELECT string_agg(format('%L, %I::text', c.field, c.col), ', ' ORDER BY c.field) FROM pgsync_itsm.writer_columns(w.columns) AS c
                         WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL),
-                      to_regclass(w.relation), key_type);
+                      to_regclass(w.relation), pgsync_itsm.writer_keys(w.key_column, key_type));
     END IF;
     SELECT string_agg(format('"%s"', f.field), ', ') FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NULL),
-           string_agg(format('%I = (SELECT (%s) FROM (SELECT ($2)[%s]) AS v(value))::%s', c.col, coalesce(c.expression, 'value'), f.n,
-                             pgsync_itsm.column_type(w.relation, c.col)), ', ' ORDER BY f.n) FILTER (WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL),
            string_agg(format(' AND ($3 IS NULL OR %I::text IS NOT DISTINCT FROM ($3)[%s])', c.col, f.n), '' ORDER BY f.n) FILTER (WHERE c.col IS NOT NULL)
-      INTO missing, assignments, conditions
+      INTO missing, conditions
       FROM unnest(fields) WITH ORDINALITY AS f(field, n)
       LEFT JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field;
+    -- where several fields are written to one column, each sees there what those before it made, in the order of the JSON
+    WITH RECURSIVE parts AS (
+        SELECT c.col, f.n, pgsync_itsm.column_type(w.relation, c.col) AS type,
+               coalesce(c.expression, CASE WHEN pgsync_itsm.knows_no_null(w.relation, c.col) THEN 'coalesce(value, '''')' ELSE 'value' END) AS expression,
+               row_number() OVER (PARTITION BY c.col ORDER BY o.ord) AS k, count(*) OVER (PARTITION BY c.col) AS total
+          FROM unnest(fields) WITH ORDINALITY AS f(field, n) JOIN pgsync_itsm.writer_columns(w.columns) AS c ON c.field = f.field
+          JOIN jsonb_object_keys(w.columns) WITH ORDINALITY AS o(field, ord) ON o.field = f.field
+         WHERE pgsync_itsm.column_type(w.relation, c.col) IS NOT NULL
+    ), nested AS (
+        SELECT p.col, p.k, p.total, p.type, p.n, format(E'(SELECT (\n%s\n) FROM (SELECT ($2)[%s]) AS v(value))::%s', p.expression, p.n, p.type) AS body
+          FROM parts AS p WHERE p.k = 1
+        UNION ALL
+        SELECT p.col, p.k, p.total, p.type, n.n, format(E'(SELECT (\n%s\n) FROM (SELECT ($2)[%s], %s) AS v(value, %I))::%s', p.expression, p.n, n.body, p.col, p.type)
+          FROM nested AS n JOIN parts AS p ON p.col = n.col AND p.k = n.k + 1)
+    SELECT string_agg(format('%I = %s', n.col, n.body), ', ' ORDER BY n.n) INTO assignments FROM nested AS n WHERE n.k = n.total;
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'no column of % is written for %', w.relation, missing
             USING ERRCODE = 'undefined_column', HINT = format('SELECT itsm_set_writer(connection_id, %L, %L, %L, columns); names one.', w.entity_type, w.relation, w.key_column);
@@ -98,31 +127,108 @@ CREATE FUNCTION pgsync_itsm.changed_here(connection_id uuid, entity_type text, k
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_changed';
 COMMENT ON FUNCTION pgsync_itsm.changed_here(uuid, text, text[]) IS 'What the columns hold here that a writer writes to, by field, and when the rows were changed last, as far as the writer names a column for that';
 
--- What the user's table, its triggers or its policies have against it is the record's answer, and no error of ours.
-CREATE FUNCTION pgsync_itsm.try_write(connection_id uuid, entity_type text, key text, fields text[], field_values text[], before text[] DEFAULT NULL, OUT ok boolean, OUT reason text)
+CREATE FUNCTION pgsync_itsm.why_not_written(connection_id uuid, entity_type text, key text, fields text[], before text[]) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    RETURN (SELECT CASE WHEN count(*) = 0 THEN 'it has no row here, or none that the connection''s owner may change'
+                        WHEN before IS NULL OR bool_and(NOT EXISTS (SELECT FROM unnest(fields, before) AS f(field, value) WHERE c.columns ->> f.field IS DISTINCT FROM f.value))
+                        THEN 'a trigger, a rule or a policy of the table here left it as it was' END
+              FROM pgsync_itsm.changed_here(connection_id, entity_type, ARRAY[key]) AS c);
+EXCEPTION WHEN others THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.why_not_written(uuid, text, text, text[], text[]) IS 'Why a row was not written, as far as its columns still hold what they did; NULL: it was changed';
+
+-- What the user's table, its triggers or its policies have against it is the record's answer, and no error of ours.  Then
+-- nothing stays of what a trigger did before.
+CREATE FUNCTION pgsync_itsm.try_write(connection_id uuid, entity_type text, key text, fields text[], field_values text[], before text[] DEFAULT NULL, OUT ok boolean, OUT reason text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    refused boolean := false;
+BEGIN
     reason := pgsync_itsm.write_record(connection_id, entity_type, key, fields, field_values, before);
     ok := reason IS NULL;
-EXCEPTION WHEN query_canceled THEN
+    IF NOT ok THEN
+        refused := true;
+        RAISE EXCEPTION '%', reason;
+    END IF;
+EXCEPTION WHEN query_canceled OR assert_failure OR others THEN
     -- interrupted before plan_timeout could have run out: somebody asked for it
-    IF clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
+    IF SQLSTATE = '57014' AND clock_timestamp() - statement_timestamp() < current_setting('pgsync_itsm.plan_timeout')::interval THEN
         RAISE;
     END IF;
     ok := false;
-    reason := format('it took longer than pgsync_itsm.plan_timeout (%s)', current_setting('pgsync_itsm.plan_timeout'));
-WHEN others THEN
-    ok := false;
-    reason := left(format('%s (%s)', SQLERRM, SQLSTATE), 500);
+    IF refused AND reason LIKE 'there is no table here%' THEN
+        NULL;
+    ELSIF refused THEN
+        reason := coalesce(pgsync_itsm.why_not_written(connection_id, entity_type, key, fields, before), reason);
+    ELSIF SQLSTATE = '57014' THEN
+        reason := format('it took longer than pgsync_itsm.plan_timeout (%s)', current_setting('pgsync_itsm.plan_timeout'));
+    ELSE
+        reason := format('%s (%s)%s', left(SQLERRM, 480), SQLSTATE, CASE WHEN SQLSTATE IN ('42P01', '42883')
+                         THEN '; triggers run with search_path = pg_catalog, unless the session settings of the connection say otherwise' ELSE '' END);
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.try_write(uuid, text, text, text[], text[], text[]) IS 'write_record(), its errors as a reason';
+COMMENT ON FUNCTION pgsync_itsm.try_write(uuid, text, text, text[], text[], text[]) IS 'write_record(), its errors as a reason; a cancellation that somebody asked for is thrown on';
 
 -- Setting one -----------------------------------------------------------------------------------------
 
-CREATE FUNCTION pgsync_itsm.check_writer(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text) RETURNS void
+CREATE FUNCTION pgsync_itsm.check_writer_relation(relation text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r pg_class;
+BEGIN
+    SELECT * INTO r FROM pg_class AS c WHERE c.oid = to_regclass(relation) AND c.relkind IN ('r', 'p', 'v');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no table or view %', coalesce(relation, 'NULL')
+            USING ERRCODE = 'undefined_table', HINT = 'Name it with its schema, as in public.applications.';
+    ELSIF r.relpersistence = 't' THEN
+        RAISE EXCEPTION '% is temporary', relation USING ERRCODE = 'wrong_object_type', DETAIL = 'What writes it is another session.';
+    ELSIF r.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema')
+          OR EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pgsync_itsm'
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e') THEN
+        RAISE EXCEPTION '% holds no records of yours', relation
+            USING ERRCODE = 'wrong_object_type', HINT = 'Name the table that the application keeps its records in.';
+    ELSIF pg_relation_is_updatable(r.oid, true) & 4 = 0 THEN
+        RAISE EXCEPTION 'view % cannot be updated', relation
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Name the table behind it, or give it a trigger: CREATE TRIGGER ... INSTEAD OF UPDATE ON %s ...', relation);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_writer_relation(text) IS 'Raises a clear error unless it is a table of the user''s, or a view that can be updated';
+
+-- Prepared as the connection's owner, and not run.
+CREATE FUNCTION pgsync_itsm.check_writer_value(connection_id uuid, entity_type text, relation text, what text, col text, expression text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    a pg_attribute;
+BEGIN
+    SELECT * INTO a FROM pg_attribute AS x WHERE x.attrelid = to_regclass(relation) AND x.attname = col;
+    IF a.attgenerated <> '' OR a.attidentity = 'a' OR NOT pg_column_is_updatable(a.attrelid, a.attnum, true) THEN
+        RAISE EXCEPTION '%: column "%" of % cannot be written', what, col, relation
+            USING ERRCODE = 'generated_always', DETAIL = 'Its value is computed.', HINT = 'Name the column that it is computed from.';
+    END IF;
+    IF expression IS NOT NULL THEN
+        PERFORM pgsync_itsm.check_expression(expression);
+    END IF;
+    PERFORM pgsync_itsm.check_source_sql(connection_id, entity_type, format(E'SELECT (\n%s\n)::%s AS value FROM (SELECT NULL::text) AS v(value)',
+                                                                            coalesce(expression, 'value'), pgsync_itsm.column_type(relation, col)));
+EXCEPTION WHEN undefined_column OR undefined_function OR undefined_table OR datatype_mismatch OR cannot_coerce OR invalid_parameter_value THEN
+    RAISE EXCEPTION '%: %', what, SQLERRM
+        USING ERRCODE = SQLSTATE, HINT = 'The expression is over value, a text; search_path is pg_catalog.';
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_writer_value(uuid, text, text, text, text, text) IS
+'Raises a clear error for a column that cannot be written, or a value that cannot come to one of its type';
+
+CREATE FUNCTION pgsync_itsm.check_writer(connection_id uuid, entity_type text, relation text, key_column text, columns jsonb, changed_column text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c record;
@@ -132,21 +238,24 @@ BEGIN
     IF columns IS NULL THEN
         RETURN;
     END IF;
-    IF relation IS NULL OR NOT EXISTS (SELECT FROM pg_class AS r WHERE r.oid = to_regclass(relation) AND r.relkind IN ('r', 'p', 'v')) THEN
-        RAISE EXCEPTION 'there is no table or view %', coalesce(relation, 'NULL')
-            USING ERRCODE = 'undefined_table', HINT = 'Name it with its schema, as in public.applications.';
-    ELSIF jsonb_typeof(columns) <> 'object' OR columns = '{}' THEN
+    PERFORM pgsync_itsm.check_writer_relation(relation);
+    IF jsonb_typeof(columns) <> 'object' OR columns = '{}' THEN
         RAISE EXCEPTION 'columns must be a JSON object that names at least one field'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'As in {"short_description": "summary"} or {"name": {"column": "title", "value": "upper(value)"}}.';
     END IF;
+    PERFORM pgsync_itsm.check_role(r.field, r.role) FROM pgsync_itsm.writer_roles(columns) AS r;
     FOR c IN SELECT 'key_column' AS what, key_column AS col, NULL AS expression UNION ALL SELECT 'changed_column', changed_column, NULL WHERE changed_column IS NOT NULL
-             UNION ALL SELECT format('the column for %I', w.field), w.col, w.expression FROM pgsync_itsm.writer_columns(columns) AS w LOOP
+             UNION ALL SELECT format('the column for %I', w.field), w.col, w.expression FROM pgsync_itsm.writer_columns(columns) AS w
+                        WHERE NOT EXISTS (SELECT FROM pgsync_itsm.writer_roles(columns) AS r WHERE r.field = w.field) LOOP
         IF c.col IS NULL OR c.col <> ALL (known) THEN
             RAISE EXCEPTION '%: % has no column "%"', c.what, relation, coalesce(c.col, 'NULL')
                 USING ERRCODE = 'undefined_column', HINT = format('It has: %s.', array_to_string(known, ', '));
         END IF;
-        IF c.expression IS NOT NULL THEN
-            PERFORM pgsync_itsm.check_expression(c.expression);
+        IF c.what = 'changed_column' AND pgsync_itsm.column_type(relation, c.col) NOT IN ('timestamp with time zone', 'timestamp without time zone', 'date') THEN
+            RAISE EXCEPTION 'changed_column: column "%" of % is no time', c.col, relation
+                USING ERRCODE = 'datatype_mismatch', HINT = 'Leave it away if no column says when a row was changed.';
+        ELSIF c.what LIKE 'the column for %' THEN
+            PERFORM pgsync_itsm.check_writer_value(connection_id, entity_type, relation, c.what, c.col, c.expression);
         END IF;
     END LOOP;
 END
@@ -199,11 +308,21 @@ AS $$
 BEGIN
     DELETE FROM @extschema@.integration_writers AS w WHERE w.origin = 'getinsync' AND w.connection_id IS NULL;
     INSERT INTO @extschema@.integration_writers (entity_type, relation, key_column, columns, changed_column, origin)
-    SELECT v.entity_type, format('%I.%I', schema_name, v.tab), 'id', v.columns, 'updated_at', 'getinsync'
+    SELECT v.entity_type, format('%I.%I', schema_name, v.tab), 'id',
+           v.columns || coalesce((SELECT jsonb_object_agg(r.field, jsonb_build_object('role', format('%I.%I', schema_name, r.tab), 'record', r.record, 'holder', 'contact_id',
+                                                                                      'primary', 'is_primary', 'set', jsonb_build_object('role_type', r.role_type)))
+                                    FROM (VALUES ('application', 'owned_by', 'application_contacts'::name, 'application_id'::name, 'business_owner'),
+                                                 ('application', 'managed_by', 'application_contacts', 'application_id', 'technical_owner'),
+                                                 ('deployment_profile', 'owned_by', 'deployment_profile_contacts', 'deployment_profile_id', 'operational_owner')) AS r(entity_type, field, tab, record, role_type)
+                                   WHERE r.entity_type = v.entity_type AND pgsync_itsm.has_columns(schema_name, r.tab, r.record, 'contact_id', 'is_primary', 'role_type')), '{}'),
+           'updated_at', 'getinsync'
       FROM (VALUES ('application', 'applications', '{"name": "name", "short_description": "short_description", "comments": "description", "operational_status": "operational_status"}'::jsonb),
-                   ('deployment_profile', 'deployment_profiles', '{"version": "version", "environment": "environment", "operational_status": "operational_status"}'),
+                   ('deployment_profile', 'deployment_profiles', '{"version": "version", "environment": "environment", "operational_status": "operational_status",
+                                                                  "managed_by_group": "managing_team_id", "support_group": "support_team_id", "change_control": "change_team_id"}'),
                    ('it_service', 'it_services', '{"name": "name", "short_description": "description", "description": "description"}'),
-                   ('contact', 'contacts', '{"phone": "phone", "title": "job_title"}')) AS v(entity_type, tab, columns)
+                   ('contact', 'contacts', '{"phone": "phone", "title": "job_title", "email": "email",
+                                             "first_name": {"column": "display_name", "value": "btrim(value || substr(btrim(display_name), length(split_part(btrim(display_name), '' '', 1)) + 1))"},
+                                             "last_name": {"column": "display_name", "value": "btrim(split_part(btrim(display_name), '' '', 1) || '' '' || coalesce(value, ''''))"}}')) AS v(entity_type, tab, columns)
      WHERE NOT EXISTS (SELECT FROM @extschema@.integration_writers AS w WHERE w.connection_id IS NULL AND w.entity_type = v.entity_type);
 END
 $$;

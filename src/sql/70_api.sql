@@ -183,7 +183,7 @@ BEGIN
         RAISE EXCEPTION 'run % is a rollback: a new run would publish what it has undone', r.id
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT * FROM itsm_rollback(%s, %L);', r.rolls_back, r.rollback_method);
     END IF;
-    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, CASE r.kind WHEN 'subscribe' THEN 'subscribe' ELSE 'publish' END, NULL, r.connection_id, r.applications, false) AS p;
+    SELECT p INTO id FROM pgsync_itsm.new_runs(r.namespace_id, CASE WHEN r.kind IN ('subscribe', 'match') THEN r.kind ELSE 'publish' END, NULL, r.connection_id, r.applications, false) AS p;
     RETURN id;
 END
 $$;
@@ -278,11 +278,15 @@ BEGIN
     END IF;
     IF run_id IS NOT NULL THEN
         r := pgsync_itsm.own_run(run_id);
+        IF r.purpose = 'decision' THEN
+            RAISE EXCEPTION 'run % carried out a decision; what it could not write is to be decided anew', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'SELECT id, label, field, ours, theirs FROM integration_conflicts WHERE state = ''open'';';
+        END IF;
     END IF;
     -- Without a run: the last one of each record's connection that has it among its dead.
     FOR r IN SELECT x.* FROM @extschema@.integration_runs AS x
               WHERE x.id = run_id
-                 OR run_id IS NULL AND x.status IN ('running', 'done') AND x.dead > 0
+                 OR run_id IS NULL AND x.status IN ('running', 'done') AND x.dead > 0 AND x.purpose IS DISTINCT FROM 'decision'
                     AND EXISTS (SELECT FROM @extschema@.integration_run_items AS i WHERE i.run_id = x.id AND i.state = 'dead'
                                    AND (error_class IS NULL OR i.error_class = itsm_requeue.error_class)
                                    AND (entity_type IS NULL OR i.entity_type = itsm_requeue.entity_type)

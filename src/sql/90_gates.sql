@@ -211,6 +211,8 @@ BEGIN
     DELETE FROM @extschema@.integration_external_records AS r WHERE r.connection_id = connection_id;
     DELETE FROM @extschema@.integration_inbox AS b WHERE b.connection_id = connection_id;
     DELETE FROM @extschema@.integration_watermarks AS w WHERE w.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_intakes AS i WHERE i.connection_id = connection_id;
+    DELETE FROM @extschema@.integration_intake_map AS m WHERE m.connection_id = connection_id;
     DELETE FROM pgsync_itsm.connection_pace AS p WHERE p.connection_id = connection_id;
     DELETE FROM @extschema@.integration_connections AS i WHERE i.id = connection_id;
 END

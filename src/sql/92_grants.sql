@@ -8,11 +8,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT u.name, v.level
       FROM (VALUES
-        ('viewer', '{itsm_plan,itsm_explain,itsm_wait,itsm_readiness,itsm_readiness_detail,itsm_graph,itsm_outcomes}'::text[]),
+        ('viewer', '{itsm_plan,itsm_explain,itsm_wait,itsm_readiness,itsm_readiness_detail,itsm_graph,itsm_outcomes,itsm_drift}'::text[]),
         ('operator', '{itsm_publish,itsm_preview,itsm_apply,itsm_cancel,itsm_retry,itsm_requeue,itsm_rollback,
-                       itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
+                       itsm_match,itsm_subscribe,itsm_resolve_conflict,itsm_resolve_conflicts,itsm_accept_match,itsm_accept_matches,itsm_reject_match}'),
         ('admin', '{itsm_connect_servicenow,itsm_connect_halo,itsm_halo_setup,itsm_disconnect,itsm_activate,itsm_adopt,itsm_test_connection,itsm_prepare_instance,
-                    itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
+                    itsm_set,itsm_schedule,itsm_set_source,itsm_set_writer,itsm_set_intake,itsm_set_filter,itsm_set_mapping,itsm_drop_mapping,itsm_set_scope,itsm_update_set,itsm_checklist}'),
         ('owner', '{itsm_attach_getinsync,itsm_detach_getinsync,itsm_watch,itsm_unwatch,itsm_secure,itsm_secure_getinsync,itsm_grant,
                     itsm_forget_namespace}')
       ) AS v(level, names), unnest(v.names) AS u(name);
@@ -26,30 +26,33 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT u.name, v.level
       FROM (VALUES
-        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_sees_namespace,class_for,content_hash,
+        ('viewer', '{adapter_outcomes,attached_schema,check_namespace,check_one_of,check_sees_namespace,choice_value,class_for,content_hash,
+                      drift_fields,drift_foreign,drift_missing,drift_ours,drift_reads,drift_rows,drift_values,
                       entity_id,error_hints,explain_json,explain_part,explain_seconds,explain_steps,explain_text,getinsync_columns,
                       getinsync_query,getinsync_table,getinsync_templates,graph_connections,graph_counts,graph_dot,graph_dot_text,
                       graph_ends,graph_id,graph_keys,graph_kinds,graph_label,graph_left_out,graph_merge,graph_mermaid,
                       graph_mermaid_text,graph_model,graph_parts,graph_relation,graph_short,graph_sources,graph_states,graph_svg,
-                      graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,has_columns,is_adopted,is_halo,is_listed,is_relationship,
-                      known_settings,link_ends,list_name,missing_worker,namespace_exists,own_run,plan_types,platform_defaults,portfolio_read,preloaded,
+                      graph_svg_path,graph_text,graph_title,graph_types,graph_xml_text,has_columns,halo_class,is_adopted,is_halo,is_listed,is_relationship,
+                      known_settings,link_ends,list_name,mapping_for,merge_fields,mirror_tables,missing_worker,namespace_exists,own_run,
+                      plain_value,plan_types,platform_defaults,portfolio_read,preloaded,
                       read_source,readiness_after,readiness_checks,readiness_connections,readiness_facts,readiness_has,
                       readiness_mirrored,readiness_notes,readiness_percent,readiness_reads_as_owner,readiness_run,
                       readiness_service_classes,readiness_sources,readiness_there,relation_type,seen_connection,sees_namespace,
-                      setting,source_exists,source_filter,source_row,source_setting,visible_namespaces,wait_poll,wait_report,
+                      setting,source_exists,source_filter,source_row,source_setting,source_settings,visible_namespaces,wait_poll,wait_report,
                       went_through}'::text[]),
         ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,mapped_fields,new_runs,queue_rollback,queue_run,reject_match,
-                      release_run,requeue_items,resolve_conflict,seen_conflict,rollback_changed,rollback_created,rollback_deleted,rollback_effects,rollback_method,rollback_ord,
+                      release_run,requeue_items,resolve_conflict,resolve_conflicts,seen_conflict,rollback_changed,rollback_created,rollback_deleted,rollback_effects,rollback_method,rollback_ord,
                       rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
         ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_halo_setting,check_entity_type,check_expression,
                       check_file_right,check_mapping,check_may_change,check_may_secure,check_package,check_query,check_read_setting,
                       check_schedule_setting,check_setting,check_source_sql,check_source_text,check_url,check_value_map,
                       checklist_items,checklist_known,clean_address,clean_key_type,clean_server,connection_info,day_list,effective_settings,
-                      halo_resource_server,halo_token_address,halo_wanted,is_id_list,is_interval,is_time_list,keep_ids,keep_instance_name,look_up,mapping_for,own_connection,package_attributes,
+                      halo_resource_server,halo_token_address,halo_wanted,is_id_list,is_interval,is_time_list,
+                      keep_ids,keep_instance_name,look_up,own_connection,package_attributes,
                       package_choice,package_choice_payload,package_columns,package_element,package_gateway,package_id,
                       package_identifiers,package_record,package_rest,package_rules,package_servicenow,package_set,package_source,
                       package_stamps,package_text,package_update,parse_blackout,remove_connection,remove_mapping,secret_ref,
-                      set_active,source_columns,source_row_counts,source_settings,store_mapping,store_secret,store_source,store_writer,
+                      set_active,source_columns,source_row_counts,store_mapping,store_secret,store_source,store_writer,store_intake,
                       with_settings}')
       ) AS v(level, names), unnest(v.names) AS u(name);
 END;

@@ -349,7 +349,7 @@ COMMENT ON COLUMN @extschema@.integration_conflicts.base IS 'Value that both sid
 COMMENT ON COLUMN @extschema@.integration_conflicts.ours IS 'Value here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.theirs IS 'Value there';
 COMMENT ON COLUMN @extschema@.integration_conflicts.state IS 'open or resolved';
-COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, agreed, or the value that was given; while open: a run is about to write that here';
+COMMENT ON COLUMN @extschema@.integration_conflicts.resolution IS 'How it was resolved: ours, theirs, agreed, gone (the record is not there any more), or the value that was given; while open: a run is about to write that here';
 COMMENT ON COLUMN @extschema@.integration_conflicts.created_at IS 'When it was found';
 COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_at IS 'When it was resolved';
 COMMENT ON COLUMN @extschema@.integration_conflicts.resolved_by IS 'Role that decided it';
@@ -564,3 +564,36 @@ COMMENT ON COLUMN @extschema@.integration_writers.columns IS 'Field of the platf
 COMMENT ON COLUMN @extschema@.integration_writers.changed_column IS 'Column that says when a row was changed last; null: none does';
 COMMENT ON COLUMN @extschema@.integration_writers.origin IS 'user, or getinsync: stored by itsm_attach_getinsync()';
 COMMENT ON COLUMN @extschema@.integration_writers.updated_at IS 'When it was set';
+
+COMMENT ON TABLE @extschema@.integration_intakes IS
+'Where servers and computers of the platform are taken over into tables here. Set by itsm_set_intake() and itsm_attach_getinsync()';
+COMMENT ON COLUMN @extschema@.integration_intakes.id IS 'Identifies the row';
+COMMENT ON COLUMN @extschema@.integration_intakes.namespace_id IS 'Namespace of its connection; null: for all';
+COMMENT ON COLUMN @extschema@.integration_intakes.connection_id IS 'Connection that it is for; null: all';
+COMMENT ON COLUMN @extschema@.integration_intakes.kind IS 'What it takes over: server or computer';
+COMMENT ON COLUMN @extschema@.integration_intakes.relation IS 'Table or view of the user''s that rows are added to and changed in';
+COMMENT ON COLUMN @extschema@.integration_intakes.key_column IS 'Column that identifies a row; its default fills it';
+COMMENT ON COLUMN @extschema@.integration_intakes.columns IS 'Field of the platform to column, or to column and an expression over value and record';
+COMMENT ON COLUMN @extschema@.integration_intakes.namespace_column IS 'Column that holds the namespace; null: the table has none';
+COMMENT ON COLUMN @extschema@.integration_intakes.gone IS 'Column and value that mark a row whose record is gone there, and the value when it is back; null: it stays as it is';
+COMMENT ON COLUMN @extschema@.integration_intakes.links IS 'Table that links rows to records of ours, its columns, and the relationship types there that it follows; null: none';
+COMMENT ON COLUMN @extschema@.integration_intakes.origin IS 'user, or getinsync: stored by itsm_attach_getinsync()';
+COMMENT ON COLUMN @extschema@.integration_intakes.updated_at IS 'When it was set';
+
+COMMENT ON TABLE @extschema@.integration_intake_map IS
+'Which row here is which record there, of what is taken over. Nothing of it is published: it is apart from integration_sync_map';
+COMMENT ON COLUMN @extschema@.integration_intake_map.connection_id IS 'Connection that it was read through';
+COMMENT ON COLUMN @extschema@.integration_intake_map.namespace_id IS 'Namespace of that connection; row-level security looks at it';
+COMMENT ON COLUMN @extschema@.integration_intake_map.external_id IS 'Key there (sys_id on ServiceNow)';
+COMMENT ON COLUMN @extschema@.integration_intake_map.external_table IS 'Class there';
+COMMENT ON COLUMN @extschema@.integration_intake_map.kind IS 'As in integration_intakes';
+COMMENT ON COLUMN @extschema@.integration_intake_map.name IS 'Name there';
+COMMENT ON COLUMN @extschema@.integration_intake_map.key IS 'Key of its row here; null: it has none yet';
+COMMENT ON COLUMN @extschema@.integration_intake_map.state IS 'linked; waits: ambiguous, and left alone; gone: not there any more, or retired; left: its row here was deleted';
+COMMENT ON COLUMN @extschema@.integration_intake_map.note IS 'Why it waits, was left, or counts as gone';
+COMMENT ON COLUMN @extschema@.integration_intake_map.created_by_us IS 'Was the row here added by a reading';
+COMMENT ON COLUMN @extschema@.integration_intake_map.applied IS 'What was taken over last, by column: only what differs from it was changed there';
+COMMENT ON COLUMN @extschema@.integration_intake_map.hash IS 'What was read last, in short';
+COMMENT ON COLUMN @extschema@.integration_intake_map.links IS 'Records of ours that it was linked to, by key: linked, or gone (not related there any more)';
+COMMENT ON COLUMN @extschema@.integration_intake_map.taken_at IS 'When it was met first';
+COMMENT ON COLUMN @extschema@.integration_intake_map.updated_at IS 'When this row was changed last';

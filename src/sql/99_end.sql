@@ -5,7 +5,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['integration_connections', 'integration_sync_map', 'integration_sync_log', 'integration_queue',
-        'integration_runs', 'integration_run_steps', 'integration_run_items', 'integration_watches', 'integration_sources', 'integration_writers',
+        'integration_runs', 'integration_run_steps', 'integration_run_items', 'integration_watches', 'integration_sources', 'integration_writers', 'integration_intakes', 'integration_intake_map',
         'integration_matches', 'integration_conflicts', 'integration_inbox', 'integration_entitlements']
     LOOP
         PERFORM pg_catalog.pg_extension_config_dump(format('@extschema@.%I', t)::regclass, '');

@@ -2,6 +2,7 @@
 # the database's search_path names before pg_catalog, puts SQL of his own wherever he can: a view with functions, filter,
 # mapping and session settings behind his sources; operators, functions and types named as PostgreSQL's and as ours;
 # defaults and triggers on his tables; triggers, rules, policies and children on ours.
+# A record of his is written to a table with everything of his on it.
 # Compares: what each attempt was told, in his own call, in a superuser's call, in the planner and in the worker, with the one
 # SQLSTATE that it may be told; that no function of his ever ran as anybody but him; and that the worker outlives him and
 # another tenant's publish goes through.
@@ -206,6 +207,59 @@ for my $call ("itsm_set_filter('$conn{mallory}', 'application', 'evil.try_source
 	is_deeply([ keys %users ], ['mallory'], 'as the owner of the connection');
 }
 
+# ---------------------------------------------------------------- where a record is written to
+# As in a source, but writing is not what is forbidden.
+my %in_write = ('secret stored for another' => '42704', 'a gate' => '42501', 'grant' => '42501', 'our definer function' => '42501');
+my @in_write = ((map { [ $_->[0], $_->[1], $in_write{ $_->[0] } // $_->[2] ] } @attempts),
+	[ 'temp table', 'CREATE TEMP TABLE t ()', '42501' ],
+	[ 'a cursor for later', 'DECLARE c CURSOR WITH HOLD FOR SELECT evil.try_source()', '42501' ],
+	[ 'all deferred', 'SET CONSTRAINTS ALL DEFERRED', 'done' ],
+	(grep { $_->[0] =~ /^(?:death|listen|commit|own publish|own setting)/ } @in_source),
+	[ 'another write', "SELECT pgsync_itsm.write_record('$conn{mallory}', 'contact', '1', '{phone}', '{x}')", '42501' ]);
+my $written = join ', ', map { '(' . literal($_->[0]) . ', ' . literal($_->[1]) . ')' } @in_write;
+sql(<<"SQL");
+SET ROLE mallory;
+CREATE FUNCTION evil.try_write() RETURNS boolean LANGUAGE plpgsql AS \$body\$
+BEGIN
+    PERFORM evil.report(v.what, evil.attempt(v.sql)) FROM (VALUES $written) AS v(what, sql);
+    RETURN true;
+END \$body\$;
+CREATE FUNCTION evil.try_again() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM evil.try_write(); RETURN NEW; END \$\$;
+CREATE TABLE evil.written (id integer PRIMARY KEY, name text, note text);
+INSERT INTO evil.written VALUES (1, 'one');
+SQL
+as('mallory', "SET site.namespace = '$ns{mallory}'; SELECT itsm_set_writer('$conn{mallory}', 'contact', 'evil.written', 'id', '{\"phone\": \"name\", \"title\": {\"column\": \"note\", \"value\": \"CASE WHEN evil.try_write() THEN value END\"}}')");
+is_deeply(said(), {}, 'to store a writer runs nothing of it');
+my $write = sub { return as('postgres', "SELECT ok || coalesce(': ' || reason || length(reason), '') FROM pgsync_itsm.try_write('$conn{mallory}', 'contact', '1', '{$_[0]}', '{$_[1]}'); SELECT CASE WHEN current_user = 'postgres' THEN 'himself' END || current_setting('role') || current_setting('search_path') || current_setting('row_security')") };
+for my $trap ([ 'an expression', '', 'title' ],
+	[ 'a trigger before', 'CREATE TRIGGER x BEFORE UPDATE ON evil.written FOR EACH ROW EXECUTE FUNCTION evil.try_again()' ],
+	[ 'a trigger after', 'CREATE TRIGGER x AFTER UPDATE ON evil.written FOR EACH ROW EXECUTE FUNCTION evil.try_again()' ],
+	[ 'a trigger of the statement', 'CREATE TRIGGER x AFTER UPDATE ON evil.written EXECUTE FUNCTION evil.try_again()' ],
+	[ 'a deferred trigger', 'CREATE CONSTRAINT TRIGGER x AFTER UPDATE ON evil.written DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION evil.try_again()' ],
+	[ 'a constraint', 'ALTER TABLE evil.written ADD CONSTRAINT x CHECK (evil.try_write()) NOT VALID' ],
+	[ 'a policy', 'ALTER TABLE evil.written ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY x ON evil.written USING (evil.try_write())' ])
+{
+	my ($name, $ddl, $field) = @$trap;
+	sql("SET ROLE mallory; $ddl") if $ddl;
+	said();
+	(%pids, %users) = ();
+	is($write->($field // 'phone', $name), "true\nhimselfpostgrespublicon", "$name: the record is written, and all is as before");
+	check_said($name, said(\%pids, \%users), @in_write);
+	is_deeply([ keys %users ], ['mallory'], 'as the owner of the connection');
+	is(sql("SELECT coalesce(note, name) FROM evil.written"), $name, 'what was written is there');
+	sql('SET ROLE mallory; DROP TRIGGER IF EXISTS x ON evil.written; DROP POLICY IF EXISTS x ON evil.written; ALTER TABLE evil.written DROP CONSTRAINT IF EXISTS x; ALTER TABLE evil.written DISABLE ROW LEVEL SECURITY; UPDATE evil.written SET note = NULL');
+}
+sql("SET ROLE mallory; CREATE FUNCTION evil.fails() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+	PERFORM evil.attempt(\$q\$SELECT set_config('exit_on_error', 'on', false)\$q\$);
+	RAISE EXCEPTION USING ERRCODE = NEW.name, MESSAGE = repeat('x', 3000000), DETAIL = repeat('y', 3000000); END \$\$;
+	CREATE TRIGGER x AFTER UPDATE ON evil.written FOR EACH ROW EXECUTE FUNCTION evil.fails()");
+for my $state ('57014', 'P0004', '57P01', '57P02', 'XX001', '40P01', '40001', '23505')
+{
+	my $code = $state eq '57014' ? '09000' : $state;
+	like($write->('phone', $state), qr/^false: x{480} \($code\)488\nhimselfpostgrespublicon$/, "an error $state is data, and not more of it than there is room for");
+}
+sql("SET ROLE mallory; DROP TABLE evil.written");
+
 # settings that are made before a source is read
 for my $setting ([ role => 'postgres' ], [ session_authorization => 'postgres' ], [ session_replication_role => 'replica' ], [ transaction_read_only => 'off' ], [ exit_on_error => 'on' ])
 {
@@ -315,6 +369,7 @@ for my $role ('victim', 'postgres')
 {
 	unlike($call->($role, "SELECT public.itsm_set('$conn{victim}'::$u, 'batch_items'::$t, '7'::$t); SELECT public.itsm_set('$conn{victim}'::$u, 'filter.application'::$t, 'name IS NOT NULL'::$t);
 		SELECT public.itsm_set_source('$conn{victim}'::$u, 'application'::$t, '$source'::$t); SELECT public.itsm_activate('$conn{victim}'::$u, true);
+		SELECT public.itsm_set_writer('$conn{victim}'::$u, 'application'::$t, 'victim.apps'::$t, 'id'::$t, '{\"name\": \"name\", \"comments\": {\"column\": \"note\", \"value\": \"upper(value)\"}}'::pg_catalog.jsonb);
 		SELECT public.itsm_schedule('$conn{victim}'::$u, 'manual'::$t)"), qr/ERROR/, "$role changes a connection");
 	my ($preview) = $call->($role, "SELECT public.itsm_preview('$ns{victim}'::$u)") =~ /^(\d+)$/;
 	ok($preview, "$role has a plan made");
@@ -325,6 +380,9 @@ for my $role ('victim', 'postgres')
 }
 unlike($call->('postgres', "SELECT public.itsm_secure('namespace_id::pg_catalog.text = current_setting(''site.namespace'', true)'::$t); SELECT public.itsm_grant('victim'::pg_catalog.name, 'admin'::$t);
 	SELECT public.itsm_watch('victim.apps'::pg_catalog.regclass, 'application'::$t, 'id'::pg_catalog.name)"), qr/ERROR/, 'the superuser decides who sees what');
+is($call->('postgres', "SELECT ok, reason FROM pgsync_itsm.try_write('$conn{victim}'::$u, 'application'::$t, (SELECT pg_catalog.min(a.id::$t) FROM victim.apps AS a), '{comments}'::pg_catalog._text, '{among shadows}'::pg_catalog._text);
+	SELECT changed_at FROM pgsync_itsm.changed_here('$conn{victim}'::$u, 'application'::$t, '{x}'::pg_catalog._text)"), 't|', 'a record is written');
+is(sql("SELECT count(*) FROM victim.apps WHERE note = 'AMONG SHADOWS'"), '1', 'and is there');
 others_go_on('among shadows');
 my $through = sql("SELECT max(id) FROM integration_runs WHERE connection_id = '$conn{victim}' AND status = 'done'");
 is($call->('victim', "CALL public.itsm_wait($through\::pg_catalog.int8, true)"), '', 'which is waited for');

@@ -100,8 +100,11 @@ INSERT INTO integration_matches (connection_id, namespace_id, entity_type, entit
 VALUES ('$t->{conn}', '$t->{ns}', 'application', gen_random_uuid(), 'application/z', 'z', md5('z'), 'cmdb_ci_business_app', 'z', 0.95, 'exact name');
 INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, target, attrs)
 SELECT '$t->{conn}', '$t->{ns}', v.target, md5(v.target), v.target, '{}' FROM unnest(ARRAY['cmdb_ci_business_app', 'cmdb_ci_server', 'sys_user', 'cmdb_rel_ci']) AS v(target);
+INSERT INTO integration_external_records (connection_id, namespace_id, external_table, external_id, attrs) VALUES ('$t->{conn}', '$t->{ns}', 'cmdb_ci_business_app', md5('y'), '{"name": "x"}');
 INSERT INTO integration_watermarks (connection_id, namespace_id, external_table, run_id, started_at) VALUES ('$t->{conn}', '$t->{ns}', 'sys_user', 1, now());
 INSERT INTO integration_writers (connection_id, namespace_id, entity_type, relation, key_column, columns) VALUES ('$t->{conn}', '$t->{ns}', 'contact', 'public.contacts', 'id', '{"phone": "phone"}');
+INSERT INTO integration_intakes (connection_id, namespace_id, kind, relation, key_column, columns) VALUES ('$t->{conn}', '$t->{ns}', 'server', 'public.servers', 'id', '{"name": "name"}');
+INSERT INTO integration_intake_map (connection_id, namespace_id, external_id, kind) VALUES ('$t->{conn}', '$t->{ns}', md5('server'), 'server');
 INSERT INTO integration_conflicts (connection_id, namespace_id, entity_type, entity_id, field, theirs)
 SELECT m.connection_id, m.namespace_id, m.entity_type, m.entity_id, 'name', 'x' FROM integration_sync_map AS m WHERE m.connection_id = '$t->{conn}';
 INSERT INTO integration_inbox (connection_id, namespace_id, origin) VALUES ('$t->{conn}', '$t->{ns}', 'poll');
@@ -175,11 +178,13 @@ my %calls = (
 	itsm_readiness_detail => [ "SELECT itsm_readiness_detail('{ns}', 'application.name')" ],
 	itsm_graph            => [ "SELECT itsm_graph('{ns}')" ],
 	itsm_outcomes         => [ 'SELECT itsm_outcomes()' ],
+	itsm_drift            => [ "SELECT 1 / (count(*) > 0)::integer FROM itsm_drift('{ns}', '{conn}')" ],
 	itsm_publish          => [ "SELECT itsm_publish('{ns}')" ],
 	itsm_preview          => [ "SELECT itsm_preview('{ns}')" ],
 	itsm_match            => [ "SELECT itsm_match('{ns}')" ],
 	itsm_subscribe        => [ "SELECT itsm_subscribe('{ns}')", '55000' ],
 	itsm_resolve_conflict => [ "SELECT itsm_resolve_conflict({conflict}, 'ours')" ],
+	itsm_resolve_conflicts => [ "SELECT 1 / (itsm_resolve_conflicts('{ns}', 'ours') = 1)::integer" ],
 	itsm_apply            => [ 'SELECT itsm_apply({planned})' ],
 	itsm_cancel           => [ 'SELECT itsm_cancel({planned})' ],
 	itsm_retry            => [ 'SELECT itsm_retry({done})' ],
@@ -198,6 +203,7 @@ my %calls = (
 	itsm_schedule         => [ "SELECT itsm_schedule('{conn}', 'daily', '06:00, 18:00', 'UTC', '07:00', 'Sat,Sun 22:00-06:00')" ],
 	itsm_set_source       => [ "SELECT itsm_set_source('{conn}', 'contact', NULL)" ],
 	itsm_set_writer       => [ "SELECT itsm_set_writer('{conn}', 'contact', NULL, NULL, NULL)" ],
+	itsm_set_intake       => [ "SELECT itsm_set_intake('{conn}', 'server', NULL, NULL, NULL)" ],
 	itsm_set_filter       => [ "SELECT itsm_set_filter('{conn}', 'application', 'name IS NOT NULL')" ],
 	itsm_set_mapping      => [ "SELECT itsm_set_mapping('{conn}', 'application', 'u_x', 'name')" ],
 	itsm_drop_mapping     => [ "SELECT itsm_drop_mapping('{conn}', 'application', 'u_note')" ],

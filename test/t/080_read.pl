@@ -163,8 +163,9 @@ $sim->post('/__sim/faults', { endpoint => 'cmdb_ci_server', sub => JSON::PP::tru
 my ($id) = split /\n/, sql("SELECT itsm_subscribe('$city')");
 ok(poll_query($node, 'postgres', "SELECT rows BETWEEN 50 AND 150 FROM integration_watermarks WHERE external_table = 'cmdb_ci_server'"), 'in the middle of a pull');
 my $before = sql("SELECT rows FROM integration_watermarks WHERE external_table = 'cmdb_ci_server'");
-kill 9, worker_pid($node, 'postgres');
-ok(poll_query($node, 'postgres', 'SELECT 1', '1', seconds => 60), 'the cluster is back');
+my $killed = worker_pid($node, 'postgres');
+kill 9, $killed;
+ok(poll_query($node, 'postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'pgsync_itsm worker%' AND pid <> $killed)", 't', seconds => 60), 'the cluster is back');
 $sim->{http}->delete($sim->url . '/__sim/faults');
 is(wait_for_run($node, 'postgres', $id, seconds => 60)->{status}, 'done', 'the run goes on');
 in_step('after kill -9', 'cmdb_ci_server', 'sys_user');

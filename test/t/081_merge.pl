@@ -53,12 +53,20 @@ sub publish
 read_back('at rest');
 is(publish('at rest')->{to_update}, 0, 'nothing is to be sent');
 
+# What differs, of fields.
+sub drift { return sql("SELECT coalesce(string_agg(concat_ws(' | ', field, kind, base, ours, theirs), '; ' ORDER BY label, field), '') FROM itsm_drift('$city') WHERE kind NOT IN ('foreign', 'missing there')") }
+is(drift(), '', 'nothing has drifted: what is here is said as it was sent, references, choices and all');
+is(sql("SELECT count(*) FILTER (WHERE kind = 'foreign') || ' ' || count(*) FILTER (WHERE kind = 'missing there') FROM itsm_drift('$city')"), sql("SELECT count(*) FROM integration_external_records AS x WHERE target IN ('cmdb_ci_business_app', 'cmdb_ci_service_auto', 'service_offering', 'cmdb_ci_service_technical') AND NOT EXISTS (SELECT FROM integration_sync_map AS m WHERE m.external_id = x.external_id)") . ' 0', 'what is there and of nobody here is foreign');
+edit_here(short_description => 'Drifts here');
+is(drift(), 'short_description | changed here | Agreed | Drifts here | Agreed', 'what was changed here has drifted');
+edit_here(short_description => 'Agreed');
+
 # ---- only theirs -----------------------------------------------------------------------------------
 
 edit_there(short_description => 'Theirs');
 my $run = read_back('theirs');
 is(here('short_description'), 'Theirs', 'what was changed there is here');
-is(sql("SELECT action || ' ' || state || ' ' || reason FROM integration_run_items WHERE run_id = $run->{id}"), 'UPDATE done changed there by jane.doe', 'and the run says so');
+is(sql("SELECT action || ' ' || state || ' ' || reason FROM integration_run_items WHERE run_id = $run->{id} AND step = 'in'"), 'UPDATE done changed there by jane.doe', 'and the run says so');
 is(publish('theirs')->{to_update}, 0, 'it does not go back');
 is($sim->stats->{writes}, 0, 'nothing is written there');
 read_back('once more');
@@ -122,6 +130,7 @@ for my $case ([ 'ours', undef, 'E here' ], [ 'theirs', undef, 'F there' ], [ 'va
 	is(conflicts(), "short_description: $base | $letter here | $letter there", "$side: the conflict shows all three");
 	is(sql("SELECT theirs_by FROM integration_conflicts WHERE state = 'open'"), 'jane.doe', "$side: and who did it there");
 	is(here('short_description'), "$letter here", "$side: nothing is changed here");
+	is(drift(), "short_description | both | $base | $letter here | $letter there", "$side: both sides have drifted");
 	is(publish("conflict, $side")->{to_update}, 0, "$side: a publish leaves it alone");
 	is(there('short_description'), "$letter there", "$side: and there");
 	sql(sprintf "SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), '%s'%s)", $side, defined $value ? ", '$value'" : '');
@@ -132,6 +141,7 @@ for my $case ([ 'ours', undef, 'E here' ], [ 'theirs', undef, 'F there' ], [ 'va
 	is(conflicts(), '', "$side: none is open");
 	read_back("after, $side");
 	is(publish("after, $side")->{to_update}, 0, "$side: at rest");
+	is(drift(), '', "$side: nothing has drifted");
 }
 
 # the sides come to agree by themselves
@@ -142,6 +152,25 @@ edit_here(short_description => 'H there');
 edit_there(comments => 'Something else');
 read_back('agreed');
 is(sql("SELECT resolution FROM integration_conflicts ORDER BY id DESC LIMIT 1"), 'agreed', 'a conflict is over when both sides say the same');
+
+# ---- a side that is remembered ------------------------------------------------------------------------------
+
+publish('before a side is remembered');
+edit_here(short_description => 'R here');
+edit_there(short_description => 'R there');
+read_back('a conflict to be remembered');
+sql("SELECT itsm_resolve_conflict((SELECT id FROM integration_conflicts WHERE state = 'open'), 'theirs', remember => true)");
+ok(poll_query($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))"), 'decided, and remembered');
+is(here('short_description'), 'R there', 'theirs is here');
+is(publish('remembered')->{to_update}, 0, 'nothing is sent again for it');
+is($sim->stats->{writes}, 0, 'nothing at all');
+edit_here(short_description => 'S here');
+edit_there(short_description => 'S there');
+read_back('remembered');
+is(conflicts(), '', 'nobody is asked again');
+is(here('short_description'), 'S there', 'theirs holds');
+sql("SELECT itsm_drop_mapping('$conn', 'application', 'short_description')");
+is(publish('forgotten again')->{to_update}, 0, 'nothing is sent when that is taken back');
 
 # ---- authority of a field --------------------------------------------------------------------------------
 
@@ -166,7 +195,7 @@ publish('before the preview');
 edit_there(short_description => 'K there');
 my ($preview) = split /\n/, sql("SELECT itsm_preview('$city', 'subscribe')");
 is(wait_for_run($node, 'postgres', $preview)->{status}, 'planned', 'a preview is kept');
-is(sql("SELECT field || ': ' || old_value || ' > ' || new_value FROM itsm_plan($preview)"), 'short_description: I there > K there', 'and shows what it would do');
+is(sql("SELECT field || ': ' || old_value || ' > ' || new_value FROM itsm_plan($preview) WHERE step = 'in'"), 'short_description: I there > K there', 'and shows what it would do');
 is(here('short_description'), 'I there', 'it has done nothing');
 is(sql("SELECT pgsync_itsm.is_newest_full(r) FROM integration_runs AS r WHERE id = $preview"), 'f', 'what was held of namesakes is not looked for in it');
 sql("SELECT itsm_apply($preview)");
@@ -178,7 +207,7 @@ wait_for_run($node, 'postgres', $preview);
 edit_here(short_description => 'L here');
 sql("SELECT itsm_apply($preview)");
 wait_for_run($node, 'postgres', $preview);
-is(sql("SELECT state || ' ' || reason FROM integration_run_items WHERE run_id = $preview"), 'refused changed since the plan: short_description', 'what has changed here since is refused');
+is(sql("SELECT state || ' ' || reason FROM integration_run_items WHERE run_id = $preview AND step = 'in'"), 'refused changed since the plan: short_description', 'what has changed here since is refused');
 is(here('short_description'), 'L here', 'and left alone');
 
 # ---- what cannot be written ------------------------------------------------------------------------------------
@@ -206,6 +235,7 @@ sql($decide);
 my $settled = "SELECT NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))";
 ok(poll_query($node, 'postgres', $settled), 'the decision was tried');
 is(sql("SELECT i.state FROM integration_run_items AS i JOIN integration_runs AS r ON r.id = i.run_id WHERE r.purpose = 'decision' ORDER BY i.id DESC LIMIT 1"), 'dead', 'and could not be written');
+like(($node->psql('postgres', "SELECT itsm_requeue((SELECT max(id) FROM integration_runs WHERE purpose = 'decision'))"))[2], qr/is to be decided anew/, 'a decision is not queued again');
 isnt(conflicts(), '', 'the conflict is open again');
 publish('after a decision that failed');
 is(there('short_description'), 'N there', 'nothing is sent against the decision');
@@ -214,6 +244,30 @@ sql($decide);
 ok(poll_query($node, 'postgres', $settled), 'decided once more');
 is(here('short_description'), 'N there', 'theirs is here');
 is(conflicts(), '', 'and the conflict is over');
+
+# ---- a text that is longer here than what is sent of it ------------------------------------------------------------
+
+my $long = 'wordy' x 400;
+edit_here(short_description => $long);
+publish('a long text');
+is(length there('short_description'), 1000, 'its beginning is there');
+edit_there(short_description => 'P there');
+$run = read_back('changed there');
+is(sql("SELECT state || ' ' || reason FROM integration_run_items WHERE step = 'in' AND run_id = $run->{id}"), 'held to be decided: short_description (more is here than was sent)',
+	'its rest is not given up unasked');
+is(here('short_description'), $long, 'it is all here');
+sql($decide);
+ok(poll_query($node, 'postgres', $settled), 'but given up when somebody says so');
+is(here('short_description'), 'P there', 'theirs is here');
+
+# ---- a table that does not say when a row was changed ------------------------------------------------------------
+
+publish('before another writer');
+sql("SELECT itsm_set_writer('$conn', 'application', 'public.applications', 'id', '{\"short_description\": \"short_description\"}')");
+edit_there(short_description => 'Q there');
+read_back('no time of change');
+is(here('short_description'), 'Q there', 'it is written nevertheless');
+sql("SELECT itsm_set_writer('$conn', 'application', NULL, NULL, NULL)");
 
 # ---- a row that somebody holds -----------------------------------------------------------------------------------
 
@@ -237,6 +291,7 @@ sql("UPDATE integration_watermarks SET swept_at = now() - interval '2 days'");
 read_back('gone there');
 is(sql("SELECT state FROM integration_sync_map WHERE entity_type = 'application' AND entity_id = '$sage'"), 'gone', 'the map knows that it is gone');
 is(sql("SELECT count(*) FROM applications WHERE id = '$sage'"), '1', 'nothing is deleted here');
+is(sql("SELECT count(*) FROM itsm_drift('$city') WHERE kind = 'missing there' AND entity_type = 'application' AND entity_id = '$sage'"), '1', 'and it is missing there');
 
 $sim->stop;
 $node->stop;

@@ -137,6 +137,8 @@ def switches_of(options):
             raise ValueError("unknown switch " + name)
         default = known[name]["default"]
         if isinstance(default, bool):
+            if value not in ("true", "false"):
+                raise ValueError("%s is true or false, not %s" % (name, value))
             initial[name] = value == "true"
         elif isinstance(default, (int, float)):
             initial[name] = float(value) if "." in value else int(value)

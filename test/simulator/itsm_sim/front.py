@@ -280,4 +280,3 @@ def _reset(transport):
                             struct.pack("ii", 1, 0))
         except OSError:
             pass
-

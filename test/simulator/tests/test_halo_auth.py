@@ -76,7 +76,8 @@ class Addresses(HaloCase):
 
     def test_9_contract_and_its_like_do_not_exist(self):
         for name in ("Contract", "AssetRelationship", "RelatedAsset", "Software",
-                     "Asset/Object", "Asset/1/x", "", "DeviceChild"):
+                     "Asset/Object", "Asset/1/x", "", "DeviceChild",
+                     "authinfo/x", "InstanceInfo/x"):
             answer = self.call("GET", name)
             self.assertIn(answer.status, (404,) if name != "Asset/Object"
                           else (400,), name)
@@ -178,6 +179,17 @@ class Tokens(HaloCase):
         self.assertEqual(self.token(
             grant_type="refresh_token", client_id="pw", client_secret=None,
             refresh_token="x").json["error"], "invalid_grant")
+        self.load(Agent=[{"id": 5, "inactive": True}])
+        for form in (dict(form, password="ada-secret-1"),
+                     {"grant_type": "refresh_token", "client_id": "pw",
+                      "client_secret": None,
+                      "refresh_token": first["refresh_token"]}):
+            self.assertEqual(self.token(**form).json["error"], "invalid_grant")
+        self.load(Agent=[{"id": 5, "inactive": False},
+                         {"id": 6, "username": "no.password"}])
+        self.assertEqual(self.token(
+            grant_type="password", client_id="pw", client_secret=None,
+            username="no.password").json["error"], "invalid_grant")
         # another application's refresh token is none
         self.assertEqual(self.token(
             grant_type="refresh_token", refresh_token=first["refresh_token"])
@@ -215,6 +227,14 @@ class Tokens(HaloCase):
     def test_7_client_cache(self):
         self.assertIsNone(self.refused(500, "GET", "ClientCache"))
         self.assertEqual(self.get("ClientCache", iscachebuild="true"), {})
+        self.assertIsNone(self.refused(405, "POST", "ClientCache", []))
+
+    def test_5_2_what_a_resource_cannot(self):
+        for method, path in (("GET", "AssetChange/1"), ("DELETE", "Agent/1"),
+                             ("GET", "Lookup/1"), ("DELETE", "Lookup/1"),
+                             ("POST", "WebhookEvent"), ("DELETE", "Asset")):
+            self.assertIsNone(self.refused(
+                405, method, path, [] if method == "POST" else None))
 
     def test_control_revokes(self):
         self.control("POST", "revoke")
@@ -226,6 +246,9 @@ class Tokens(HaloCase):
         self.make("Webhook", name="w", url="http://127.0.0.1:1/",
                   basic_password="hook-secret-77")
         self.token(headers=dict(FORM, Authorization="Basic halo-secret-1"))
+        for secret in ("halo-secret-1", "hook-secret-77", "ada-secret-1",
+                       self.bearer):        # where none belongs
+            self.get("Asset", search=secret)
         text = json.dumps(self.sim.sim("GET", "requests?n=50"))
         text += json.dumps(self.control("GET", "dump"))
         for secret in ("halo-secret-1", "hook-secret-77", self.bearer,
@@ -262,6 +285,7 @@ class Scopes(HaloCase):
         self.assertEqual(self.call("GET", "Asset", token=token).status, 403)
         self.switch(edit_implies_read=True)
         self.assertEqual(self.call("GET", "Asset", token=token).status, 200)
+        self.assertEqual(self.call("GET", "Supplier", token=token).status, 403)
 
     def test_1_4_users_and_agents_need_no_scope_to_read(self):
         token = self.scoped("read:kb")
@@ -352,6 +376,9 @@ class Scopes(HaloCase):
         self.assertIsNone(self.refused(403, "POST", "Asset", [
             {"assettype_id": SERVER, "client_id": other}]))
         self.get("Asset/%d" % mine["id"])
+        user, = self.load(Users=[{"name": "U", "client_id": other}])["Users"]
+        self.exception("(547)", "Asset", {"id": mine["id"],
+                                          "business_owner_id": user})
         self.assertEqual([c["id"] for c in self.get("Client")["clients"]],
                          [self.client])
 
@@ -361,6 +388,7 @@ class Scopes(HaloCase):
         self.assertEqual(self.tags(), [])
         self.load(Agent=[{"id": 1, "asset_groups": [102]}])
         self.assertEqual(self.tags(), ["A"])
+        self.assertEqual(self.get("Client")["record_count"], 2)
 
     def test_8_modules_that_are_off(self):
         self.switch(modules_off="SupplierContract, Service, AssetType")
@@ -368,6 +396,7 @@ class Scopes(HaloCase):
             self.assertIsNone(self.refused(403, "GET", name))
         self.switch(module_off_as="empty")
         self.assertEqual(self.get("SupplierContract")["contracts"], [])
+        self.assertIsNone(self.refused(403, "GET", "SupplierContract/1"))
         self.assertEqual(self.get("AssetType"), [])
         self.assertIsNone(self.refused(403, "POST", "Service", [{}]))
         self.switch(modules_off="")

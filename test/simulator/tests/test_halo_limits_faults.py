@@ -150,6 +150,9 @@ class Faults(HaloCase):
         answer = self.call("GET", "Asset")
         self.assertEqual((answer.status, answer.headers["retry-after"]),
                          (429, "7"))
+        self.switch(retry_after=True)
+        self.fault(endpoint="*", fault="status", status=429)
+        self.assertEqual(self.call("GET", "Asset").headers["retry-after"], "1")
         self.fault(endpoint="*", fault="retry_after", status=503)
         self.assertEqual(self.call("GET", "Asset").status, 503)
 
@@ -253,7 +256,19 @@ class Control(HaloCase):
         self.assertEqual(stats["by_resource"]["Asset"],
                          {"POST": 1, "GET": 2, "DELETE": 1})
         self.assertEqual(stats["by_resource"]["token"], {"POST": 1})
-        self.assertEqual(stats["by_endpoint"]["GET /halo/api/Asset/{id}"], 1)
+        self.assertEqual(stats["by_endpoint"], {
+            "GET /halo/api/Asset": 1, "GET /halo/api/Asset/{id}": 1,
+            "POST /halo/api/Asset": 1, "DELETE /halo/api/Asset/{id}": 1,
+            "GET /halo/(other)": 1, "POST /halo/auth/token": 1})
+        for path in ("Agent/me", "authinfo", "InstanceInfo", "Asset/NextTag"):
+            self.call("GET", path)
+        self.token("/halo/auth/x")
+        found = self.stats()["by_endpoint"]
+        for name in ("GET /halo/api/Agent/me", "GET /halo/api/authinfo",
+                     "GET /halo/api/InstanceInfo",
+                     "GET /halo/api/Asset/NextTag",
+                     "POST /halo/auth/(other)"):
+            self.assertEqual(found[name], 1, name)
         self.assertEqual((stats["requests"], stats["auth"], stats["writes"],
                           stats["reads"]), (6, 1, 2, 3))
         entry, = self.sim.sim("GET", "requests?n=9&endpoint=Asset&method=POST"
@@ -273,11 +288,17 @@ class Control(HaloCase):
         self.assertEqual(self.stats()["requests"], 0)
         change = self.dump("AssetChange")[-1]
         self.assertEqual(change["who"], "Carl")
+        self.control("POST", "edit", {"Asset": [{"id": made["id"],
+                                                 "notes": "2"}]})
+        self.assertEqual(self.dump("AssetChange")[-1]["who"], "Integration")
         # the rules hold there, too
         answer = self.sim.call("POST", "/__sim/halo/edit", {
             "Asset": [{"client_id": 1}]})
         self.assertEqual(answer.status, 400)
         self.assertIn("515", answer.json["error"])
+        for bad in ({"Asset": {}}, {"Asset": [1]}, {"Nothing": [{}]}):
+            self.assertEqual(self.sim.call("POST", "/__sim/halo/edit",
+                                           bad).status, 400)
 
     def test_remove_is_a_delete_by_somebody_else(self):
         made = self.asset()
@@ -306,7 +327,11 @@ class Control(HaloCase):
         self.assertEqual(self.load(AssetRelation=[
             {"parent_id": one, "child_id": two}]),
             {"AssetRelation": [[one, two]]})
+        self.assertEqual(self.dump("AssetRelation"), [{
+            "parent_id": one, "child_id": two, "relationship_id": 0,
+            "sibling_id": False}])
         # the next id is not one that is taken
+        self.load(Asset=[{"id": two, "notes": "again"}, {"id": one}])
         self.assertGreater(self.asset()["id"], two)
         for bad in ({"Nothing": []}, {"Asset": {}}, [],
                     {"Agent": [{"id": 1, "access": {"Assets": "all"}}]}):

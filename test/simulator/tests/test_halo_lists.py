@@ -57,6 +57,14 @@ class Envelopes(HaloCase):
             "key_field", "key_field2", "key_field3", "supplier_id",
             "supplier_name"})
 
+    def test_0_nothing_and_zero_are_no_values(self):
+        key, = self.load(Asset=[{
+            "assettype_id": SERVER, "client_id": self.client, "notes": "",
+            "site_id": self.site, "contract_id": 0}])["Asset"]
+        shown = self.get("Asset/%d" % key)
+        self.assertNotIn("notes", shown)
+        self.assertNotIn("contract_id", shown)
+
     def test_2_6_unset_dates(self):
         made = self.asset(warranty_start="2026-01-02")
         self.assertNotIn("warranty_end", made)
@@ -295,6 +303,10 @@ class Filters(HaloCase):
             self.assertNotIn(made["id"], ids(**late))
             self.assertNotIn(made["id"], ids(
                 lastupdatetodate="2029-12-31T00:00:00"))
+        # others do not have these parameters
+        self.service()
+        self.assertEqual([self.get(name, lastupdatefromdate="2031-01-01")[
+            "record_count"] for name in ("Supplier", "Service")], [1, 1])
         answer = self.get("Asset", 400, lastupdatefromdate="soon")
         self.assertEqual(list(answer.json), ["lastupdatefromdate"])
 

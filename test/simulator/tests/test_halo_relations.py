@@ -49,6 +49,9 @@ class Relations(HaloCase):
         self.assertEqual(len(self.rows()), 1)
         self.update(self.b, delete_sibling_assets=[{"id": self.a}])
         self.assertEqual(self.rows(), [])
+        self.update(self.a, add_sibling_assets=[{"id": self.b}])
+        self.update(self.a, delete_sibling_assets=[{"id": self.b}])
+        self.assertEqual(self.rows(), [])
 
     def test_2_7_one_relation_per_ordered_pair(self):
         """§10 gap 1: what add_ does to a pair that is there"""
@@ -163,6 +166,16 @@ class Relations(HaloCase):
             self.assertEqual([r["id"] for r in shown["descendant_assets"]],
                              [self.b, self.c])
 
+    def test_7_relations_to_what_an_agent_does_not_see(self):
+        other = self.asset("D", client_id=1)["id"]
+        self.add(self.b)
+        self.add(other)
+        self.load(Agent=[{"id": 1, "clients": [self.client]}])
+        self.assertEqual([c["id"] for c in self.full(self.a)["child_assets"]],
+                         [self.b])
+        shown = self.get("Asset/%d" % self.a, includehierarchy="true")
+        self.assertEqual(shown["descendant_count"], 1)
+
     def test_2_7_circles_end(self):
         self.add(self.b)
         self.add(self.a, key=self.b)
@@ -181,6 +194,14 @@ class Relations(HaloCase):
                                             "relationship_type_id": 1}],
                     related_assets=[{"id": self.b}])
         self.assertEqual(self.rows(), [])
+
+    def test_2_4_a_refused_array_brings_relations_back(self):
+        self.add(self.b)
+        self.switch(partial_array="atomic")
+        self.bad("Asset", {"id": self.a, "notes": "x",
+                           "delete_child_assets": [{"id": self.b}]},
+                 {"client_id": 1})
+        self.assertEqual(self.rows(), [(self.a, self.b, 0, False)])
 
     def test_2_4_a_refused_create_leaves_no_relation(self):
         self.bad("Asset", {"assettype_id": SERVER, "client_id": self.client,

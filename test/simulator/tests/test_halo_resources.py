@@ -78,6 +78,7 @@ class Configuration(HaloCase):
         made = self.make("Field", name="Code", kind="T")
         self.assertEqual(made["validate"], "X")
         self.assertEqual(self.bad("Field", {"name": "Code"}), text)
+        self.exception("column 'name'", "Field", {"kind": "T"})
         self.assertEqual(self.call("DELETE", "Field/%d?kind=T" % made["id"])
                          .status, 200)
 
@@ -106,6 +107,7 @@ class Configuration(HaloCase):
         names = [s["name"] for s in self.get("Status", domain="asset")]
         self.assertEqual(names, ["Live", "In Build", "Retired"])
         self.assertEqual(len(self.get("Status", domain="other")), 6)
+        self.assertEqual(self.get("Status/21"), {"id": 21, "name": "Live"})
         self.make("Status", name="Planned")
         self.exception("(515)", "Status", {"colour": "red"})
 
@@ -230,6 +232,8 @@ class Vendors(HaloCase):
         self.contract(ref="00007")
         answer = self.call("POST", "SupplierContract/NextRef", [])
         self.assertEqual((answer.status, answer.json), (201, {"ref": "00008"}))
+        self.assertIsNone(self.refused(404, "POST", "SupplierContract/Next",
+                                       []))
 
     def test_3_3_client_contract_is_another_thing(self):
         self.exception("column 'client_id'", "ClientContract",
@@ -269,6 +273,8 @@ class Vendors(HaloCase):
         self.assertEqual(self.tags(licence_id=two), ["A-1"])
         self.assertEqual([a["id"] for a in self.full(
             one, "SoftwareLicence")["configuration_items"]], [made["id"]])
+        self.assertNotIn("configuration_items",
+                         self.get("SoftwareLicence/%d" % one))
 
     def test_3_8_notes(self):
         made = self.make("CRMNote", supplier_id=self.supplier, note="hello")
@@ -277,6 +283,11 @@ class Vendors(HaloCase):
         self.assertEqual([n["note"] for n in self.get(
             "CRMNote", supplier_id=self.supplier)["actions"]], ["hello"])
         self.exception("(515)", "CRMNote", {"note": "of nobody"})
+        self.exception("(547)", "CRMNote", {"client_id": NOT_THERE})
+        self.assertRegex(made["datetime"], "^20")
+        self.set_clock("2040-01-01T00:00:00")
+        again = self.make("CRMNote", id=made["id"], note="changed")
+        self.assertEqual(again["datetime"], made["datetime"])
 
     def test_3_9_external_links(self):
         made = self.make("ExternalLink", table_id=5, halo_id=1,
@@ -292,6 +303,10 @@ class Vendors(HaloCase):
         self.exception("(8152)", "ExternalLink", {
             "table_id": 5, "halo_id": 1, "third_party_id": "x" * 1001})
         self.exception("(515)", "ExternalLink", {"table_id": 5})
+        self.set_clock("2040-01-01T00:00:00")
+        again = self.make("ExternalLink", id=made["id"])
+        self.assertEqual(again["date_created"], made["date_created"])
+        self.assertRegex(again["date_updated"], "^2040")
 
 
 class Services(HaloCase):
@@ -337,13 +352,20 @@ class Services(HaloCase):
             return sorted(a["inventory_number"] for a in self.full(
                 made["id"], "Service")["assets"])
         self.assertEqual(tags(), ["A-1"])
-        self.assertEqual(self.get("Service", asset_ids=str(two))[
-            "record_count"], 1)
+        for key in (one, two):
+            self.assertEqual(self.get("Service", asset_ids=str(key))[
+                "record_count"], 1)
+        self.assertNotIn("assets", self.get("Service/%d" % made["id"]))
         self.switch(service_links="add")
         self.make("Service", id=made["id"], assets=[{"id": two}])
         self.assertEqual(tags(), ["A-1", "A-2"])
         self.switch(service_links="replace")
         self.make("Service", id=made["id"], assets=[{"id": two}])
+        self.assertEqual(tags(), ["A-2"])
+        hidden = self.asset("H", client_id=1)["id"]
+        self.make("Service", id=made["id"], assets=[{"id": two},
+                                                    {"id": hidden}])
+        self.load(Agent=[{"id": 1, "clients": [self.client]}])
         self.assertEqual(tags(), ["A-2"])
         other = self.service("Other")["id"]
         self.make("Service", id=made["id"], linked_services=[{"id": other}])
@@ -383,6 +405,23 @@ class People(HaloCase):
         self.exception("column 'name'", "Users", {"site_id": self.site})
         self.exception("(547)", "Users", {"name": "x", "site_id": NOT_THERE})
 
+    def test_3_5_where_a_user_is(self):
+        branch = self.make("Site", name="Branch", client_id=self.client)["id"]
+        made = self.make("Users", name="x", site_id=branch, client_id=1)
+        self.assertEqual((made["site_id_int"], made["client_id"]),
+                         (branch, self.client))
+        kept = self.make("Users", id=made["id"], client_id=self.client)
+        self.assertEqual(kept["site_id_int"], branch)
+        moved = self.make("Users", id=made["id"], client_id=1,
+                          site_id=self.site)
+        self.assertEqual(moved["site_id_int"], self.site)
+        moved = self.make("Users", id=made["id"], client_id=1)
+        self.assertEqual(moved["site_name"], "Unknown")
+        self.exception("(547)", "Users", {"id": made["id"],
+                                          "client_id": NOT_THERE})
+        self.assertEqual(self.make("Users", id=made["id"], site_id=-1)[
+            "site_name"], "Unknown")
+
     def test_3_5_same_address_twice(self):
         for _ in range(2):
             self.make("Users", name="x", emailaddress="x@example.com",
@@ -391,14 +430,17 @@ class People(HaloCase):
 
     def test_3_5_exclude_agents(self):
         self.make("Users", name="x", site_id=self.site, linked_agent_id=4)
-        self.assertEqual(self.get("Users")["record_count"], 1)
-        self.assertEqual(self.get("Users", exclude_agents="true")[
-            "record_count"], 0)
-        self.assertEqual(self.get("Users", exclude_agents="false")[
-            "record_count"], 1)
+        self.make("Users", name="y", site_id=self.site)
+
+        def names(**query):
+            return sorted(u["name"] for u in self.get("Users", **query)["users"])
+        self.assertEqual(names(), ["x", "y"])
+        self.assertEqual(names(exclude_agents="true"), ["y"])
+        self.assertEqual(names(exclude_agents="false"), ["x", "y"])
 
     def test_3_6_clients(self):
         self.exception("Name must be unique", "Client", {"name": "NORTHWIND"})
+        self.exception("column 'name'", "Client", {"notes": "x"})
         self.switch(unique_client_name=False)
         again = self.make("Client", name="Northwind")["id"]
         self.assertEqual([s["name"] for s in self.dump("Site")

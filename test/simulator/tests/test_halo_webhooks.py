@@ -94,10 +94,11 @@ class Webhooks(HaloCase):
                          (self.receiver.url, True))
         self.exception("Name must be unique", "Webhook", {
             "name": "HOOK", "url": "http://x/"})
-        for url in (None, "", "ftp://x/", "nonsense"):
+        self.exception("column 'name'", "Webhook", {"url": "http://x/"})
+        for url in (None, "", "ftp://x/", "nonsense", "http:///x"):
             self.exception("Please enter a valid URL", "Webhook",
                            {"name": "other", "url": url})
-        self.make("Webhook", name="runbook", type=1)
+        self.make("Webhook", name="runbook", type=1, id="")
         self.trigger(key)
         self.assertEqual(self.call("DELETE", "Webhook/" + key).status, 200)
         self.assertIsNone(self.refused(404, "GET", "Webhook/" + key))
@@ -207,6 +208,10 @@ class Webhooks(HaloCase):
         self.switch(partial_array="atomic")
         self.bad("Asset", {"assettype_id": 120, "client_id": self.client}, {})
         self.arrived(0)
+        # what stays stored is told
+        self.switch(partial_array="stop")
+        self.bad("Asset", {"assettype_id": 120, "client_id": self.client}, {})
+        self.arrived(1)
 
     def test_4_2_object_key_and_payload_types(self):
         """§10 gap 5"""
@@ -222,6 +227,16 @@ class Webhooks(HaloCase):
         self.make("Webhook", id=key, payload_type=2)
         self.asset()
         self.assertNotIn("device", self.arrived(3)[2])
+
+    def test_4_2_texts_in_the_place_of_ids(self):
+        self.trigger(self.hook())
+        self.asset()
+        self.switch(webhook_texts=True)
+        self.asset()
+        plain, texts = (b["asset"] for b in self.arrived(2))
+        self.assertEqual((plain["client_id"], texts["client_id"]),
+                         (self.client, "Northwind"))
+        self.assertEqual(texts["supplier_id"], 0)
 
     def test_4_1_method_and_its_number(self):
         key = self.hook(method=1)
@@ -302,6 +317,14 @@ class Webhooks(HaloCase):
         self.receiver.answers = [302]
         self.asset()
         self.arrived(1)
+
+    def test_reset_ends_what_waits(self):
+        self.trigger(self.hook(batch_method=1, batch_delay_seconds=1))
+        self.asset()
+        self.assertGreater(self.stats()["webhooks"]["pending"], 0)
+        self.sim.sim("POST", "reset")
+        time.sleep(1.2)
+        self.assertEqual(self.receiver.got, [])
 
     def test_4_receiver_that_hangs(self):
         server = socket.socket()

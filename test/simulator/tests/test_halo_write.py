@@ -3,7 +3,7 @@ import json
 
 from halo_support import (APPLICATION, BUSINESS_SERVICE, ENVIRONMENT,
                           HaloCase, INSTANCE, LIVE, NAME, NOT_THERE, RETIRED,
-                          SERIAL, SERVER)
+                          SERIAL, SERVER, SERVICE)
 
 
 class Methods(HaloCase):
@@ -59,7 +59,10 @@ class Arrays(HaloCase):
         self.assertEqual(self.get("Supplier")["suppliers"], [])
 
     def test_5_3_bodies_that_are_no_json(self):
-        for body in ("", "   ", "[{", "nonsense", "[]", "[1]", '[{"name":NaN}]',
+        for body in ("", "   "):
+            self.assertIn("non-empty", self.refused(
+                400, "POST", "Supplier", body)[""][0])
+        for body in ("[{", "nonsense", "[]", "[1]", '[{"name":NaN}]',
                      '[{"a":' * 3000):
             answer = self.call("POST", "Supplier", body)
             self.assertEqual(answer.status, 400, body[:20])
@@ -101,6 +104,9 @@ class Arrays(HaloCase):
         answer = self.post("Supplier", *three)
         self.assertEqual([s["name"] for s in answer.json], ["A", "C"])
         self.assertEqual(self.names(), ["A", "A", "C"])
+        self.exception("column 'name'", "Supplier", {"phone_number": "1"})
+        self.assertEqual(self.bad("Supplier", {}, {}),
+                         "No object was accepted")
 
     def test_5_3_binding_comes_before_any_write(self):
         self.bad("Supplier", {"name": "A"}, {"name": "B", "toplevel_id": "x"})
@@ -137,6 +143,10 @@ class Upsert(HaloCase):
         self.switch(unknown_id="create")
         made = self.make("Supplier", **body)
         self.assertNotEqual(made["id"], NOT_THERE)
+        hidden = self.asset(client_id=1)["id"]
+        self.load(Agent=[{"id": 1, "clients": [self.client]}])
+        self.assertIsNone(self.refused(404, "POST", "Asset", [
+            {"id": hidden, "assettype_id": SERVER, "site_id": self.site}]))
 
     def test_0_unknown_members_are_lost_in_silence(self):
         made = self.asset(asset_name="Payroll", linked_assets=[{"asset_id": 1}],
@@ -161,6 +171,11 @@ class Upsert(HaloCase):
                          warranty_end="1900-01-01T00:00:00")
         self.assertNotIn("notes", made)
         self.assertNotIn("warranty_end", made)
+
+    def test_empty_date_clears(self):
+        made = self.asset(warranty_end="2026-01-01")
+        self.assertNotIn("warranty_end", self.make("Asset", id=made["id"],
+                                                   warranty_end=""))
 
     def test_2_4_minus_one(self):
         supplier = self.make("Supplier", name="S")["id"]
@@ -224,8 +239,18 @@ class Binding(HaloCase):
             answer = self.bad("Asset", {member: value})
             path, = answer
             self.assertTrue(path.startswith("[0]." + member), answer)
-        self.assertEqual(list(self.bad("SoftwareLicence", {
-            "purchase_price": "cheap"})), ["[0].purchase_price"])
+        for value, text in (("cheap", "string to double: cheap."),
+                            (True, "Unexpected character"),
+                            ([1], "Unexpected character")):
+            (path, texts), = self.bad("SoftwareLicence", {
+                "purchase_price": value}).items()
+            self.assertEqual(path, "[0].purchase_price")
+            self.assertIn(text, texts[0])
+        self.assertIn("requires a JSON array", self.bad(
+            "Asset", {"fields": {"id": 1}})["[0].fields"][0])
+        self.assertEqual(list(self.bad("Asset", {"child_assets": [
+            {"id": 1, "relationship_id": "x"}]})),
+            ["[0].child_assets[0].relationship_id"])
 
     def test_what_converts(self):
         made = self.asset(inactive="True", notes=12, status_id=21.0,
@@ -271,6 +296,12 @@ class Assets(HaloCase):
         self.switch(no_site="refuse")
         self.exception("(515)", "Asset", {"assettype_id": SERVER})
 
+    def test_2_4_without_a_site_called_unknown(self):
+        self.control("POST", "remove", {"Site": [1]})
+        self.exception("(515)", "Asset", {"assettype_id": SERVER})
+        self.switch(tenant="")
+        self.exception("D_local.dbo.", "Asset", {"assettype_id": SERVER})
+
     def test_2_6_update_keeps_or_moves(self):
         second = self.make("Site", name="Branch", client_id=self.client)["id"]
         made = self.asset(site_id=second)
@@ -286,8 +317,10 @@ class Assets(HaloCase):
         self.exception("Asset type", "Asset", {
             "assettype_name": "Nothing", "client_id": self.client})
         self.exception("(515)", "Asset", {"client_id": self.client})
-        self.exception("(547)", "Asset", {"client_id": self.client,
-                                          "assettype_id": NOT_THERE})
+        nowhere = {"client_id": self.client, "assettype_id": NOT_THERE}
+        self.exception("(547)", "Asset", nowhere)
+        self.switch(bad_reference="store")
+        self.exception("(547)", "Asset", nowhere)
 
     def test_2_6_name_goes_through_fields(self):
         made = self.asset(assettype_id=APPLICATION, key_field="No", fields=[
@@ -308,9 +341,26 @@ class Assets(HaloCase):
                                           {"id": 7777, "value": "x"}])
         self.assertEqual([f["name"] for f in added["fields"]],
                          ["Serial Number", "Environment", "Colour"])
+        again = self.asset("A-3", fields=[
+            {"id": 7777, "name": "Weight", "value": "1"}, {"value": "x"}])
+        self.assertEqual(len(again["fields"]), 3)
         self.switch(adds_fields=False)
         again = self.asset("A-3", fields=[{"name": "Size", "value": "1"}])
         self.assertEqual(len(again["fields"]), 3)
+
+    def test_2_6_values_of_fields(self):
+        def key_field(*entries):
+            return self.make("Asset", id=made["id"], fields=list(entries))[
+                "key_field"]
+        made = self.asset()
+        self.assertEqual(key_field({"id": SERIAL, "value": True}), "true")
+        self.assertEqual(key_field({"id": SERIAL, "value": False}), "false")
+        self.assertEqual(key_field({"id": SERIAL, "value": 12}), "12")
+        # without a value an entry says nothing
+        self.assertEqual(key_field({"id": SERIAL}), "12")
+        self.assertEqual(key_field({"id": SERIAL, "value": None}), "12")
+        self.assertEqual(key_field({"id": NAME, "value": "x"},
+                                   {"id": SERIAL, "value": ""}), "")
 
     def test_2_6_custom_fields(self):
         self.make("FieldInfo", name="cost", label="Cost", typeid=5)
@@ -324,6 +374,25 @@ class Assets(HaloCase):
         again = self.make("Asset", id=made["id"], customfields=[
             {"id": field, "value": ""}])
         self.assertNotIn("value", again["customfields"][0])
+        self.make("Asset", id=made["id"], customfields=[
+            {"id": field, "value": "7"}, {"id": field}])
+        self.assertEqual(self.full(made["id"])["customfields"][0]["value"],
+                         "7")
+
+    def test_2_6_custom_fields_of_other_resources(self):
+        supplier = self.make("Supplier", name="S")["id"]
+        for resource, typeid, values in (
+                ("Client", 2, {"name": "C"}),
+                ("Site", 3, {"name": "x", "client_id": self.client}),
+                ("Users", 4, {"name": "x", "site_id": self.site}),
+                ("Supplier", 9, {"name": "x"}),
+                ("Service", 999, dict(SERVICE, name="x")),
+                ("SupplierContract", 1001, {"supplier_id": supplier})):
+            self.make("FieldInfo", name="CFkey", typeid=typeid)
+            made = self.make(resource, **dict(values, customfields=[
+                {"name": "CFkey", "value": "k"}]))
+            self.assertEqual([f["value"] for f in made["customfields"]], ["k"],
+                             resource)
 
     def test_2_6_third_party_id(self):
         made = self.asset(third_party_id="12", third_party_id_string="x")
@@ -344,6 +413,7 @@ class Assets(HaloCase):
         self.asset("000041")
         self.assertEqual(self.get("Asset/NextTag"),
                          {"inventory_number": "000042"})
+        self.assertIsNone(self.refused(404, "POST", "Asset/NextTag", []))
         plain = self.make("Asset", assettype_id=SERVER, client_id=self.client)
         self.assertEqual(plain["inventory_number"], "")
         self.switch(auto_tag=True)
@@ -370,8 +440,12 @@ class Assets(HaloCase):
         self.switch(status_checked=False)
         self.make("Asset", id=made["id"], status_id=RETIRED)
         self.switch(status_checked=True)
+        self.make("Asset", id=made["id"], notes="not about the status")
+        self.make("Asset", id=made["id"], status_id=0)
         self.make("AssetType", id=kind, allowall_status=True)
         self.make("Asset", id=made["id"], status_id=RETIRED)
+        free = self.make("AssetType", name="Chair")["id"]
+        self.asset(assettype_id=free, status_id=RETIRED)
 
     def test_2_4_required_fields(self):
         field = self.make("Field", name="Owner code", kind="T",
@@ -407,6 +481,7 @@ class Assets(HaloCase):
                           made["technical_owner_name"]), ("Bea", "Ada Agent"))
         self.assertEqual([u["name"] for u in self.full(made["id"])["users"]],
                          ["Bea"])
+        self.assertEqual(len(self.dump("AssetUser")), 1)
         self.assertEqual(self.tags(user_id=user), ["A-1"])
         self.assertEqual(self.tags(username="bea"), ["A-1"])
         self.assertEqual(self.tags(username="be"), [])
@@ -439,6 +514,12 @@ class Assets(HaloCase):
         again = self.make("Asset", id=made["id"], service_id=two)
         self.assertEqual(again["related_service_name"], "Two")
         self.assertEqual(names(), ["Two"])
+        self.make("Asset", id=made["id"], notes="x")
+        self.assertEqual(names(), ["Two"])
+        again = self.make("Asset", id=made["id"], services=[{"id": one}])
+        self.assertNotIn("service_id", again)
+        self.make("Asset", id=made["id"], notes="y")
+        self.assertEqual(names(), ["One"])
 
     def test_2_6_members_of_2026(self):
         portfolio = self.asset("P")["id"]
@@ -455,6 +536,12 @@ class Assets(HaloCase):
         self.assertEqual(self.get("AssetSoftware", device_id=made["id"]), [
             {"name": "Word", "version": "16", "device_id": made["id"]}])
         self.assertEqual(len(self.get("AssetSoftware")), 2)
+        self.make("Asset", id=made["id"], software=[{"name": "Word",
+                                                     "licence_id": 3}])
+        self.assertEqual([s["name"] for s in self.get(
+            "AssetSoftware", licence_id=3)], ["Word"])
+        self.assertEqual(self.full(made["id"])["software"], [
+            {"name": "Word", "licence_id": 3}])
         self.assertIsNone(self.refused(405, "POST", "AssetSoftware", [{}]))
 
 
@@ -473,6 +560,14 @@ class History(HaloCase):
             (0, "notes", "a", "b", "Integration"),
             (SERIAL, "Serial Number", "S", "T", "Integration")])
 
+    def test_6_members_that_are_history(self):
+        self.make("FieldInfo", name="CFcost", typeid=5)
+        self.asset(notes="a", software=[{"name": "x"}], customfields=[
+            {"name": "CFcost", "value": "1"}])
+        self.assertEqual({c["field_name"] for c in self.dump("AssetChange")},
+                         {"inventory_number", "notes", "assettype_id",
+                          "client_id", "site_id", "inactive"})
+
     def test_6_unfiltered_times_out(self):
         answer = self.get("AssetChange", 504)
         self.assertIn("text/html", answer.headers["content-type"])
@@ -490,6 +585,33 @@ class Deleting(HaloCase):
         self.assertEqual(self.tags(includeactive="true",
                                    includeinactive="true"), [])
         self.assertIsNone(self.refused(405, "DELETE", "Asset"))
+
+    def test_2_5_links_go_with_an_asset(self):
+        user = self.make("Users", name="U", site_id=self.site)["id"]
+        licence = self.make("SoftwareLicence", name="L")["id"]
+        supplier = self.make("Supplier", name="S")["id"]
+        made = self.asset(users=[{"id": user}], add_licences=[{"id": licence}],
+                          services=[{"id": self.service()["id"]}])
+        self.make("SupplierContract", ref="r", supplier_id=supplier,
+                  add_configuration_items=[{"id": made["id"]}])
+        tables = ("AssetUser", "LicenceAsset", "ServiceAsset", "ContractCI")
+        self.assertEqual([len(self.dump(t)) for t in tables], [1, 1, 1, 1])
+        self.call("DELETE", "Asset/%d" % made["id"])
+        self.assertEqual([self.dump(t) for t in tables], [[], [], [], []])
+
+    def test_2_5_links_go_with_the_other_side(self):
+        licence = self.make("SoftwareLicence", name="L")["id"]
+        supplier = self.make("Supplier", name="S")["id"]
+        service = self.service()["id"]
+        made = self.asset(add_licences=[{"id": licence}],
+                          services=[{"id": service}])
+        contract = self.make("SupplierContract", ref="r", supplier_id=supplier,
+                             add_configuration_items=[{"id": made["id"]}])["id"]
+        for path in ("SoftwareLicence/%d" % licence, "Service/%d" % service,
+                     "SupplierContract/%d" % contract):
+            self.assertEqual(self.call("DELETE", path).status, 200)
+        for table in ("LicenceAsset", "ServiceAsset", "ContractCI"):
+            self.assertEqual(self.dump(table), [])
 
     def test_2_5_delete_may_answer_the_object(self):
         made = self.asset()
@@ -516,6 +638,17 @@ class Deleting(HaloCase):
         self.assertEqual(self.call("DELETE", "Supplier/%d" % supplier).status,
                          200)
 
+    def test_2_5_in_use_by_one_thing_only(self):
+        user = self.make("Users", name="U", site_id=self.site)["id"]
+        self.refused(400, "DELETE", "Site/%d" % self.site)
+        self.call("DELETE", "Users/%d" % user)
+        licence = self.make("SoftwareLicence", name="L",
+                            site_id=self.site)["id"]
+        for path in ("Site/%d" % self.site, "Client/%d" % self.client):
+            self.refused(400, "DELETE", path)
+        self.call("DELETE", "SoftwareLicence/%d" % licence)
+        self.assertEqual(self.call("DELETE", "Site/%d" % self.site).status, 200)
+
     def test_3_6_a_clients_sites_go_with_it(self):
         self.assertEqual(self.call("DELETE", "Client/%d" % self.client).status,
                          200)
@@ -529,11 +662,16 @@ class ServiceModel(HaloCase):
         service, = self.dump("Service")
         self.assertEqual((service["name"], service["device_id"]),
                          ("Payments", made["id"]))
+        self.assertEqual([s["name"] for s in self.full(made["id"])["services"]],
+                         ["Payments"])
         self.make("Asset", id=made["id"], notes="x")
         self.assertEqual(len(self.dump("Service")), 1)
         self.switch(service_model=False)
         self.asset("B", assettype_id=BUSINESS_SERVICE)
         self.assertEqual(len(self.dump("Service")), 1)
+        self.switch(service_model=True)
+        self.asset("C", assettype_id=BUSINESS_SERVICE)
+        self.assertEqual(self.dump("Service")[1]["name"], "C")
 
     def test_2_9_environments_make_instances(self):
         self.load(Environment=[{"id": 1, "name": "Prod"},

@@ -1,10 +1,6 @@
 """The applications and agents that the command line names."""
 
 
-def scopes_of(text):
-    return [s for s in text.replace(",", " ").split() if s] or ["all"]
-
-
 def add_accounts(store, clients, users):
     """``clients``: (id, secret, scopes or None); ``users``: (name, password).
     Applications log in as the first agent of the base data."""
@@ -13,7 +9,7 @@ def add_accounts(store, clients, users):
         store.put("Application", {
             "id": store.next_id("Application"), "client_id": client_id,
             "client_secret": secret, "kind": "services",
-            "scopes": scopes_of(scopes or "all"), "agent_id": first})
+            "scopes": (scopes or "all").split(), "agent_id": first})
     for name, password in users:
         store.put("Agent", {
             "id": store.next_id("Agent"), "name": name, "username": name,

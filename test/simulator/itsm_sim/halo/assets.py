@@ -1,14 +1,13 @@
 """/Asset (§2): the CIs, their own fields, place, links and history."""
 import uuid
 
-from . import dates, errors
+from . import errors
 from . import members as m
+from .asset_fields import AssetFields
+from .history import History
 from .listing import among, boolean, integer, same
+from .placing import Placing
 from .resource import Resource
-
-# members whose change is no change of the record
-BOOKKEEPING = {"last_modified", "dlastupdate", "changeguid", "_fields"}
-
 
 def _tag(platform, row, value):
     """§10 gap 7: how exact the filter is."""
@@ -59,6 +58,7 @@ class Asset(Resource):
     scope, area, typeid = "assets", "Assets", 5
     searched = ("inventory_number", "key_field", "key_field2", "key_field3")
     inactive_pair, active_member = True, "inactive"
+    has_change_window = True
     defaults = {"inactive": False}
     joins = {
         "assettype_name": ("assettype_id", "AssetType", "name"),
@@ -96,11 +96,17 @@ class Asset(Resource):
         "linkedto_id": ("int", lambda p, row, other: row["id"]
                         in p.relations.neighbours(other))}
 
+    def __init__(self, platform):
+        super().__init__(platform)
+        self.fields = AssetFields(platform)
+        self.placing = Placing(platform)
+        self.history = History(platform)
+
     # -- reading ------------------------------------------------------------
 
     def value(self, row, name):
         if name in ("key_field", "key_field2", "key_field3"):
-            return self._key_field(row, name)
+            return self.fields.key_field(row, name)
         if name in ("assetgroup_name", "is_portfolio",
                     "is_businessapp_instance"):
             kind = self.store.get("AssetType", row.get("assettype_id")) or {}
@@ -110,23 +116,13 @@ class Asset(Resource):
             return (group or {}).get("name")
         return super().value(row, name)
 
-    def _key_field(self, row, name):
-        """A read-only copy of a field of the asset, chosen by the type: its
-        keyfield_id is the id of the slot (§2.6, §2.8)."""
-        kind = self.store.get("AssetType", row.get("assettype_id")) or {}
-        slot = kind.get(name.replace("key_field", "keyfield") + "_id")
-        for field in kind.get("fields", []):
-            if field["id"] == slot:
-                return row.get("_fields", {}).get(field["field_id"])
-        return None
-
     def row(self, row, call=None):
         shown = super().row(row, call)
         params = call.params if call else {}
         # only together with assettype_id (§2.1)
         if boolean(params, "includeassetfields") \
                 and integer(params, "assettype_id"):
-            shown["fields"] = self.fields(row)
+            shown["fields"] = self.fields.shown(row)
         wanted = params.get("include_custom_fields", "")
         if wanted and self.switches["halo_build"] >= "2026":
             ids = {int(i) for i in wanted.split(",") if i.strip().isdigit()}
@@ -135,23 +131,8 @@ class Asset(Resource):
                 if f["id"] in ids]
         return shown
 
-    def fields(self, row):
-        """The type's own fields with the asset's values (§2.6)."""
-        kind = self.store.get("AssetType", row.get("assettype_id")) or {}
-        values = row.get("_fields", {})
-        shown = []
-        for slot in kind.get("fields", []):
-            field = self.store.get("Field", slot["field_id"]) or {}
-            entry = {"id": slot["field_id"], "name": field.get("name", ""),
-                     "mandatory": self._mandatory(slot, field),
-                     "validate": field.get("validate", "X")}
-            if values.get(slot["field_id"]):
-                entry["value"] = entry["display"] = values[slot["field_id"]]
-            shown.append(entry)
-        return shown
-
     def details(self, shown, row, call):
-        shown["fields"] = self.fields(row)
+        shown["fields"] = self.fields.shown(row)
         params = call.params if call else {}
         if boolean(params, "includedetails"):
             self._linked_details(shown, row, call)
@@ -184,7 +165,7 @@ class Asset(Resource):
 
     def prepare(self, call, row, values, existing):
         self._type(row, values, existing)
-        self._place(row, values, existing)
+        self.placing.write(row, values, existing)
         if existing is None:
             if not values.get("inventory_number") \
                     and self.switches["halo_auto_tag"]:
@@ -192,8 +173,6 @@ class Asset(Resource):
             status = int(self.switches["halo_new_asset_status"])
             if status and not values.get("status_id"):
                 row["status_id"] = status
-        # seen not to persist (§2.6)
-        values.pop("third_party_id_string", None)
 
     def _type(self, row, values, existing):
         """By id, or by a name that exists, in any case (§2.4)."""
@@ -216,52 +195,6 @@ class Asset(Resource):
             raise errors.foreign_key_400(self.platform.database(), "device",
                                          "dtype")
 
-    def _place(self, row, values, existing):
-        """site_id alone places the asset, or names; unknown names land on
-        the client and site called Unknown (§2.4)."""
-        names = [values.pop(n, None) for n in ("client_name", "site_name")]
-        site = None
-        if values.get("site_id", 0) > 0:
-            site = self.store.get("Site", values["site_id"])
-            if site is None:
-                raise errors.foreign_key_400(self.platform.database(),
-                                             "device", "dsite")
-        elif values.get("client_id", 0) > 0:
-            if self.store.get("Client", values["client_id"]) is None:
-                raise errors.foreign_key_400(self.platform.database(),
-                                             "device", "darea")
-            if values["client_id"] != row.get("client_id"):
-                site = self._first_site(values["client_id"])
-        elif any(names):
-            site = self._named_site(*names)
-        elif existing is None:
-            if self.switches["halo_no_site"] == "refuse":
-                raise errors.not_null_400(self.platform.database(), "device",
-                                          "dsite")
-            site = self.platform.unknown_site()
-        for name in ("site_id", "client_id"):
-            values.pop(name, None)
-        if site is not None:
-            row["site_id"] = site["id"]
-            row["client_id"] = int(site["client_id"])
-
-    def _first_site(self, client_id):
-        sites = self.store.find("Site", "client_id", float(client_id))
-        return min(sites, key=lambda s: s["id"]) if sites \
-            else self.platform.unknown_site()
-
-    def _named_site(self, client, site):
-        for row in self.store.rows("Client"):
-            if client and row.get("name", "").casefold() != client.casefold():
-                continue
-            sites = self.store.find("Site", "client_id", float(row["id"]))
-            for own in sites:
-                if site and own.get("name", "").casefold() == site.casefold():
-                    return own
-            if client and not site:
-                return self._first_site(row["id"])
-        return self.platform.unknown_site()
-
     def next_tag(self):
         numbers = [int(r["inventory_number"])
                    for r in self.store.rows("Asset")
@@ -279,9 +212,9 @@ class Asset(Resource):
             raise errors.string_400("Asset tag must be unique")
         self._check_status(row, values)
         if "fields" in values:
-            self._fields(row, values)
+            self.fields.write(row, values)
         if not values.get("_donotvalidate"):
-            self._check_mandatory(row)
+            self.fields.check_mandatory(row)
 
     def _check_status(self, row, values):
         """A type may allow some statuses only (§2.8)."""
@@ -294,62 +227,6 @@ class Asset(Resource):
         if row["status_id"] not in allowed:
             raise errors.exception_400(
                 "This status is not allowed for assets of this type")
-
-    def _fields(self, row, values):
-        """Entries by id or name; what the type lacks is ignored when
-        _dontaddnewfields is true, else added to the type (§2.4)."""
-        kind = self.store.get("AssetType", row["assettype_id"])
-        stored = dict(row.get("_fields", {}))
-        for entry in values["fields"]:
-            field = self._field_of(kind, entry, values)
-            if field is None or "value" not in entry:
-                continue
-            value = entry["value"]
-            if isinstance(value, bool):
-                value = "true" if value else "false"
-            if value == "":
-                stored.pop(field, None)
-            else:
-                stored[field] = value if isinstance(value, str) else str(value)
-        row["_fields"] = stored
-
-    def _field_of(self, kind, entry, values):
-        slots = [s["field_id"] for s in kind.get("fields", [])]
-        name = str(entry.get("name", "")).casefold()
-        for field_id in slots:
-            field = self.store.get("Field", field_id) or {}
-            if entry.get("id") == field_id or (
-                    "id" not in entry and name
-                    and field.get("name", "").casefold() == name):
-                return field_id
-        if values.get("_dontaddnewfields") \
-                or not self.switches["halo_adds_fields"]:
-            return None
-        return self._new_field(kind["id"], entry)
-
-    def _new_field(self, type_id, entry):
-        field = self.store.get("Field", entry.get("id"))
-        if field is None and entry.get("name") and "id" not in entry:
-            field = self.store.put("Field", {
-                "id": self.store.next_id("Field"), "name": str(entry["name"]),
-                "kind": "T", "validate": "X", "mandatory": False})
-        if field is None:
-            return None
-        self.platform.resources["assettype"].add_slot(type_id, field["id"])
-        return field["id"]
-
-    @staticmethod
-    def _mandatory(slot, field):
-        return bool(slot.get("mandatory") or field.get("mandatory"))
-
-    def _check_mandatory(self, row):
-        kind = self.store.get("AssetType", row["assettype_id"])
-        for slot in kind.get("fields", []):
-            field = self.store.get("Field", slot["field_id"]) or {}
-            if self._mandatory(slot, field) \
-                    and not row.get("_fields", {}).get(slot["field_id"]):
-                raise errors.string_400("%s is required"
-                                        % field.get("name", "A field"))
 
     def stamp(self, row, existing, now):
         row["last_modified"] = row["dlastupdate"] = now
@@ -381,43 +258,24 @@ class Asset(Resource):
             wanted = [{"id": int(p)} for p in values["service_ids"].split(",")
                       if p.strip().isdigit()]
         links = self.platform.service_assets
-        if wanted is not None:
-            if self.switches["halo_service_links"] == "replace":
-                links.remove("asset_id", row["id"])
-            for key in self.platform.known("Service", wanted):
-                links.add("asset_id", row["id"], key)
         if row.get("service_id") and "service_id" in values:
             links.add("asset_id", row["id"], row["service_id"])
+        if wanted is None:
+            return
+        if self.switches["halo_service_links"] == "replace":
+            links.remove("asset_id", row["id"])
+        for key in self.platform.known("Service", wanted):
+            links.add("asset_id", row["id"], key)
+        if row.get("service_id") not in links.of("asset_id", row["id"]):
+            self.store.put("Asset", {
+                n: v for n, v in self.store.get("Asset", row["id"]).items()
+                if n != "service_id"})
 
     def after(self, call, row, existing):
         if existing is None:
             self.platform.service_model.created(call, row)
-        self._history(call, row, existing)
+        self.history.write(call, row, existing)
         call.event("asset", 0 if existing is None else 1, row["id"])
-
-    def _history(self, call, row, existing):
-        """/AssetChange (§6)."""
-        before = existing or {}
-        for name in sorted(set(row) | set(before)):
-            if name not in BOOKKEEPING and not name.startswith("_") \
-                    and row.get(name) != before.get(name) and name != "id":
-                self._change(call, row, 0, name, before.get(name),
-                             row.get(name))
-        was, now = before.get("_fields", {}), row.get("_fields", {})
-        for key in sorted(set(was) | set(now)):
-            if was.get(key) != now.get(key):
-                field = self.store.get("Field", key) or {}
-                self._change(call, row, key, field.get("name", ""),
-                             was.get(key), now.get(key))
-
-    def _change(self, call, row, field_id, name, old, new):
-        self.store.put("AssetChange", {
-            "id": self.store.next_id("AssetChange"), "asset_id": row["id"],
-            "field_id": field_id, "field_name": name, "field_desc": name,
-            "old_value": "" if old is None else str(old),
-            "new_value": "" if new is None else str(new),
-            "who": call.caller.name, "who_id": call.caller.agent_id,
-            "datetime": dates.stamp(self.platform.now())})
 
     # -- deleting -----------------------------------------------------------
 
@@ -428,23 +286,6 @@ class Asset(Resource):
                       self.platform.contract_items):
             links.remove("asset_id", row["id"])
         call.event("asset", 2, row["id"], self.full(row))
-
-
-class AssetChange(Resource):
-    """Must be filtered; unfiltered it times out (§2.8, §6)."""
-    name, rows = "AssetChange", "changehistory"
-    members = m.members("""
-        id int; asset_id int; field_id int; field_name text; field_desc text
-        old_value text; new_value text; who text; who_id int; datetime date
-        """)
-    scope, area, can = "assets", "Assets", ("list",)
-    searched = ("field_name",)
-    filters = {"asset_id": same("asset_id")}
-
-    def list(self, call):
-        if integer(call.params, "asset_id") is None:
-            raise self.platform.gateway_timeout()
-        return super().list(call)
 
 
 class AssetSoftware(Resource):

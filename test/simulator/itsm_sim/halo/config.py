@@ -29,7 +29,6 @@ class AssetType(Resource):
             row["allowed_status"] = [
                 item.get("status_id", item.get("id"))
                 for item in values["allowed_status"]]
-        row.setdefault("fields", [])
 
     def _slots(self, row, items):
         """fields[].id is the slot in the type, field_id the /Field row, and

@@ -20,10 +20,7 @@ def event_stamp(seconds):
 
 def parse(text):
     """The text in the form that is stored; ValueError if it is no date."""
-    text = text.strip()
-    if len(text) < 8:
-        raise ValueError(text)
-    moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     if moment.tzinfo is not None:
         moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S")

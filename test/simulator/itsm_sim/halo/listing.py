@@ -136,7 +136,7 @@ class Listing:
         """Times between which rows were changed, or None (§6 [A])."""
         names = ("lastupdatefromdate", "lastupdatetodate")
         if (self.switches["halo_change_window"] == "ignore"
-                or "last_modified" not in self.resource.members
+                or not self.resource.has_change_window
                 or not any(params.get(n) for n in names)):
             return None
         bounds = []

@@ -31,7 +31,7 @@ def members(text):
     return found
 
 
-# §2.4, §2.6, §2.7, §2.9
+# §2.4, §2.6, §2.7, §2.9; third_party_id_string was seen not to persist
 ASSET = members("""
 id int; inventory_number text; key_field text ro; key_field2 text ro
 key_field3 text ro; assettype_id ref AssetType; assettype_name text flag

@@ -10,6 +10,7 @@ class Client(Resource):
     scope, area, typeid = "customers", "Customers", 2
     required, defaults = ("name",), {"inactive": False}
     inactive_pair, active_member = True, "inactive"
+    has_change_window = True
     filters = {"toplevel_id": same("toplevel_id")}
 
     def check(self, call, row, values, existing):
@@ -49,6 +50,7 @@ class Site(Resource):
     scope, area, typeid = "customers", "Customers", 3
     required, defaults = ("name", "client_id"), {"inactive": False}
     inactive_pair, active_member = True, "inactive"
+    has_change_window = True
     filters = {"client_id": same("client_id")}
     joins = {"client_name": ("client_id", "Client", "name")}
 
@@ -71,6 +73,7 @@ class Users(Resource):
     required, defaults = ("name", "site_id"), {"inactive": False}
     searched = ("name", "emailaddress", "firstname", "surname")
     inactive_pair, active_member = True, "inactive"
+    has_change_window = True
     joins = {"client_name": ("client_id", "Client", "name"),
              "site_name": ("site_id", "Site", "name")}
     filters = {

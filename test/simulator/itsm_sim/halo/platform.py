@@ -9,7 +9,7 @@ from . import faults as faultlib
 from .accounts import add_accounts
 from .access import Anyone
 from .answers import json_value
-from .assets import Asset, AssetChange, AssetSoftware
+from .assets import Asset, AssetSoftware
 from .auth import Auth
 from .call import Call
 from .config import (AssetGroup, AssetType, AssetTypeInfo, Field, FieldInfo,
@@ -17,6 +17,7 @@ from .config import (AssetGroup, AssetType, AssetTypeInfo, Field, FieldInfo,
 from .control import HaloControl
 from .custom import CustomFields
 from .errors import EMPTY, HaloError
+from .history import AssetChange
 from .links import Links
 from .people import Agent, Client, Site, Users
 from .post import Poster
@@ -187,5 +188,8 @@ class Tenant(Platform):
             reply = json_value(error.status, error.value, error.headers)
             if error.status == 504:
                 reply = html_reply(504, "Gateway Time-out")
+        except Exception:               # a defect leaves nothing half done
+            self.store.rollback(0)
+            raise
         self.store.forget()
         return reply

@@ -22,6 +22,7 @@ class Resource:
     searched = ("name",)
     filters = {}            # parameter -> (kind, test(platform, row, value))
     inactive_pair = False   # has includeactive and includeinactive
+    has_change_window = False   # has lastupdatefromdate and -todate (§6)
     active_member = None    # "inactive", "active" or "is_active"
     can = ("list", "get", "post", "delete")
     typeid = 0              # of its custom fields in /FieldInfo (§2.8, §3.9)
@@ -119,8 +120,6 @@ class Resource:
         values = dict(values)
         key = self._key(values)
         existing = self._existing(call, key)
-        if existing is None:
-            values.pop("id", None)
         row = dict(existing) if existing is not None else dict(self.defaults)
         self._names_null(values, row)
         self.prepare(call, row, values, existing)

@@ -157,6 +157,9 @@ SWITCHES = [
      "gap 5: names of the asset events (§4.2 weak)"),
     ("halo_webhook_object_key", "asset",
      "gap 5: member that holds the object (§4.2 [A])"),
+    ("halo_webhook_texts", False,
+     "a delivery has names in the place of ids of other rows (§4.2: a setting "
+     "of the tenant)"),
     ("halo_webhook_headers", "",
      "gap 5: further headers of a delivery, 'Name: value' by line (§4.3)"),
     ("halo_webhook_retries", 0,

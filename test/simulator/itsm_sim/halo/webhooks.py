@@ -134,6 +134,10 @@ class Webhooks:
             "message": "%s: %s" % (name, shown.get("inventory_number", "")),
             "object_id": object_id, "agent_id": caller.agent_id,
             "timestamp": dates.event_stamp(self.platform.now())}
+        if self.switches["halo_webhook_texts"]:
+            joins = self.platform.resources["asset"].joins
+            shown = dict(shown, **{own: shown[name] for name, (own, _, _)
+                                   in joins.items() if shown.get(name)})
         kind = hook.get("payload_type", 0)
         key = self.switches["halo_webhook_object_key"]
         if kind == 0:
