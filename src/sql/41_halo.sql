@@ -29,6 +29,22 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.check_halo_setting(text, text) IS 'Raises a clear error if a setting that HaloITSM needs has no such value';
 
+-- What only one platform can do is refused where it is asked for, not where it would be done.
+CREATE FUNCTION pgsync_itsm.check_platform_setting(platform text, name text, value text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF platform = 'haloitsm' AND name = 'sync_direction' AND value <> 'publish' THEN
+        RAISE EXCEPTION 'a connection to HaloITSM does not read: its direction is "publish"'
+            USING ERRCODE = 'feature_not_supported', HINT = 'itsm_match() finds what is there already.';
+    ELSIF platform = 'haloitsm' AND name = 'retire_by' AND value = 'delete' THEN
+        RAISE EXCEPTION 'nothing is deleted on HaloITSM that was deleted here: it is hidden there, or left'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Allowed are: life_cycle, leave.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.check_platform_setting(text, text, text) IS 'Raises a clear error if a connection to a platform cannot be set so';
+
 CREATE FUNCTION pgsync_itsm.is_id_list(value text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$

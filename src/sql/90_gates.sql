@@ -169,6 +169,8 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.check_entitled_granted(add_connection_granted.namespace_id, c.platform, caller);
     PERFORM pgsync_itsm.check_setting(s.key, s.value) FROM jsonb_each_text(coalesce(c.settings, '{}')) AS s;
+    PERFORM pgsync_itsm.check_platform_setting(c.platform, s.key, s.value)
+       FROM jsonb_each_text(coalesce(c.settings, '{}') || jsonb_build_object('sync_direction', c.sync_direction)) AS s;
     INSERT INTO @extschema@.integration_connections AS i
         (namespace_id, platform, name, instance_url, auth_type, oauth_grant, client_id_vault_id, client_secret_vault_id,
          username_vault_id, password_vault_id, api_key_vault_id, client_cert_file, client_key_file,
@@ -341,6 +343,7 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM pgsync_itsm.check_setting(name, value);
+    PERFORM pgsync_itsm.check_platform_setting(c.platform, name, value) FROM @extschema@.integration_connections AS c WHERE c.id = connection_id;
     -- the one setting that is a column
     UPDATE @extschema@.integration_connections AS c
        SET settings = CASE WHEN name = 'sync_direction' THEN c.settings WHEN value IS NULL THEN c.settings - name ELSE c.settings || jsonb_build_object(name, value) END,

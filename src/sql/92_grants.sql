@@ -40,7 +40,7 @@ BEGIN ATOMIC
                       readiness_service_classes,readiness_sources,readiness_there,relation_type,seen_connection,sees_namespace,
                       setting,source_exists,source_filter,source_row,source_setting,source_settings,visible_namespaces,wait_poll,wait_report,
                       went_through}'::text[]),
-        ('operator', '{accept_match,accept_matches,check_entitled,check_rollback,mapped_fields,new_runs,queue_rollback,queue_run,reject_match,
+        ('operator', '{accept_match,accept_matches,check_entitled,check_platform_setting,check_rollback,mapped_fields,new_runs,queue_rollback,queue_run,reject_match,
                       release_run,requeue_items,resolve_conflict,resolve_conflicts,seen_conflict,rollback_changed,rollback_created,rollback_deleted,rollback_effects,rollback_method,rollback_ord,
                       rollback_removed,rollback_retired,rollback_rows,rollback_unknown,same_value,say_if_no_worker,seen_match,stop_run}'),
         ('admin', '{add_connection,adopt_instance,change_schedule,change_setting,check_composed,check_halo_setting,check_entity_type,check_expression,

@@ -52,6 +52,12 @@ for my $bad (
 my ($code, $out, $err) = $node->psql('postgres', "SELECT itsm_connect_halo('$city', 'https://acme.haloitsm.com/api', client_id => 'c')");
 like($err, qr/needs client_id and client_secret.*itsm_connect_halo/s, 'a secret is needed, and the hint can be pasted');
 
+for my $unable ([ "sync_direction => 'both'", qr/does not read/ ], [ q(settings => '{"retire_by": "delete"}'), qr/nothing is deleted on HaloITSM/ ])
+{
+	($code, $out, $err) = $node->psql('postgres', "SELECT itsm_connect_halo('$city', 'https://acme.haloitsm.com/api', client_id => 'c', client_secret => 's', $unable->[0])");
+	like($err, $unable->[1], "refused: $unable->[0]");
+}
+
 # ---- the test of a connection ---------------------------------------------------------------------
 
 sub connect_to

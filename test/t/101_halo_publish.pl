@@ -65,6 +65,8 @@ for my $way (
 	note("$w: the second publish makes $again->{requests} requests");
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM integration_sync_log'), $logged, "$w: and logs no write");
 
+	is($node->safe_psql('postgres', "SELECT entity_type, label, field, kind, base, ours, theirs FROM itsm_drift('$city')"), '', "$w: the two sides do not differ");
+
 	# a change: one record, some fields; a link that goes, one that comes
 	my ($profile, $service) = split /\|/, $node->safe_psql('postgres',
 		"SELECT parent_id, child_id FROM integration_sync_map WHERE connection_id = '$conn' AND entity_type = 'depends_on' ORDER BY native_key LIMIT 1");
