@@ -243,8 +243,9 @@ BEGIN ATOMIC
           -- what was made there, and has nothing in a field on either side: that is agreed, too
           LEFT JOIN LATERAL (
                SELECT json_object_agg(w.field, '') AS unfilled FROM json_each_text(s.attrs) AS w(field, value)
-                WHERE w.value = '' AND coalesce(s.payload ->> w.field, '') = '' AND w.field <> 'number'
-               HAVING count(*) > 0) AS n ON s.created AND (SELECT c.sync_direction <> 'publish' FROM @extschema@.integration_connections AS c WHERE c.id = compare_taken.connection_id)
+                WHERE s.created AND (SELECT c.sync_direction <> 'publish' FROM @extschema@.integration_connections AS c WHERE c.id = compare_taken.connection_id)
+                  AND w.value = '' AND coalesce(s.payload ->> w.field, '') = '' AND w.field <> 'number'
+               HAVING count(*) > 0) AS n ON true
           -- most are as they were sent, which is seen at one glance
          CROSS JOIN LATERAL (
                SELECT jsonb_object_agg(v.field, v.value) AS missing
@@ -655,10 +656,11 @@ BEGIN
            i.source_hash, i.source_version
       FROM unnest(settle_map.answers) AS a
       JOIN @extschema@.integration_run_items AS i ON i.id = a.item_id
-     CROSS JOIN LATERAL (SELECT pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
-                                                           WHERE two_way AND o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id),
-            CASE WHEN a.not_taken IS NULL THEN i.payload
-            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END)) AS g(agreed)
+     CROSS JOIN LATERAL (SELECT CASE WHEN a.not_taken IS NULL THEN i.payload
+            ELSE (SELECT json_object_agg(v.field, v.value ORDER BY v.ord) FROM json_each_text(i.payload) WITH ORDINALITY AS v(field, value, ord) WHERE NOT a.not_taken ? v.field) END) AS s(sent)
+     CROSS JOIN LATERAL (SELECT CASE WHEN NOT two_way THEN s.sent
+            ELSE pgsync_itsm.still_agreed((SELECT o.last_agreed FROM @extschema@.integration_sync_map AS o
+                                            WHERE o.connection_id = i.connection_id AND o.entity_type = i.entity_type AND o.entity_id = i.entity_id), s.sent) END) AS g(agreed)
      WHERE a.outcome IN ('done', 'unchanged') AND a.action IN ('CREATE', 'UPDATE') AND a.external_id IS NOT NULL
     ON CONFLICT (connection_id, entity_type, entity_id) DO UPDATE
        SET external_id = excluded.external_id, external_table = excluded.external_table,
