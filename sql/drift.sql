@@ -23,7 +23,7 @@ GRANT SELECT ON here TO regress_itsm_drift_owner;
 SELECT itsm_set_source(:acme, 'application', 'SELECT h.*, ''apm'' AS management_classification, h.status AS operational_status FROM public.here AS h', 'text');
 -- only these fields
 INSERT INTO integration_field_mappings (namespace_id, connection_id, platform, entity_type, target_field, ord)
-SELECT :ns, :acme, 'servicenow', 'application', m.target_field, 1 FROM integration_field_mappings AS m WHERE m.entity_type = 'application' AND m.is_default;
+SELECT :ns, :acme, 'servicenow', 'application', m.target_field, 1 FROM integration_field_mappings AS m WHERE m.entity_type = 'application' AND m.is_default AND m.platform = 'servicenow';
 SELECT count(itsm_set_mapping(:acme, 'application', m.field, m.expression, kind => m.kind, value_map => m.value_map::jsonb, authority => m.authority))
   FROM (VALUES ('name', 'name', 'text', NULL, 'policy'), ('short_description', 'note', 'text', NULL, 'policy'), ('owned_by', 'person', 'user', NULL, 'policy'),
                ('operational_status', 'status', 'choice', '{"operational": "Operational", "pipeline": "Pipeline|Operational", "retired": "Retired"}', 'policy'),

@@ -13,7 +13,9 @@ SET search_path = public, itsm;
 
 -- the defaults, and that each of them can be prepared
 SELECT entity_type, target_class, target_field, kind, on_unresolved, authority, condition
-  FROM integration_field_mappings WHERE is_default ORDER BY entity_type, ord, target_class, target_field;
+  FROM integration_field_mappings WHERE is_default AND platform = 'servicenow' ORDER BY entity_type, ord, target_class, target_field;
+SELECT entity_type, target_field, kind, on_unresolved, authority, condition
+  FROM integration_field_mappings WHERE is_default AND platform = 'haloitsm' ORDER BY entity_type, ord, target_class, target_field;
 SELECT count(*) AS forbidden FROM integration_field_mappings
  WHERE target_field IN ('model_id', 'model_category') OR target_field LIKE 'sys\_%';
 

@@ -69,7 +69,8 @@ SELECT DISTINCT f.name COLLATE "default" AS caller, (m[1] || '.' || m[2]) COLLAT
 UNION
 SELECT f.caller, 'pgsync_itsm.' || c.callee
   FROM (VALUES ('itsm.itsm_wait', '{wait_poll,wait_report,went_through}'::text[]),
-               ('itsm.itsm_test_connection', '{own_connection,connection_info,keep_instance_name,source_row_counts}'),
+               ('itsm.itsm_test_connection', '{own_connection,connection_info,keep_instance_name,keep_ids,source_row_counts}'),
+               ('itsm.itsm_halo_setup', '{own_connection,connection_info,halo_wanted,keep_ids,change_setting}'),
                ('itsm.itsm_prepare_instance', '{own_connection,connection_info}'),
                ('pgsync_itsm.store_secret', '{sees_namespace}'), ('pgsync_itsm.drop_secret', '{sees_namespace}'), ('pgsync_itsm.read_source', '{seen_connection}')) AS f(caller, callees),
        unnest(f.callees) AS c(callee)

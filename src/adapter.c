@@ -13,6 +13,7 @@
 
 static const Adapter *const adapters[] = {
 	&servicenow_adapter,
+	&halo_adapter,
 };
 
 /* The adapter of a platform, static; NULL if it has none.  Never throws. */

@@ -124,6 +124,8 @@ typedef struct AdapterRequest
 	bool		writes;		 /* may change something there */
 	int			subrequests; /* calls inside a Batch, else 0 */
 	int			timeout_ms;	 /* for the whole transfer */
+	int			follow_ups;	 /* requests that follow this one, as a rule */
+	void	   *state;		 /* the adapter's own, where requests follow one another */
 } AdapterRequest;
 
 typedef struct AdapterResponse
@@ -183,6 +185,7 @@ typedef struct AdapterLane
 	const char *entity_types[ADAPTER_MAX_KINDS];
 	const char *actions[ADAPTER_MAX_KINDS];
 	bool		ends_inside; /* a relationship may travel with the creation of its ends */
+	bool		one_parent;	 /* a request writes to the parent of its relationships: it is one parent's, the only one */
 } AdapterLane;
 
 /*
@@ -201,7 +204,7 @@ typedef struct AdapterRule
 
 typedef struct Adapter
 {
-	const char *platform; /* "servicenow" */
+	const char *platform; /* "servicenow", "haloitsm" */
 
 	const AdapterRule *rules;
 	int				   nrules;
@@ -225,12 +228,24 @@ typedef struct Adapter
 	ResponseVerdict (*read)(const AdapterConnection *conn, const AdapterItem *items, const AdapterRequest *request,
 							const AdapterResponse *response, AdapterOutcome *outcomes, AdapterReport *report);
 
+	/*
+	 * What is to be sent behind this answer before anything can be said of the
+	 * items; NULL: nothing ever is.  True: request is the next one, about the
+	 * same items.  Neither this nor its state outlives the last answer.
+	 */
+	bool (*follow)(const AdapterConnection *conn, const AdapterItem *items, AdapterRequest *request,
+				   const AdapterResponse *response);
+
 	int (*max_lookups)(const AdapterConnection *conn);
 	void (*build_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups, int nlookups,
 						 AdapterRequest *request);
 	ResponseVerdict (*read_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups,
 								   const AdapterRequest *request, const AdapterResponse *response,
 								   AdapterLookupResult *result, AdapterReport *report);
+
+	/* The same as follow: where answers come in pages, or one by one. */
+	bool (*follow_lookup)(const AdapterConnection *conn, const AdapterLookup *lookups, AdapterRequest *request,
+						  const AdapterResponse *response);
 
 	/* A cheap question that tells whether the platform is there again; READABLE if so. */
 	void (*build_probe)(const AdapterConnection *conn, AdapterRequest *request);
@@ -242,6 +257,7 @@ typedef struct Adapter
 } Adapter;
 
 extern const Adapter servicenow_adapter;
+extern const Adapter halo_adapter;
 
 /* NULL if the platform has no adapter. */
 extern const Adapter *adapter_for(const char *platform);

@@ -391,7 +391,7 @@ static void
 read_stayed(const ServicenowPlace *place, AdapterOutcome *outcome)
 {
 	if (place->state == CARGO_WAITS)
-		servicenow_answer_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
+		adapter_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
 	else if (place->state == CARGO_STRANDED)
 		servicenow_answer_rule(outcome, "item", "END_MISSING", NULL);
 	else
@@ -430,7 +430,7 @@ read_unserviced(const ServicenowSub *sub, int serviced, AdapterOutcome *outcome)
 	else if (serviced == 0)
 		servicenow_answer_rule(outcome, "batch", "UNSERVICED", NULL);
 	else
-		servicenow_answer_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
+		adapter_fail(outcome, OUTCOME_RELEASE, NULL, NULL);
 }
 
 static void

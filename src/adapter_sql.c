@@ -21,6 +21,8 @@ PG_FUNCTION_INFO_V1(adapter_build);
 PG_FUNCTION_INFO_V1(adapter_measure);
 PG_FUNCTION_INFO_V1(adapter_measure_lookup);
 PG_FUNCTION_INFO_V1(adapter_read);
+PG_FUNCTION_INFO_V1(adapter_converse);
+PG_FUNCTION_INFO_V1(adapter_converse_lookup);
 PG_FUNCTION_INFO_V1(adapter_build_lookup);
 PG_FUNCTION_INFO_V1(adapter_read_lookup);
 PG_FUNCTION_INFO_V1(adapter_limits);
@@ -582,5 +584,155 @@ adapter_outcomes(PG_FUNCTION_ARGS)
 		put_text(values, nulls, 4, rule->hint);
 		put_row(fcinfo, values, nulls);
 	}
+	return (Datum) 0;
+}
+
+/* ----------------------------------------------------- requests that follow one another */
+
+/* The n-th answer of an array of {status, body}: a body that is no string is sent as its JSON text. */
+static void
+fill_answer(struct json_object *answer, AdapterResponse *response)
+{
+	const char *text = text_of(answer, "body");
+
+	memset(response, 0, sizeof(*response));
+	response->status = (int) json_int(answer, "status", 200);
+	response->content_type = text_of(answer, "content_type");
+	response->body = text ? text : "";
+	response->body_len = strlen(response->body);
+	response->retry_after_s = -1;
+	if (response->status == 0)
+	{
+		response->transport_class = response->content_type ? response->content_type : "BROKEN";
+		response->transport_message = "the connection was closed";
+	}
+}
+
+static void
+put_turn(FunctionCallInfo fcinfo, int n, const AdapterRequest *request)
+{
+	Datum values[13];
+	bool  nulls[13];
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[0] = false;
+	values[0] = Int32GetDatum(n);
+	put_text(values, nulls, 1, request->method);
+	put_text(values, nulls, 2, json_to_server(request->path));
+	put_json(values, nulls, 3, json_to_server(request->body));
+	put_row(fcinfo, values, nulls);
+}
+
+static void
+put_end(FunctionCallInfo fcinfo, int64 id, const char *words[9])
+{
+	Datum values[13];
+	bool  nulls[13];
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[4] = id == 0;
+	values[4] = Int64GetDatum(id);
+	for (int i = 0; i < 8; i++)
+		put_text(values, nulls, 5 + i, words[i]);
+	put_row(fcinfo, values, nulls);
+}
+
+/* As many answers as there are requests: one that nobody asked for is an error of the test. */
+static bool
+take_answer(struct json_object *answers, int n, AdapterResponse *response)
+{
+	if (n >= json_count(answers))
+		return false;
+	fill_answer(json_item(answers, n), response);
+	return true;
+}
+
+static void
+check_all_taken(struct json_object *answers, int n)
+{
+	if (n < json_count(answers))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the adapter asked for %d answers, and %d were given", n, json_count(answers))));
+}
+
+/* adapter_converse(platform, settings, items, answers): the requests, and the outcomes if no more of them follow. */
+Datum
+adapter_converse(PG_FUNCTION_ARGS)
+{
+	AdapterConnection	conn;
+	AdapterRequest		request;
+	AdapterResponse		response;
+	AdapterReport		report = {0};
+	const Adapter	   *adapter = open_connection(fcinfo, &conn);
+	int					n;
+	AdapterItem		   *items = items_argument(fcinfo, &n);
+	struct json_object *answers = json_argument(fcinfo, 3, "answers");
+	AdapterOutcome	   *outcomes = palloc0(sizeof(AdapterOutcome) * n);
+	ResponseVerdict		verdict;
+	int					turn = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	adapter->build(&conn, items, n, &request);
+	do
+	{
+		put_turn(fcinfo, turn + 1, &request);
+		if (!take_answer(answers, turn++, &response))
+			return (Datum) 0;
+	} while (response.status != 0 && adapter->follow != NULL && adapter->follow(&conn, items, &request, &response));
+	check_all_taken(answers, turn);
+	verdict = adapter->read(&conn, items, &request, &response, outcomes, &report);
+	if (verdict != RESPONSE_READABLE)
+		put_end(fcinfo, 0,
+				(const char *[9]){verdict_word(verdict), NULL, NULL, NULL, report.error_class, report.message});
+	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
+		put_end(fcinfo, items[i].item_id,
+				(const char *[9]){outcome_word(outcomes[i].kind), outcomes[i].operation, outcomes[i].external_id,
+								  outcomes[i].external_table, outcomes[i].error_class, outcomes[i].message,
+								  outcomes[i].not_taken, outcomes[i].external_number});
+	return (Datum) 0;
+}
+
+/* adapter_converse_lookup(platform, settings, lookups, answers): the same for look-ups. */
+Datum
+adapter_converse_lookup(PG_FUNCTION_ARGS)
+{
+	AdapterConnection	conn;
+	AdapterRequest		request;
+	AdapterResponse		response;
+	AdapterReport		report = {0};
+	AdapterLookupResult result;
+	const Adapter	   *adapter = open_connection(fcinfo, &conn);
+	int					n;
+	AdapterLookup	   *lookups = lookups_argument(fcinfo, &n);
+	struct json_object *answers = json_argument(fcinfo, 3, "answers");
+	ResponseVerdict		verdict;
+	int					turn = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	result = (AdapterLookupResult){.kinds = palloc0(sizeof(OutcomeKind) * n),
+								   .error_classes = palloc0(sizeof(char *) * n),
+								   .messages = palloc0(sizeof(char *) * n)};
+	adapter->build_lookup(&conn, lookups, n, &request);
+	do
+	{
+		put_turn(fcinfo, turn + 1, &request);
+		if (!take_answer(answers, turn++, &response))
+			return (Datum) 0;
+	} while (response.status != 0 && adapter->follow_lookup != NULL &&
+			 adapter->follow_lookup(&conn, lookups, &request, &response));
+	check_all_taken(answers, turn);
+	verdict = adapter->read_lookup(&conn, lookups, &request, &response, &result, &report);
+	if (verdict != RESPONSE_READABLE)
+		put_end(fcinfo, 0,
+				(const char *[9]){verdict_word(verdict), NULL, NULL, NULL, report.error_class, report.message});
+	for (int i = 0; verdict == RESPONSE_READABLE && i < request.nused; i++)
+		if (result.kinds[i] != OUTCOME_DONE)
+			put_end(fcinfo, lookups[i].lookup_id,
+					(const char *[9]){outcome_word(result.kinds[i]), NULL, NULL, NULL, result.error_classes[i],
+									  result.messages[i]});
+	for (int i = 0; verdict == RESPONSE_READABLE && i < result.nrows; i++)
+		put_end(fcinfo, lookups[result.rows[i].lookup].lookup_id,
+				(const char *[9]){"done", result.rows[i].key, result.rows[i].external_id, result.rows[i].external_table,
+								  NULL, result.rows[i].label, result.rows[i].attrs, NULL});
 	return (Datum) 0;
 }

@@ -1,12 +1,12 @@
 /*
  * check.c
- *	  itsm_test_connection(), itsm_prepare_instance() and the look-ups of
- *	  itsm_checklist(): HTTP in the caller's backend.
+ *	  itsm_test_connection(), itsm_prepare_instance(), itsm_halo_setup() and the
+ *	  look-ups of itsm_checklist(): HTTP in the caller's backend.
  *
  * Bounded to 30 s together, interruptible, each step its own short statement.
  * Credentials are opened in C only.  What is asked of a platform and how its
  * answers read stands in the platform's file (check.h); nothing is written
- * there but by itsm_prepare_instance().
+ * there but by itsm_prepare_instance(), and by itsm_halo_setup() if it is told to.
  *
  * Copyright (c) 2026, the pgsync_itsm authors; PostgreSQL licence
  */
@@ -27,6 +27,7 @@
 #include "adapter.h"
 #include "check.h"
 #include "compat.h"
+#include "connection.h"
 #include "http.h"
 #include "json.h"
 #include "oauth.h"
@@ -40,6 +41,7 @@ PG_FUNCTION_INFO_V1(check_url);
 PG_FUNCTION_INFO_V1(check_test_connection);
 PG_FUNCTION_INFO_V1(check_prepare_instance);
 PG_FUNCTION_INFO_V1(check_look_up);
+PG_FUNCTION_INFO_V1(check_halo_setup);
 
 /* One call of one of the two functions; everything in it is the caller's memory. */
 typedef struct Check
@@ -60,7 +62,7 @@ typedef struct Check
 	bool				 rate_seen;
 } Check;
 
-static const CheckPlatform *const platforms[] = {&servicenow_checks};
+static const CheckPlatform *const platforms[] = {&servicenow_checks, &halo_checks};
 
 /* pgsync_itsm.check_url(url text) returns text */
 Datum
@@ -83,6 +85,16 @@ check_report(CheckContext *context, const char *name, CheckVerdict verdict, cons
 	row->detail = detail;
 	row->hint = hint;
 	context->rows = lappend(context->rows, row);
+}
+
+void
+check_keep_id(CheckContext *context, const char *name, int64 id)
+{
+	CheckId *kept = palloc(sizeof(CheckId));
+
+	kept->name = name;
+	kept->id = id;
+	context->ids = lappend(context->ids, kept);
 }
 
 static void
@@ -144,6 +156,8 @@ load_connection(Check *check)
 	check->conn.write_api = json_text(settings->root, "write_api");
 	check->context.conn = &check->conn;
 	check->context.auth_type = check->info->auth_type;
+	check->context.address = check->info->instance_url;
+	check->context.token_address = connection_token_url(check->info);
 	check->context.facts = palloc0(check->platform->facts_size);
 }
 
@@ -162,7 +176,9 @@ open_credentials(Check *check)
 		secrets[i] = secrets_open_for(refs[i], &info->namespace_id, &lens[i]);
 	config.auth_type = info->auth_type;
 	config.grant = info->oauth_grant;
-	config.token_url = psprintf("%s%s", info->instance_url, info->token_url_path ? info->token_url_path : "");
+	config.platform = info->platform;
+	config.token_url = connection_token_url(info);
+	config.scope = connection_token_scope(info);
 	config.client_id = secrets[0];
 	config.client_secret = secrets[1];
 	config.username = secrets[2];
@@ -339,12 +355,56 @@ get_token(Check *check)
 	}
 	if (oauth_token_response(check->oauth, result, &error, &hint) == OAUTH_GRANTED)
 	{
+		check->context.granted_scope = oauth_granted_scope(check->oauth);
 		check_report(&check->context, "token", CHECK_OK,
 					 psprintf("granted (%s)", check->info->oauth_grant ? check->info->oauth_grant : "oauth2"), NULL);
 		return true;
 	}
 	report_failure(check, "token", json_to_utf8(error), hint ? json_to_utf8(hint) : NULL);
 	return false;
+}
+
+/* ------------------------------------------------------------ the platform's steps */
+
+/* True if a request could be asked and its answer read. */
+static bool
+ask_step(Check *check, const CheckStep *step, const AdapterRequest *asked, bool authorized)
+{
+	AdapterResponse	  response;
+	HttpRequest		  request;
+	const HttpResult *result;
+
+	http_request_init(&request, asked->method, psprintf("%s%s", check->info->instance_url, asked->path));
+	request.content_type = asked->content_type;
+	request.body = asked->body;
+	request.body_len = asked->body_len;
+	request.once = asked->writes;
+	if (authorized)
+		oauth_authorize(check->oauth, &request);
+	result = send_request(check, &request);
+	if (!report_connection(check, result))
+		return false;
+	if (strcmp(check->info->auth_type, "oauth2") != 0 && check->requests == 1)
+		check_report(&check->context, "token", CHECK_OK, auth_words(check->info->auth_type), NULL);
+	fill_response(result, &response);
+	step->read(&check->context, &response);
+	return true;
+}
+
+/* True if the step has been asked and read, or has nothing to ask. */
+static bool
+run_step(Check *check, const CheckStep *step, bool authorized)
+{
+	do
+	{
+		AdapterRequest asked = {0};
+
+		if (!step->build(&check->context, &asked))
+			return true;
+		if (!ask_step(check, step, &asked, authorized))
+			return false;
+	} while (step->repeats && !check->context.stop);
+	return true;
 }
 
 /* Connects, and is ready to ask; false if a row says why not. */
@@ -355,38 +415,10 @@ open_connection(Check *check)
 		return false;
 	open_credentials(check);
 	check->engine = http_engine_create();
-	if (!get_token(check))
+	if (check->platform->greeting != NULL &&
+		(!run_step(check, check->platform->greeting, false) || check->context.stop))
 		return false;
-	return true;
-}
-
-/* ------------------------------------------------------------ the platform's steps */
-
-/* True if the step has been asked and read. */
-static bool
-run_step(Check *check, const CheckStep *step)
-{
-	AdapterRequest	  asked = {0};
-	AdapterResponse	  response;
-	HttpRequest		  request;
-	const HttpResult *result;
-
-	if (!step->build(&check->context, &asked))
-		return true;
-	http_request_init(&request, asked.method, psprintf("%s%s", check->info->instance_url, asked.path));
-	request.content_type = asked.content_type;
-	request.body = asked.body;
-	request.body_len = asked.body_len;
-	request.once = asked.writes;
-	oauth_authorize(check->oauth, &request);
-	result = send_request(check, &request);
-	if (!report_connection(check, result))
-		return false;
-	if (strcmp(check->info->auth_type, "oauth2") != 0 && check->requests == 1)
-		check_report(&check->context, "token", CHECK_OK, auth_words(check->info->auth_type), NULL);
-	fill_response(result, &response);
-	step->read(&check->context, &response);
-	return true;
+	return get_token(check);
 }
 
 static CheckRow *
@@ -431,6 +463,45 @@ compare_instance(Check *check)
 	row->verdict = CHECK_FAILED;
 	row->detail = psprintf("%s; this connection was made for another instance", row->detail);
 	row->hint = "If the instance was moved or renamed: SELECT itsm_adopt(connection_id); else correct the address.";
+}
+
+static void
+call_with_text(Check *check, const char *sql, const char *first, const char *second)
+{
+	Oid	  types[] = {UUIDOID, TEXTOID, TEXTOID};
+	Datum values[3];
+	int	  n = second ? 3 : 2;
+
+	values[0] = UUIDPGetDatum(&check->id);
+	values[1] = CStringGetTextDatum(json_to_server(first));
+	values[2] = second ? CStringGetTextDatum(json_to_server(second)) : (Datum) 0;
+	SPI_connect();
+	if (SPI_execute_with_args(sql, n, types, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "what was found there cannot be stored");
+	SPI_finish();
+}
+
+/* What the steps have found there is kept with the connection. */
+static void
+keep_ids(Check *check)
+{
+	StringInfoData ids;
+	ListCell	  *lc;
+
+	if (check->context.ids == NIL)
+		return;
+	initStringInfo(&ids);
+	appendStringInfoChar(&ids, '{');
+	foreach (lc, check->context.ids)
+	{
+		CheckId *kept = lfirst(lc);
+
+		json_append_comma(&ids);
+		json_append_string(&ids, kept->name);
+		appendStringInfo(&ids, ":" INT64_FORMAT, kept->id);
+	}
+	appendStringInfoChar(&ids, '}');
+	call_with_text(check, "SELECT pgsync_itsm.keep_ids($1, $2)", ids.data, NULL);
 }
 
 static void
@@ -564,10 +635,11 @@ check_test_connection(PG_FUNCTION_ARGS)
 	{
 		for (int i = 0; i < check.platform->nsteps && !check.context.stop; i++)
 		{
-			if (!run_step(&check, &check.platform->steps[i]))
+			if (!run_step(&check, &check.platform->steps[i], true))
 				break;
 		}
 		compare_instance(&check);
+		keep_ids(&check);
 		report_limits(&check);
 	}
 	end_check(&check);
@@ -587,7 +659,7 @@ check_look_up(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	start_check(&check, fcinfo, "itsm_checklist()");
 	if (check.platform->checklist != NULL && open_connection(&check))
-		run_step(&check, check.platform->checklist);
+		run_step(&check, check.platform->checklist, true);
 	end_check(&check);
 	put_rows(&check, (ReturnSetInfo *) fcinfo->resultinfo);
 	PG_RETURN_NULL();
@@ -595,7 +667,7 @@ check_look_up(PG_FUNCTION_ARGS)
 
 /* Rows are for the test; here the first failure is the error. */
 static void
-raise_failed_row(Check *check)
+raise_failed_row(Check *check, const char *what)
 {
 	ListCell *lc;
 
@@ -604,19 +676,19 @@ raise_failed_row(Check *check)
 		CheckRow *row = lfirst(lc);
 
 		if (row->verdict == CHECK_FAILED)
-			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("the instance cannot be prepared"),
+			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("%s", what),
 							errdetail("%s: %s", row->name, json_to_server(row->detail)),
 							row->hint ? errhint("%s", json_to_server(row->hint)) : 0));
 	}
-	elog(ERROR, "the instance cannot be prepared");
+	elog(ERROR, "%s", what);
 }
 
 static CheckPrepared
 ask(Check *check, const CheckStep *step)
 {
 	check->context.prepared = CHECK_NOT_PREPARED;
-	if (!run_step(check, step) || check->context.stop)
-		raise_failed_row(check);
+	if (!run_step(check, step, true) || check->context.stop)
+		raise_failed_row(check, "the instance cannot be prepared");
 	return check->context.prepared;
 }
 
@@ -690,8 +762,13 @@ check_prepare_instance(PG_FUNCTION_ARGS)
 	const char	 *words = "is registered already";
 
 	start_check(&check, fcinfo, "itsm_prepare_instance()");
+	if (check.platform->probe.build == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("there is no data source to register on \"%s\"", check.info->platform),
+						errhint("SELECT * FROM itsm_halo_setup('%s');",
+								DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check.id))))));
 	if (!open_connection(&check))
-		raise_failed_row(&check);
+		raise_failed_row(&check, "the instance cannot be prepared");
 	prepared = ask(&check, &check.platform->probe);
 	if (prepared == CHECK_NOT_PREPARED)
 	{
@@ -705,4 +782,116 @@ check_prepare_instance(PG_FUNCTION_ARGS)
 	ereport(NOTICE, (errmsg("next: SELECT * FROM itsm_test_connection('%s');",
 							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check.id))))));
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("data source %s %s", json_to_server(check.conn.source_name), words)));
+}
+
+/* ------------------------------------------------------------------ the setup */
+
+/* What publishing needs there, as mapping and settings have it. */
+static void
+load_things(Check *check)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			  types[] = {UUIDOID};
+	Datum		  value = UUIDPGetDatum(&check->id);
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT kind, name, class, alternatives FROM pgsync_itsm.halo_wanted($1)", 1, types,
+							  &value, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "what is needed there cannot be read");
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		CheckThing *thing = palloc0(sizeof(CheckThing));
+
+		thing->kind = column_text((int) i, 1);
+		thing->name = column_text((int) i, 2);
+		thing->class_name = column_text((int) i, 3);
+		thing->alternatives = column_text((int) i, 4);
+		check->context.things = lappend(check->context.things, thing);
+	}
+	SPI_finish();
+}
+
+static void
+put_thing(ReturnSetInfo *rsinfo, const CheckThing *thing)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+	const char *state = thing->state ? thing->state : "missing";
+
+	values[0] = CStringGetTextDatum(json_to_server(thing->kind));
+	values[1] = CStringGetTextDatum(json_to_server(thing->name));
+	values[2] = Int64GetDatum(thing->id);
+	nulls[2] = thing->id == 0;
+	values[3] = CStringGetTextDatum(state);
+	nulls[4] = thing->detail == NULL;
+	values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(json_to_server(thing->detail));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* True if nothing is missing. */
+static bool
+put_things(Check *check, ReturnSetInfo *rsinfo)
+{
+	ListCell *lc;
+	bool	  complete = true;
+
+	foreach (lc, check->context.things)
+	{
+		const CheckThing *thing = lfirst(lc);
+
+		put_thing(rsinfo, thing);
+		complete = complete && (thing->id > 0 || strcmp(thing->kind, "relation kind") == 0);
+	}
+	return complete;
+}
+
+static void
+keep_settings(Check *check)
+{
+	for (int i = 0; i + 1 < list_length(check->context.settings); i += 2)
+		call_with_text(check, "SELECT pgsync_itsm.change_setting($1, $2, $3)", list_nth(check->context.settings, i),
+					   list_nth(check->context.settings, i + 1));
+}
+
+static void
+say_next(const Check *check, bool complete)
+{
+	char *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&check->id)));
+
+	if (complete)
+		ereport(NOTICE, (errmsg("nothing is missing; next: SELECT * FROM itsm_test_connection('%s');", id)));
+	else if (!check->context.apply)
+		ereport(NOTICE, (errmsg("to make what is missing: SELECT * FROM itsm_halo_setup('%s', apply => true);", id)));
+	else
+		ereport(NOTICE, (errmsg("something is still missing: repair what the column detail says, then call again")));
+}
+
+/* itsm_halo_setup(connection_id uuid, apply boolean) returns table(kind text, name text, id bigint, state text, detail text) */
+Datum
+check_halo_setup(PG_FUNCTION_ARGS)
+{
+	Check check;
+
+	InitMaterializedSRF(fcinfo, 0);
+	start_check(&check, fcinfo, "itsm_halo_setup()");
+	if (check.platform->setup == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("connections to \"%s\" need no such setup", check.info->platform)));
+	check.context.apply = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	load_things(&check);
+	if (!open_connection(&check))
+		raise_failed_row(&check, "the platform cannot be looked at");
+	for (int i = 0; i < check.platform->nsetup && !check.context.stop; i++)
+	{
+		if (!run_step(&check, &check.platform->setup[i], true))
+			break;
+	}
+	end_check(&check);
+	if (check.context.stop)
+		raise_failed_row(&check, "the platform cannot be looked at");
+	keep_ids(&check);
+	keep_settings(&check);
+	say_next(&check, put_things(&check, (ReturnSetInfo *) fcinfo->resultinfo));
+	PG_RETURN_NULL();
 }

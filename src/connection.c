@@ -86,13 +86,34 @@ make_settings(MemoryContext parent, const char *text)
 	return settings;
 }
 
+/* A member of the settings as they came, palloc'd; NULL if it is absent, empty, or they cannot be read. */
+static char *
+setting_of(const QueueConnection *info, const char *name)
+{
+	const char *reason;
+	JsonDoc	   *doc = info->settings ? json_doc_parse(info->settings, strlen(info->settings), &reason) : NULL;
+	const char *text = doc ? json_scalar(doc->root, name) : NULL;
+	char	   *copy = text && text[0] ? pstrdup(text) : NULL;
+
+	if (doc)
+		json_doc_free(doc);
+	return copy;
+}
+
+char *
+connection_token_scope(const QueueConnection *info)
+{
+	return setting_of(info, "token_scope");
+}
+
 /* Everything that credentials depend on, on one line. */
 static char *
 print_credentials(const QueueConnection *info)
 {
-	const char	  *parts[] = {info->instance_url,  info->auth_type,			info->oauth_grant,	  info->token_url_path,
-							  info->client_id_ref, info->client_secret_ref, info->username_ref,	  info->password_ref,
-							  info->api_key_ref,   info->client_cert_file,	info->client_key_file};
+	const char	  *parts[] = {info->instance_url,	  info->auth_type,		 info->oauth_grant,
+							  info->token_url_path,	  info->client_id_ref,	 info->client_secret_ref,
+							  info->username_ref,	  info->password_ref,	 info->api_key_ref,
+							  info->client_cert_file, info->client_key_file, connection_token_scope(info)};
 	StringInfoData buf;
 
 	initStringInfo(&buf);
@@ -125,8 +146,8 @@ close_secrets(Secrets *secrets)
 		secrets_close(secrets->text[i], secrets->len[i]);
 }
 
-static char *
-token_url(const QueueConnection *info)
+char *
+connection_token_url(const QueueConnection *info)
 {
 	const char *path = info->token_url_path ? info->token_url_path : "";
 
@@ -148,7 +169,9 @@ make_state(const QueueConnection *info)
 		open_secrets(info, &secrets);
 		config.auth_type = info->auth_type;
 		config.grant = info->oauth_grant;
-		config.token_url = token_url(info);
+		config.platform = info->platform;
+		config.token_url = connection_token_url(info);
+		config.scope = connection_token_scope(info);
 		config.client_id = secrets.text[0];
 		config.client_secret = secrets.text[1];
 		config.username = secrets.text[2];
@@ -219,6 +242,7 @@ add_connection(Connections *connections, const pg_uuid_t *id)
 	pace_init(&conn->pace);
 	queue_load_pace(id, &conn->pace);
 	dlist_init(&conn->ready);
+	dlist_init(&conn->following);
 	dlist_push_tail(&connections->list, &conn->node);
 	return conn;
 }
@@ -240,6 +264,16 @@ number_setting(const ConnectionSettings *settings, const char *name, int64 fallb
 	return value ? atoll(value) : fallback;
 }
 
+/* "requests/seconds", as check_setting() lets pass; nothing else is a limit. */
+static void
+apply_window(Connection *conn, const ConnectionSettings *settings)
+{
+	const char *value = adapter_setting(&settings->conn, "rate_limit");
+	const char *slash = value ? strchr(value, '/') : NULL;
+
+	pace_set_window(&conn->pace, slash ? atoi(value) : 0, slash ? Max(atoi(slash + 1), 1) : 1, GetCurrentTimestamp());
+}
+
 static void
 apply_settings(Connections *connections, Connection *conn, const QueueConnection *info)
 {
@@ -257,6 +291,7 @@ apply_settings(Connections *connections, Connection *conn, const QueueConnection
 					(int) number_setting(settings, "max_share", 90),
 					(int) number_setting(settings, "breaker_failures", 5), pgsync_itsm_retry_delay,
 					pgsync_itsm_retry_delay_max);
+	apply_window(conn, settings);
 	conn->adapter->lane(&settings->conn, "application", "CREATE", false, &lane);
 	conn->bundled = lane.ends_inside;
 }

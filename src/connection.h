@@ -72,6 +72,7 @@ typedef struct Connection
 	TimestampTz			  front_at;	  /* looked there */
 	int					  nready;
 	dlist_head			  ready;	   /* claimed, not sent for want of a slot; run.c's */
+	dlist_head			  following;   /* answered, and the next request about the same waits for a slot; run.c's */
 	PaceWait			  waits;	   /* why nothing was claimed last, */
 	TimestampTz			  waits_until; /* and for how long */
 	TimestampTz			  loaded_at;
@@ -91,6 +92,10 @@ typedef struct Connections
 	dlist_head	  list;
 	int			  credentials; /* counts what was loaded */
 } Connections;
+
+/* Where a connection gets its token, and what for (NULL: not said); palloc'd. */
+extern char *connection_token_url(const QueueConnection *info);
+extern char *connection_token_scope(const QueueConnection *info);
 
 /* They live in the current context. */
 extern void connection_init(Connections *connections);

@@ -6,7 +6,7 @@
  * Writes requests and reads answers; sends nothing itself, so that the owner of
  * the HTTP engine stays the only one who waits.  No SPI, no tables.
  *
- * Protocol: OAuth 2.0, RFC 6749; ServiceNow's token endpoint deviates from it,
+ * Protocol: OAuth 2.0, RFC 6749, by which HaloITSM goes (haloitsm-api 1.3); ServiceNow's token endpoint deviates from it,
  * see the reference, section 1.1: a refusal never says why, and while a token
  * lives, the same token is handed out again.
  *
@@ -38,7 +38,10 @@ struct OauthState
 {
 	AuthType type;
 	bool	 password_grant;
+	bool	 says_why; /* a refusal is one of RFC 6749 */
 	char	*token_url;
+	char	*scope;
+	char	*granted_scope;
 	char	*client_cert_file;
 	char	*client_key_file;
 
@@ -75,6 +78,24 @@ static const char reasons_password[] =
 	"OAuth application inactive";
 static const char hint_password[] =
 	"Sign in to the instance once as that user, and compare client id and secret with the Application Registry entry.";
+
+/* What the errors of RFC 6749 mean on a platform that gives them. */
+static const struct
+{
+	const char *error;
+	const char *words;
+	const char *hint;
+} refusals[] = {
+	{"invalid_client", "client id or secret is wrong, or the API application is of another kind",
+	 "It has to be of the kind \"Client ID and Secret (Services)\", with an agent to log in as: Configuration > "
+	 "Integrations > API > View Applications."},
+	{"invalid_scope", "the API application does not have a scope that was asked for, or there is none of that name",
+	 "Tick the scopes in the API application (Permissions), or ask for those it has: SELECT itsm_set(connection_id, "
+	 "'token_scope', 'all');"},
+	{"unsupported_grant_type", "the API application does not offer this grant", NULL},
+	{"unauthorized_client", "the API application may not use this grant", NULL},
+	{"invalid_grant", "user name or password is wrong", NULL},
+};
 
 /* ------------------------------------------------------------ small helpers */
 
@@ -163,8 +184,11 @@ oauth_create(const OauthConfig *config)
 	state->on_reset.arg = state;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &state->on_reset);
 
+	state->says_why = config->platform != NULL && strcmp(config->platform, "haloitsm") == 0;
 	if (config->token_url != NULL)
 		state->token_url = pstrdup(config->token_url);
+	if (config->scope != NULL)
+		state->scope = pstrdup(config->scope);
 	if (config->client_cert_file != NULL)
 		state->client_cert_file = pstrdup(config->client_cert_file);
 	if (config->client_key_file != NULL)
@@ -244,7 +268,7 @@ make_form(StringInfo form, const char *const *fields, int nfields)
 void
 oauth_token_request(OauthState *state, HttpRequest *request)
 {
-	const char	  *fields[10];
+	const char	  *fields[12];
 	int			   n = 0;
 	StringInfoData form;
 
@@ -268,6 +292,11 @@ oauth_token_request(OauthState *state, HttpRequest *request)
 		fields[n++] = state->username;
 		fields[n++] = "password";
 		fields[n++] = state->password;
+	}
+	if (state->scope != NULL)
+	{
+		fields[n++] = "scope";
+		fields[n++] = state->scope;
 	}
 	make_form(&form, fields, n);
 
@@ -299,6 +328,20 @@ take_token(OauthState *state, const char *token, int64 lifetime_s, TimestampTz s
 	state->renew_at = since + (lifetime_s - margin_s) * USECS_PER_SEC;
 }
 
+static void
+keep_scope(OauthState *state, const char *scope)
+{
+	if (state->granted_scope != NULL)
+		pfree(state->granted_scope);
+	state->granted_scope = scope ? MemoryContextStrdup(state->context, scope) : NULL;
+}
+
+const char *
+oauth_granted_scope(const OauthState *state)
+{
+	return state->granted_scope;
+}
+
 static OauthOutcome
 read_token(OauthState *state, const HttpResult *result, char **error)
 {
@@ -315,6 +358,7 @@ read_token(OauthState *state, const HttpResult *result, char **error)
 	else
 	{
 		take_token(state, token, Max(Min(lifetime, MAX_LIFETIME_S), 1), result->started_at);
+		keep_scope(state, json_text(doc->root, "scope"));
 		if (refresh != NULL)
 			keep(state, &state->refresh_token, refresh);
 	}
@@ -336,6 +380,43 @@ may_pass(const HttpResult *result)
 		   result->status >= 500;
 }
 
+/* A refusal in the words of RFC 6749; false if the answer has none. */
+static bool
+read_refusal(const HttpResult *result, char **error, char **hint)
+{
+	const char *reason;
+	JsonDoc	   *doc = json_doc_parse(result->body, result->body_len, &reason);
+	const char *code = doc ? json_text(doc->root, "error") : NULL;
+
+	for (int i = 0; code != NULL && i < (int) lengthof(refusals); i++)
+	{
+		if (strcmp(refusals[i].error, code) != 0)
+			continue;
+		*error = psprintf("the token request was refused (HTTP %d, %s): %s", result->status, code, refusals[i].words);
+		*hint = refusals[i].hint ? pstrdup(refusals[i].hint) : NULL;
+	}
+	if (*error == NULL && code != NULL)
+		*error = json_to_server(psprintf("the token request was refused (HTTP %d, %s)", result->status,
+										 json_excerpt(code, strlen(code), 60)));
+	if (doc != NULL)
+		json_doc_free(doc);
+	return *error != NULL;
+}
+
+/* Where a platform says why; a page for people comes from another address, or from no tenant of that name. */
+static OauthOutcome
+refused_with_words(const HttpResult *result, char **error, char **hint)
+{
+	if (read_refusal(result, error, hint))
+		return OAUTH_REFUSED;
+	*error =
+		psprintf("the token request was refused (HTTP %d), and the answer is none of a token endpoint", result->status);
+	*hint =
+		pstrdup("Compare authorisation server and tenant with Configuration > Integrations > API; the address that is "
+				"asked is the connection setting token_path.");
+	return OAUTH_REFUSED;
+}
+
 static OauthOutcome
 refused(OauthState *state, const HttpResult *result, char **error, char **hint)
 {
@@ -345,6 +426,8 @@ refused(OauthState *state, const HttpResult *result, char **error, char **hint)
 		*error = pstrdup("the refresh token was refused");
 		return OAUTH_AGAIN;
 	}
+	if (state->says_why)
+		return refused_with_words(result, error, hint);
 	if (result->status == 404)
 	{
 		*error = pstrdup("there is no token endpoint at this address (HTTP 404)");

@@ -21,8 +21,10 @@ typedef struct OauthState OauthState;
 typedef struct OauthConfig
 {
 	const char *auth_type; /* oauth2, basic, api_key, client_certificate */
+	const char *platform;  /* whose words to use */
 	const char *grant;	   /* client_credentials or password, for oauth2 */
 	const char *token_url; /* absolute, for oauth2 */
+	const char *scope;	   /* what the token is to be good for */
 	const char *client_id;
 	const char *client_secret;
 	const char *username;
@@ -67,6 +69,9 @@ extern void oauth_token_request(OauthState *state, HttpRequest *request);
  * what repairs it (may stay NULL).
  */
 extern OauthOutcome oauth_token_response(OauthState *state, const HttpResult *result, char **error, char **hint);
+
+/* What the last token is good for, as the platform said; NULL: it did not. */
+extern const char *oauth_granted_scope(const OauthState *state);
 
 /* The token request was cancelled: another may be made. */
 extern void oauth_token_cancelled(OauthState *state);

@@ -210,6 +210,109 @@ uncount(PaceRule *rule, int n)
 }
 
 /* ----------------------------------------------------------------
+ * The rolling window
+ * ----------------------------------------------------------------
+ */
+
+static TimestampTz
+sent_at(const PaceWindow *window, int i)
+{
+	return window->sent[(window->first + i) % PACE_MAX_WINDOW];
+}
+
+/* How many of what was sent have left the window by now. */
+static int
+window_expired(const PaceWindow *window, TimestampTz now)
+{
+	int low = 0;
+	int high = window->n;
+
+	while (low < high)
+	{
+		int middle = (low + high) / 2;
+
+		if (sent_at(window, middle) + window->span <= now)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int
+window_left(const PaceWindow *window, TimestampTz now)
+{
+	if (window->limit == 0)
+		return INT_MAX;
+	return Max(window->limit - (window->n - window_expired(window, now)), 0);
+}
+
+/* When there is room again; 0: there is. */
+static TimestampTz
+window_opens(const PaceWindow *window, TimestampTz now)
+{
+	if (window_left(window, now) > 0)
+		return 0;
+	return sent_at(window, window->n - window->limit) + window->span;
+}
+
+/* Its line among the rules is for those who look on, and for the next process. */
+static void
+write_window_down(Pace *pace)
+{
+	PaceWindow *window = &pace->window;
+	PaceRule   *rule = &pace->rules[find_rule(pace, PACE_WINDOW_RULE)];
+
+	rule->limit = window->limit;
+	rule->used = window->n;
+	rule->resets_at = window->n > 0 ? sent_at(window, window->n - 1) + window->span : 0;
+	pace->changed = true;
+}
+
+static void
+count_in_window(Pace *pace, TimestampTz now)
+{
+	PaceWindow *window = &pace->window;
+	int			expired;
+
+	if (window->limit == 0)
+		return;
+	/* the clock went back: nobody knows when these were sent, so they were sent now */
+	for (int i = window->n - 1; i >= 0 && sent_at(window, i) > now; i--)
+		window->sent[(window->first + i) % PACE_MAX_WINDOW] = now;
+	expired = window_expired(window, now);
+	if (expired == 0 && window->n == PACE_MAX_WINDOW)
+		expired = 1;
+	window->first = (window->first + expired) % PACE_MAX_WINDOW;
+	window->n -= expired;
+	window->sent[(window->first + window->n) % PACE_MAX_WINDOW] = now;
+	window->n++;
+	write_window_down(pace);
+}
+
+void
+pace_set_window(Pace *pace, int limit, int seconds, TimestampTz now)
+{
+	PaceWindow *window = &pace->window;
+	bool		first = window->span == 0;
+
+	limit = Min(limit, PACE_MAX_WINDOW);
+	window->limit = limit > 0 ? Max(limit * pace->share / 100, 1) : 0;
+	window->span = (int64) seconds * USECS_PER_SEC;
+	if (!first || window->limit == 0)
+		return;
+	for (int i = 1; i < pace->nrules; i++)
+	{
+		const PaceRule *rule = &pace->rules[i];
+
+		if (strcmp(rule->name, PACE_WINDOW_RULE) != 0 || !is_ahead(rule->resets_at, now))
+			continue;
+		for (window->n = 0; window->n < Min(rule->used, PACE_MAX_WINDOW); window->n++)
+			window->sent[window->n] = Min(rule->resets_at - window->span, now);
+	}
+}
+
+/* ----------------------------------------------------------------
  * May a request start?
  * ----------------------------------------------------------------
  */
@@ -222,7 +325,7 @@ pace_may_send(const Pace *pace, const char *api, TimestampTz now, TimestampTz *u
 		return PACE_WAIT_BREAKER;
 	if (*until != 0)
 		return PACE_WAIT_BACKOFF;
-	*until = rules_open(pace, api, now);
+	*until = Max(rules_open(pace, api, now), window_opens(&pace->window, now));
 	if (*until != 0)
 		return PACE_WAIT_RULE;
 	return pace->in_flight < (int) pace->slots ? PACE_GO : PACE_WAIT_SLOT;
@@ -238,6 +341,7 @@ pace_room(const Pace *pace, const char *api, TimestampTz now)
 	if (pace_may_send(pace, api, now, &until) != PACE_GO)
 		return 0;
 	room = Min(room, left_of(pace, &pace->rules[OWN_CEILING], now));
+	room = Min(room, window_left(&pace->window, now));
 	if (of_api >= 0)
 		room = Min(room, left_of(pace, &pace->rules[of_api], now));
 	return (int) Max(room, 0);
@@ -265,6 +369,7 @@ pace_sent(Pace *pace, const char *api, int subs, TimestampTz now, PaceTicket *ti
 	ticket->rules[1] = subs > 0 ? rule_inside(pace, now) : -1;
 	ticket->subs = subs;
 	count(pace, OWN_CEILING, 1, now);
+	count_in_window(pace, now);
 	if (ticket->rules[0] >= 0)
 		count(pace, ticket->rules[0], 1, now);
 	if (ticket->rules[1] >= 0)

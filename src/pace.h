@@ -6,7 +6,7 @@
  * server.  Pauses of the whole connection live here; retries of single items
  * live in the tables.
  *
- * Three things hold a connection back, each for its own reason:
+ * Four things hold a connection back, each for its own reason:
  *
  *		slots		requests in flight: one more for each row of answers, half of
  *					them when the platform's queue is full (429 without rate
@@ -14,6 +14,8 @@
  *					row
  *		rules		requests an hour: windows that the platform announces
  *					(X-RateLimit-*), and our own ceiling
+ *		window		requests in any so many seconds, where the platform has such a
+ *					limit and announces nothing
  *		breaker		failed requests in a row open it; after a pause one probe
  *					decides whether it closes
  *
@@ -27,6 +29,7 @@
 
 #define PACE_MAX_RULES 8
 #define PACE_MAX_APIS 8
+#define PACE_MAX_WINDOW 1000
 
 /* A rule of the platform that counts requests an hour; rule 0 is our own ceiling. */
 typedef struct PaceRule
@@ -39,6 +42,16 @@ typedef struct PaceRule
 	bool		guessed;   /* ... and nobody has told when it ends */
 	bool		subs;	   /* it counts the calls inside a batch, too */
 } PaceRule;
+
+/* When the last requests were sent, in the order of time: a ring. */
+typedef struct PaceWindow
+{
+	int			limit; /* 0: there is none */
+	int64		span;  /* in microseconds */
+	int			first;
+	int			n;
+	TimestampTz sent[PACE_MAX_WINDOW];
+} PaceWindow;
 
 /* Which rule the answers of an API have named. */
 typedef struct PaceApi
@@ -60,7 +73,7 @@ typedef enum PaceWait
 	PACE_GO,
 	PACE_WAIT_SLOT,	   /* for an answer */
 	PACE_WAIT_BACKOFF, /* the platform asked for patience */
-	PACE_WAIT_RULE,	   /* an hourly window is used up */
+	PACE_WAIT_RULE,	   /* a window is used up */
 	PACE_WAIT_BREAKER
 } PaceWait;
 
@@ -85,6 +98,7 @@ typedef struct Pace
 	TimestampTz not_before; /* pause of the whole connection; 0: none */
 	int			nrules;
 	PaceRule	rules[PACE_MAX_RULES];
+	PaceWindow	window;
 	int			napis;
 	PaceApi		apis[PACE_MAX_APIS];
 	bool		changed; /* since its owner wrote it down */
@@ -103,6 +117,14 @@ extern void pace_init(Pace *pace);
 /* After a change of settings; keeps what is in flight.  per_hour 0: no ceiling of our own. */
 extern void pace_set_limits(Pace *pace, int max_in_flight, int64 per_hour, int share, int breaker_failures,
 							int64 delay_ms, int64 delay_max_ms);
+
+/*
+ * At most limit requests (0: no such limit) in any span of so many seconds.  What
+ * an earlier process sent is known by the rule PACE_WINDOW_RULE, if one was
+ * loaded.
+ */
+#define PACE_WINDOW_RULE "rate_limit"
+extern void pace_set_window(Pace *pace, int limit, int seconds, TimestampTz now);
 
 /* May a request to this API start now?  If not, *until is when time alone may change that (0: it can't). */
 extern PaceWait pace_may_send(const Pace *pace, const char *api, TimestampTz now, TimestampTz *until);

@@ -869,9 +869,9 @@ queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem
 		.sql = "SELECT item_id, claim_id, step, entity_type, entity_id, action, native_key, external_id,"
 			   " external_table, payload, parent_type, parent_id, parent_external_id, parent_table, child_type,"
 			   " child_id, child_external_id, child_table, rel_type, rel_type_id, bundle, attempts, in_doubt"
-			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+			   " FROM pgsync_itsm.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
 		.types = {UUIDOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, INT4OID, INT4OID, INT4OID, BOOLOID,
-				  INT8OID},
+				  INT8OID, BOOLOID},
 		.result = {INT8OID, INT8OID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID,
 				   TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID,
 				   TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID, BOOLOID},
@@ -891,6 +891,7 @@ queue_claim(const pg_uuid_t *connection_id, const QueueClaim *claim, AdapterItem
 	put_int(&args, claim->lease_seconds);
 	put_bool(&args, claim->repeatable);
 	put_bigint(&args, claim->after);
+	put_bool(&args, claim->lane->one_parent);
 	n = run_call(&call, &args);
 	*items = palloc0(sizeof(AdapterItem) * Max(n, 1));
 	*steps = palloc0(sizeof(char *) * Max(n, 1));

@@ -7,7 +7,8 @@
  * claim's items.  A *leftover* is an item that was claimed and did not fit into
  * the request.  A transfer is *ready* while it waits for a slot: where a
  * request is one item, a few more are claimed than may be sent, so that the
- * next one goes out the moment an answer comes.
+ * next one goes out the moment an answer comes.  It *follows* when an adapter has
+ * seen the answer and needs another one before it can say anything.
  *
  * What a remote does, or a connection lacks, is an outcome, never an ERROR.
  * An ERROR here ends the worker; claims were committed before, with their
@@ -102,6 +103,9 @@ typedef struct Transfer
 	HttpRequest		   *token_request; /* instead of the former */
 	HttpTransfer	   *http;
 	PaceTicket			ticket;
+	bool				follows; /* the request is made already */
+	bool				wrote;	 /* one before it did */
+	QueueCount			sent;	 /* what was answered so far */
 	/* the answer */
 	int					status; /* 0: none yet, or none at all */
 	ResponseVerdict		verdict;
@@ -192,8 +196,12 @@ run_holds_claims(const Runner *runner)
 	dlist_iter iter;
 
 	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
-		if (dlist_container(Connection, node, iter.cur)->nready > 0)
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+
+		if (conn->nready > 0 || !dlist_is_empty(&conn->following))
 			return true;
+	}
 	return runner->in_flight > 0 || runner->nanswered > 0 || has_postponed(runner);
 }
 
@@ -612,7 +620,8 @@ claim_for(Runner *runner, Connection *conn, QueueWork what)
 		probe(runner, conn);
 	else if (have_token(runner, conn))
 	{
-		while (result == CLAIM_DONE)
+		/* what was begun goes first */
+		while (result == CLAIM_DONE && dlist_is_empty(&conn->following))
 		{
 			CHECK_FOR_INTERRUPTS();
 			result = what == QUEUE_LOOKUP ? claim_lookups(runner, conn, &api) : claim_items(runner, conn, &api);
@@ -677,6 +686,23 @@ give_back_ready(Runner *runner, Connection *conn, int64 run_id)
 	}
 }
 
+/* What waits to go on, and cannot for now, is begun anew later. */
+static void
+give_back_following(Runner *runner, Connection *conn, int64 run_id)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify (iter, &conn->following)
+	{
+		Transfer *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (run_id != 0 && transfer->run_id != run_id)
+			continue;
+		dlist_delete(&transfer->node);
+		settle_unsent(runner, transfer);
+	}
+}
+
 /*
  * Takes a run's transfers out of a list.  What was claimed in this very
  * transaction goes back; what is on the wire is given up, and its answers are
@@ -712,7 +738,10 @@ cancel_run(Runner *runner, const QueueTurn *turn)
 
 	drop_transfers(runner, &runner->claimed, turn->run_id);
 	dlist_foreach (iter, &runner->connections.list)
+	{
 		give_back_ready(runner, dlist_container(Connection, node, iter.cur), turn->run_id);
+		give_back_following(runner, dlist_container(Connection, node, iter.cur), turn->run_id);
+	}
 	flush_tallies(runner);
 	if (turn->due == 0)
 		drop_transfers(runner, &runner->flying, turn->run_id);
@@ -877,7 +906,7 @@ send_one(Runner *runner, Transfer *transfer)
 	{
 		if (transfer->kind == TRANSFER_PROBE)
 			transfer->conn->adapter->build_probe(&transfer->settings->conn, &transfer->request);
-		else
+		else if (!transfer->follows)
 			build(transfer);
 		write_request(transfer, &http);
 		submit(runner, transfer, &http);
@@ -886,31 +915,47 @@ send_one(Runner *runner, Transfer *transfer)
 	MemoryContextSwitchTo(old);
 }
 
+/* True if the first of a list went out. */
+static bool
+send_first(Runner *runner, Connection *conn, dlist_head *list)
+{
+	Transfer   *transfer;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (dlist_is_empty(list))
+		return false;
+	transfer = dlist_head_element(Transfer, node, list);
+	if (conn->stale || !oauth_ready(conn->credentials.state, now) || pace_room(&conn->pace, transfer->api, now) < 1)
+		return false;
+	dlist_delete(&transfer->node);
+	if (list == &conn->ready)
+		conn->nready--;
+	pace_sent(&conn->pace, transfer->api, 0, now, &transfer->ticket);
+	send_one(runner, transfer);
+	return true;
+}
+
+/* A slot is free: what waits for one goes out at once, and what was begun before what was not. */
+static void
+feed(Runner *runner, Connection *conn)
+{
+	while (send_first(runner, conn, &conn->following))
+		;
+	while (dlist_is_empty(&conn->following) && send_first(runner, conn, &conn->ready))
+		;
+}
+
 void
 run_send(Runner *runner)
 {
+	dlist_iter iter;
+
+	dlist_foreach (iter, &runner->connections.list)
+		feed(runner, dlist_container(Connection, node, iter.cur));
 	while (!dlist_is_empty(&runner->claimed))
 	{
 		CHECK_FOR_INTERRUPTS();
 		send_one(runner, dlist_container(Transfer, node, dlist_pop_head_node(&runner->claimed)));
-	}
-}
-
-/* A slot is free: what waits for one goes out at once. */
-static void
-feed(Runner *runner, Connection *conn)
-{
-	while (!dlist_is_empty(&conn->ready))
-	{
-		Transfer   *transfer = dlist_head_element(Transfer, node, &conn->ready);
-		TimestampTz now = GetCurrentTimestamp();
-
-		if (conn->stale || !oauth_ready(conn->credentials.state, now) || pace_room(&conn->pace, transfer->api, now) < 1)
-			return;
-		dlist_delete(&transfer->node);
-		conn->nready--;
-		pace_sent(&conn->pace, transfer->api, 0, now, &transfer->ticket);
-		send_one(runner, transfer);
 	}
 }
 
@@ -973,6 +1018,46 @@ prepare_found(AdapterLookupResult *found, int n)
 	found->messages = palloc0(sizeof(char *) * n);
 	found->nrows = 0;
 	found->rows = NULL;
+}
+
+/* Is there more to be asked or sent before the adapter knows anything?  Then the request is made. */
+static bool
+follows(Transfer *transfer, const HttpResult *result)
+{
+	const Adapter			*adapter = transfer->conn->adapter;
+	const AdapterConnection *conn = &transfer->settings->conn;
+	AdapterResponse			 response;
+
+	if (result->status == 0)
+		return false;
+	fill_response(&response, result);
+	if (transfer->kind == TRANSFER_LOOKUP && adapter->follow_lookup)
+		return adapter->follow_lookup(conn, transfer->lookups, &transfer->request, &response);
+	if (transfer->kind == TRANSFER_WRITE && adapter->follow)
+		return adapter->follow(conn, transfer->items, &transfer->request, &response);
+	return false;
+}
+
+static void
+add_count(QueueCount *count, const Transfer *transfer, const HttpResult *result)
+{
+	count->requests++;
+	count->writes += transfer->request.writes ? 1 : 0;
+	count->subrequests += transfer->request.subrequests;
+	count->bytes_sent += result->bytes_sent;
+	count->bytes_received += result->bytes_received;
+	count->elapsed_us += result->elapsed_us;
+}
+
+/* The same items go on with the next request. */
+static void
+go_on(Transfer *transfer)
+{
+	http_transfer_free(transfer->http);
+	transfer->http = NULL;
+	transfer->follows = true;
+	transfer->wrote = transfer->sent.writes > 0;
+	dlist_push_tail(&transfer->conn->following, &transfer->node);
 }
 
 static void
@@ -1083,17 +1168,29 @@ collect(Runner *runner, Transfer *transfer)
 	const HttpResult *result = http_result(transfer->http);
 	TimestampTz		  now = GetCurrentTimestamp();
 	MemoryContext	  old = MemoryContextSwitchTo(transfer->context);
+	bool			  more;
 
 	runner->in_flight--;
 	transfer->status = result->status;
 	dlist_delete(&transfer->node);
-	if (transfer->kind == TRANSFER_TOKEN)
+	add_count(&transfer->sent, transfer, result);
+	more = follows(transfer, result);
+	if (more)
+		transfer->verdict = RESPONSE_READABLE;
+	else if (transfer->kind == TRANSFER_TOKEN)
 		read_token(transfer, result);
 	else
 		read_answer(transfer, result);
 	notice_rates(transfer, result, now);
 	pace_answered(&transfer->conn->pace, &transfer->ticket);
 	judge_pace(transfer, result, now);
+	if (more)
+	{
+		go_on(transfer);
+		MemoryContextSwitchTo(old);
+		feed(runner, transfer->conn);
+		return;
+	}
 	if (transfer->report.error_class == NULL)
 		transfer->report.error_class = "UNKNOWN";
 	if (transfer->report.message == NULL)
@@ -1120,21 +1217,54 @@ run_collect(Runner *runner)
 	return runner->nanswered > 0;
 }
 
+/* Is a connection in no state to go on with what was begun? */
+static bool
+cannot_go_on(const Connection *conn, TimestampTz now)
+{
+	return conn->stale || conn->pace.breaker != PACE_CLOSED || !oauth_ready(conn->credentials.state, now);
+}
+
+/* When time alone lets something that follows go on; DT_NOEND: nothing does, or an answer will. */
+static TimestampTz
+following_at(const Runner *runner)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz at = DT_NOEND;
+	dlist_iter	iter;
+
+	dlist_foreach (iter, (dlist_head *) &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, iter.cur);
+		TimestampTz until;
+
+		if (dlist_is_empty(&conn->following))
+			continue;
+		if (cannot_go_on(conn, now) ||
+			pace_may_send(&conn->pace, dlist_head_element(Transfer, node, &conn->following)->api, now, &until) ==
+				PACE_GO)
+			at = Min(at, now);
+		else if (until != 0)
+			at = Min(at, until);
+	}
+	return at;
+}
+
 long
 run_settle_in_ms(const Runner *runner)
 {
 	TimestampTz by = runner->answered_at + SETTLE_WITHIN_MS * INT64CONST(1000);
 	bool		postponed = has_postponed(runner);
+	TimestampTz following = following_at(runner);
 
 	if (runner->nanswered == 0 && !postponed)
-		return -1;
+		return following == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), following);
 	if (runner->nanswered > 0 && (runner->urgent || runner->nanswered >= SETTLE_TOGETHER))
 		return 0;
 	if (runner->nanswered == 0)
 		by = runner->postponed_to;
 	else if (postponed)
 		by = Min(by, runner->postponed_to);
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), by);
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), Min(by, following));
 }
 
 /* ----------------------------------------------------------------
@@ -1177,8 +1307,8 @@ put_outcome(Tally *tally, const Transfer *transfer, int i, const AdapterOutcome 
 	to->outcome = *outcome;
 	if (outcome->kind == OUTCOME_RETRY || outcome->kind == OUTCOME_RELEASE || outcome->kind == OUTCOME_AGAIN)
 		transfer->conn->front = true;
-	/* What was in doubt before this claim still is, if nothing was done about it. */
-	if (outcome->kind == OUTCOME_RELEASE && to->item->in_doubt)
+	/* What was in doubt before this claim still is, if nothing was done about it; and something may have been, by a request before. */
+	if (outcome->kind == OUTCOME_RELEASE && (to->item->in_doubt || transfer->wrote))
 		to->outcome.kind = OUTCOME_AGAIN;
 	to->http_status = transfer->status;
 	to->retry_after_s = retry_after_s;
@@ -1428,11 +1558,10 @@ settle_answer(Runner *runner, Transfer *transfer)
 static void
 count_request(Runner *runner, const Transfer *transfer)
 {
-	const HttpResult *result = http_result(transfer->http);
-	Tally			 *tally = tally_for(runner, transfer->conn, transfer->run_id);
-	const char		 *step = transfer->claim ? transfer->claim->steps[transfer->first] : NULL;
-	QueueCount		 *count = NULL;
-	ListCell		 *lc;
+	Tally	   *tally = tally_for(runner, transfer->conn, transfer->run_id);
+	const char *step = transfer->claim ? transfer->claim->steps[transfer->first] : NULL;
+	QueueCount *count = NULL;
+	ListCell   *lc;
 
 	foreach (lc, tally->counts)
 	{
@@ -1448,12 +1577,12 @@ count_request(Runner *runner, const Transfer *transfer)
 		count->step = step ? pstrdup(step) : NULL;
 		tally->counts = lappend(tally->counts, count);
 	}
-	count->requests++;
-	count->writes += transfer->request.writes ? 1 : 0;
-	count->subrequests += transfer->request.subrequests;
-	count->bytes_sent += result->bytes_sent;
-	count->bytes_received += result->bytes_received;
-	count->elapsed_us += result->elapsed_us;
+	count->requests += transfer->sent.requests;
+	count->writes += transfer->sent.writes;
+	count->subrequests += transfer->sent.subrequests;
+	count->bytes_sent += transfer->sent.bytes_sent;
+	count->bytes_received += transfer->sent.bytes_received;
+	count->elapsed_us += transfer->sent.elapsed_us;
 }
 
 /* Writes down what was gathered. */
@@ -1566,11 +1695,19 @@ void
 run_settle(Runner *runner)
 {
 	dlist_mutable_iter iter;
+	dlist_iter		   each;
 	List			  *asked = NIL;
 
 	Assert(runner->tallies == NIL);
 	take_postponed(runner);
 	settle_all_leftovers(runner);
+	dlist_foreach (each, &runner->connections.list)
+	{
+		Connection *conn = dlist_container(Connection, node, each.cur);
+
+		if (cannot_go_on(conn, GetCurrentTimestamp()))
+			give_back_following(runner, conn, 0);
+	}
 	dlist_foreach_modify (iter, &runner->answered)
 	{
 		Transfer *transfer = dlist_container(Transfer, node, iter.cur);

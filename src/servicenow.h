@@ -15,6 +15,7 @@
 #include "lib/stringinfo.h"
 
 #include "adapter.h"
+#include "adapter_answer.h"
 #include "json.h"
 
 /* Sub-requests of one Batch: they run one after another within 30 s (servicenow-api 6). */
@@ -24,18 +25,12 @@
 #define SERVICENOW_TABLE_TIMEOUT 90000
 #define SERVICENOW_IRE_TIMEOUT 330000
 
-/* Outcomes carry at most this much of an answer and of a message, in bytes. */
-#define SERVICENOW_MAX_EXCERPT 4000
-#define SERVICENOW_MAX_MESSAGE 500
-
 /* ---- what comes back, and what it means: servicenow_outcomes.c ---- */
 
 #define SERVICENOW_RULES 107
 
 extern const AdapterRule  servicenow_rules[SERVICENOW_RULES];
 extern const AdapterRule *servicenow_rule(const char *layer, const char *match);
-extern ResponseVerdict	  servicenow_rule_verdict(const AdapterRule *rule);
-extern OutcomeKind		  servicenow_rule_kind(const AdapterRule *rule);
 
 /* ---- kinds of entities: adapter_servicenow.c ---- */
 
@@ -107,16 +102,11 @@ extern void		   servicenow_answer_record(const AdapterResponse *response, const 
 extern void		   servicenow_answer_whole(const AdapterResponse *response, const char *api, int nitems,
 										   ServicenowAnswer *answer);
 extern void		   servicenow_answer_unusable(ServicenowAnswer *answer, const char *message);
-extern const char *servicenow_answer_text(const char *fmt, ...) pg_attribute_printf(1, 2);
 extern const char *servicenow_answer_envelope(struct json_object *root);
-extern const char *servicenow_answer_excerpt(struct json_object *part);
 extern const char *servicenow_answer_table(const char *told, const char *known);
 extern const char *servicenow_answer_value(struct json_object *record, const char *name);
 extern const char *servicenow_answer_not_taken(const ServicenowPayload *payload, struct json_object *record,
 											   const char **message);
-extern void		   servicenow_answer_add(const char **message, const char *more);
-extern void		   servicenow_answer_fail(AdapterOutcome *outcome, OutcomeKind kind, const char *error_class,
-										  const char *message);
 extern void		   servicenow_answer_rule(AdapterOutcome *outcome, const char *layer, const char *error_class,
 										  const char *message);
 

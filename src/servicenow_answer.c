@@ -10,73 +10,11 @@
  */
 #include "postgres.h"
 
-#include <stdarg.h>
-
 #include <json-c/json.h>
 
 #include "servicenow.h"
 
 #define CANCELLED "maximum execution time"
-
-/*
- * A message in plain words: from UTF-8 parts, without control characters, at
- * most SERVICENOW_MAX_MESSAGE bytes of UTF-8, in the server's encoding.
- */
-const char *
-servicenow_answer_text(const char *fmt, ...)
-{
-	StringInfoData buf;
-	char		  *cut;
-
-	initStringInfo(&buf);
-	for (;;)
-	{
-		va_list args;
-		int		needed;
-
-		va_start(args, fmt);
-		needed = appendStringInfoVA(&buf, fmt, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&buf, needed);
-	}
-	cut = json_excerpt(buf.data, buf.len, SERVICENOW_MAX_MESSAGE);
-	for (char *at = cut; *at != '\0'; at++)
-	{
-		if ((unsigned char) *at < ' ')
-			*at = ' ';
-	}
-	return json_to_server(cut);
-}
-
-/* Joins two messages (either may be NULL); the result stays bounded. */
-void
-servicenow_answer_add(const char **message, const char *more)
-{
-	size_t room;
-
-	if (more == NULL)
-		return;
-	if (*message == NULL)
-	{
-		*message = more;
-		return;
-	}
-	room = strlen(*message);
-	if (room + strlen(more) + 2 > 2 * SERVICENOW_MAX_MESSAGE)
-		return;
-	*message = psprintf("%s; %s", *message, more);
-}
-
-/* Sets an outcome that is no success; texts are in the server's encoding. */
-void
-servicenow_answer_fail(AdapterOutcome *outcome, OutcomeKind kind, const char *error_class, const char *message)
-{
-	outcome->kind = kind;
-	outcome->error_class = error_class;
-	outcome->message = message;
-}
 
 /* The error envelope's message and detail in UTF-8; NULL if root has none (servicenow-api 2.3). */
 const char *
@@ -95,25 +33,6 @@ servicenow_answer_envelope(struct json_object *root)
 	if (detail == NULL || detail[0] == '\0')
 		return message;
 	return message == NULL ? detail : psprintf("%s: %s", message, detail);
-}
-
-/* A part of the answer as valid JSON text, bounded, in the server's encoding; NULL for NULL. */
-const char *
-servicenow_answer_excerpt(struct json_object *part)
-{
-	StringInfoData buf;
-	char		  *text;
-
-	if (part == NULL)
-		return NULL;
-	text = json_print(part);
-	if (strlen(text) <= SERVICENOW_MAX_EXCERPT)
-		return json_to_server(text);
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
-	json_append_member(&buf, "cut", json_excerpt(text, strlen(text), SERVICENOW_MAX_EXCERPT / 2 - 20));
-	appendStringInfoChar(&buf, '}');
-	return json_to_server(buf.data);
 }
 
 /* ------------------------------------------------------- the whole answer */
@@ -161,9 +80,9 @@ read_transport_failure(const AdapterResponse *response, const char *exceptions, 
 	const char *why = response->transport_message;
 
 	answer->error_class = response->transport_class ? response->transport_class : "BROKEN";
-	answer->message = servicenow_answer_text("no answer: %s", why ? why : "the transfer failed");
+	answer->message = adapter_text("no answer: %s", why ? why : "the transfer failed");
 	answer->rule = find_rule(exceptions, "transport", answer->error_class);
-	answer->verdict = servicenow_rule_verdict(answer->rule);
+	answer->verdict = adapter_rule_verdict(answer->rule);
 }
 
 /* The row cannot be there: a rule or a policy stopped the insert itself (servicenow-api 2.3). */
@@ -246,13 +165,13 @@ static void
 apply_rule(ServicenowAnswer *answer, const char *exceptions, const char *layer, int status, const char *detail)
 {
 	answer->rule = find_rule(exceptions, layer, answer->error_class);
-	answer->verdict = is_about_record(answer->rule) ? RESPONSE_READABLE : servicenow_rule_verdict(answer->rule);
+	answer->verdict = is_about_record(answer->rule) ? RESPONSE_READABLE : adapter_rule_verdict(answer->rule);
 	if (detail == NULL || detail[0] == '\0')
 		detail = answer->rule->reason;
 	if (answer->verdict == RESPONSE_PAUSE && answer->rule->hint != NULL)
-		answer->message = servicenow_answer_text("answered %d: %s (hint: %s)", status, detail, answer->rule->hint);
+		answer->message = adapter_text("answered %d: %s (hint: %s)", status, detail, answer->rule->hint);
 	else
-		answer->message = servicenow_answer_text("answered %d: %s", status, detail);
+		answer->message = adapter_text("answered %d: %s", status, detail);
 }
 
 static void
@@ -307,9 +226,9 @@ servicenow_answer_whole(const AdapterResponse *response, const char *api, int ni
 {
 	read_layer(response, nitems == 1 ? "alone" : NULL, "request", answer);
 	if (answer->error_class != NULL && response->status != 0)
-		answer->message = servicenow_answer_text("%s %s", api, answer->message);
+		answer->message = adapter_text("%s %s", api, answer->message);
 	else if (answer->error_class == NULL && !json_is_object(answer->root))
-		servicenow_answer_unusable(answer, servicenow_answer_text("%s answered no JSON object", api));
+		servicenow_answer_unusable(answer, adapter_text("%s answered no JSON object", api));
 }
 
 /* The answer is JSON, and not the answer to what was asked. */
@@ -318,7 +237,7 @@ servicenow_answer_unusable(ServicenowAnswer *answer, const char *message)
 {
 	answer->error_class = "BAD_RESPONSE";
 	answer->rule = servicenow_rule("request", answer->error_class);
-	answer->verdict = servicenow_rule_verdict(answer->rule);
+	answer->verdict = adapter_rule_verdict(answer->rule);
 	answer->message = message;
 }
 
@@ -328,7 +247,7 @@ servicenow_answer_rule(AdapterOutcome *outcome, const char *layer, const char *e
 {
 	const AdapterRule *rule = servicenow_rule(layer, error_class);
 
-	servicenow_answer_fail(outcome, servicenow_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
+	adapter_fail(outcome, adapter_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
 }
 
 /* --------------------------------------------------- sent and taken */
@@ -444,6 +363,6 @@ servicenow_answer_not_taken(const ServicenowPayload *payload, struct json_object
 	if (words.len == 0)
 		return NULL;
 	appendStringInfoChar(&object, '}');
-	servicenow_answer_add(message, servicenow_answer_text("not taken: %s", words.data));
+	adapter_add_text(message, adapter_text("not taken: %s", words.data));
 	return json_to_server(object.data);
 }

@@ -786,9 +786,9 @@ read_registration(CheckContext *context, const AdapterResponse *response)
 }
 
 static const CheckStep steps[] = {
-	{build_user, read_user},
-	{build_lookups, read_lookups},
-	{build_dry_run, read_dry_run},
+	{.build = build_user, .read = read_user},
+	{.build = build_lookups, .read = read_lookups},
+	{.build = build_dry_run, .read = read_dry_run},
 };
 
 const CheckPlatform servicenow_checks = {
@@ -797,6 +797,6 @@ const CheckPlatform servicenow_checks = {
 	.steps = steps,
 	.nsteps = lengthof(steps),
 	.probe = {build_dry_run, read_probe},
-	.registration = {build_registration, read_registration},
+	.registration = {.build = build_registration, .read = read_registration},
 	.checklist = &servicenow_checklist,
 };

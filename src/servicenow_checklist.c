@@ -237,4 +237,4 @@ read_looks(CheckContext *context, const AdapterResponse *response)
 	read_native_keys(context, &subs[SUB_KEYS]);
 }
 
-const CheckStep servicenow_checklist = {build_looks, read_looks};
+const CheckStep servicenow_checklist = {.build = build_looks, .read = read_looks};

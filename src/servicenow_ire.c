@@ -348,7 +348,7 @@ servicenow_ire_errors(struct json_object *result, AdapterOutcome *outcome)
 	if (words != NULL && strstr(words, "data source") != NULL)
 		hint = " (itsm_prepare_instance() registers the data source)";
 	servicenow_answer_rule(outcome, "ire", json_to_server(code),
-						   servicenow_answer_text("%s: %s%s", code, words ? words : "no message", hint));
+						   adapter_text("%s: %s%s", code, words ? words : "no message", hint));
 	return true;
 }
 
@@ -402,7 +402,7 @@ servicenow_ire_operation(const char *operation, AdapterOutcome *outcome)
 {
 	const AdapterRule *rule = servicenow_rule("ire", operation);
 
-	outcome->kind = servicenow_rule_kind(rule);
+	outcome->kind = adapter_rule_kind(rule);
 	if (outcome->kind == OUTCOME_DONE || outcome->kind == OUTCOME_UNCHANGED)
 	{
 		outcome->operation = operation_word(operation);
@@ -410,7 +410,7 @@ servicenow_ire_operation(const char *operation, AdapterOutcome *outcome)
 	}
 	if (strcmp(rule->match, "*") == 0)
 		servicenow_answer_rule(outcome, "ire", "UNKNOWN_OPERATION",
-							   servicenow_answer_text("the platform did \"%s\", which was not asked", operation));
+							   adapter_text("the platform did \"%s\", which was not asked", operation));
 	else
 		servicenow_answer_rule(outcome, "ire", rule->match, NULL);
 	return false;
@@ -443,7 +443,7 @@ read_masked(const ServicenowPayload *payload, struct json_object *result, Adapte
 		return;
 	appendStringInfoChar(&object, '}');
 	outcome->not_taken = json_to_server(object.data);
-	servicenow_answer_add(&outcome->message, servicenow_answer_text("another data source owns there: %s", words.data));
+	adapter_add_text(&outcome->message, adapter_text("another data source owns there: %s", words.data));
 }
 
 static void
@@ -453,12 +453,12 @@ read_remarks(const ServicenowPayload *payload, struct json_object *result, Adapt
 	const char *info = json_scalar(json_item(json_member(result, "info"), 0), "message");
 
 	if (payload->dropped != NULL)
-		servicenow_answer_add(&outcome->message, servicenow_answer_text("never sent: %s", payload->dropped));
+		adapter_add_text(&outcome->message, adapter_text("never sent: %s", payload->dropped));
 	read_masked(payload, result, outcome);
 	if (warning != NULL)
-		servicenow_answer_add(&outcome->message, servicenow_answer_text("warning: %s", warning));
+		adapter_add_text(&outcome->message, adapter_text("warning: %s", warning));
 	if (info != NULL)
-		servicenow_answer_add(&outcome->message, servicenow_answer_text("%s", info));
+		adapter_add_text(&outcome->message, adapter_text("%s", info));
 }
 
 /* What the log keeps of a result that went well: what there is to wonder at, not how the CI was found. */
@@ -483,7 +483,7 @@ short_excerpt(struct json_object *result, const char *operation, const AdapterOu
 			appendStringInfo(&buf, ",\"%s\":%s", remarks[i], json_print(remark));
 	}
 	appendStringInfoChar(&buf, '}');
-	return buf.len <= SERVICENOW_MAX_EXCERPT ? json_to_server(buf.data) : servicenow_answer_excerpt(result);
+	return buf.len <= ADAPTER_MAX_EXCERPT ? json_to_server(buf.data) : adapter_excerpt(result);
 }
 
 /* A result without errors: what was done, and to which CI? */
@@ -501,9 +501,8 @@ read_success(const AdapterItem *item, const ServicenowPayload *payload, struct j
 	else if (!servicenow_query_is_sys_id(sys_id))
 		servicenow_answer_rule(outcome, "item", "NO_ANSWER", NULL);
 	else if (item->external_id != NULL && pg_strcasecmp(item->external_id, sys_id) != 0)
-		servicenow_answer_rule(
-			outcome, "item", "OTHER_RECORD",
-			servicenow_answer_text("the platform wrote to %s instead of %s", sys_id, item->external_id));
+		servicenow_answer_rule(outcome, "item", "OTHER_RECORD",
+							   adapter_text("the platform wrote to %s instead of %s", sys_id, item->external_id));
 	else
 	{
 		outcome->external_id = json_to_server(sys_id);
@@ -528,7 +527,7 @@ read_item(const AdapterItem *item, const ServicenowPayload *payload, struct json
 	if (outcome->external_id != NULL)
 		return;
 	outcome->operation = NULL;
-	outcome->excerpt = servicenow_answer_excerpt(result);
+	outcome->excerpt = adapter_excerpt(result);
 }
 
 /* Who of two keeps a CI that both got: the one it was known for, else the one that made it. */
@@ -543,9 +542,9 @@ claim_on_ci(const AdapterItem *item, const AdapterOutcome *outcome)
 static void
 lose_ci(const AdapterItem *keeper, AdapterOutcome *outcome)
 {
-	servicenow_answer_rule(outcome, "item", "MERGED",
-						   servicenow_answer_text("the platform took it for the same CI as %s: %s", keeper->native_key,
-												  outcome->external_id));
+	servicenow_answer_rule(
+		outcome, "item", "MERGED",
+		adapter_text("the platform took it for the same CI as %s: %s", keeper->native_key, outcome->external_id));
 	outcome->operation = outcome->external_id = outcome->not_taken = NULL;
 }
 

@@ -1237,7 +1237,7 @@ set_rule(Reading *reading, const char *layer, const char *error_class, const cha
 {
 	const AdapterRule *rule = servicenow_rule(layer, error_class);
 
-	set_outcome(reading, servicenow_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
+	set_outcome(reading, adapter_rule_kind(rule), error_class, message != NULL ? message : rule->reason);
 }
 
 /* A refusal; an empty list may come as 404 (servicenow-api 2.3). */
@@ -1248,10 +1248,9 @@ read_refusal(Reading *reading, const ServicenowAnswer *answer, int status)
 
 	if (status == 404 && envelope != NULL && strstr(envelope, "Records matching query not found") != NULL)
 		return;
-	set_outcome(reading, reading->kind->optional ? OUTCOME_DONE : servicenow_rule_kind(answer->rule),
-				answer->error_class,
-				servicenow_answer_text("look-up of %s %s: %s", reading->lookup->kind,
-									   table_of(reading->lookup, reading->kind), answer->message));
+	set_outcome(reading, reading->kind->optional ? OUTCOME_DONE : adapter_rule_kind(answer->rule), answer->error_class,
+				adapter_text("look-up of %s %s: %s", reading->lookup->kind, table_of(reading->lookup, reading->kind),
+							 answer->message));
 }
 
 static bool
@@ -1268,17 +1267,17 @@ check_count(Reading *reading, const ServicenowSub *sub, int rows)
 
 	/* That others have so many is an answer; of whom, is not shown. */
 	if (many && is_others(reading->kind))
-		reading->result->messages[reading->number] = servicenow_answer_text(
-			"more than %d rows of %s are not ours", ROW_LIMIT, table_of(reading->lookup, reading->kind));
+		reading->result->messages[reading->number] =
+			adapter_text("more than %d rows of %s are not ours", ROW_LIMIT, table_of(reading->lookup, reading->kind));
 	else if (many)
 		set_rule(reading, "item", "TOO_MANY_ROWS",
-				 servicenow_answer_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
+				 adapter_text("look-up of %s: more than %d rows answer", reading->lookup->kind, ROW_LIMIT));
 	else if (sub->total > rows)
-		reading->result->messages[reading->number] = servicenow_answer_text(
-			"%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows), (int) sub->total,
-			table_of(reading->lookup, reading->kind));
+		reading->result->messages[reading->number] =
+			adapter_text("%d of %d rows of %s are hidden from the user by access rules", (int) (sub->total - rows),
+						 (int) sub->total, table_of(reading->lookup, reading->kind));
 	else if (sub->total < 0 && (is_others(reading->kind) || strcmp(reading->kind->kind, "record") == 0))
-		reading->result->messages[reading->number] = servicenow_answer_text(
+		reading->result->messages[reading->number] = adapter_text(
 			"the answer does not tell how many rows of %s there are", table_of(reading->lookup, reading->kind));
 }
 
@@ -1317,7 +1316,7 @@ read_part(Reading *reading, const ServicenowSub *sub)
 
 	servicenow_answer_record(&sub->reply, "record", true, &answer);
 	if (answer.verdict != RESPONSE_READABLE)
-		set_outcome(reading, servicenow_rule_kind(answer.rule), answer.error_class, answer.message);
+		set_outcome(reading, adapter_rule_kind(answer.rule), answer.error_class, answer.message);
 	else if (answer.error_class != NULL)
 		read_refusal(reading, &answer, sub->reply.status);
 	else if (!is_list_expected(reading) ? !json_is_object(json_member(answer.root, "result"))
@@ -1367,7 +1366,7 @@ read_one(Reading *reading, const ServicenowSub *subs, int nsubs)
 	reading->kind = find_kind(reading->lookup->kind);
 	if (reading->kind == NULL)
 		set_rule(reading, "item", "UNKNOWN_KIND",
-				 servicenow_answer_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
+				 adapter_text("there is no look-up of kind \"%s\"", reading->lookup->kind));
 	else if (!has_table(reading->lookup, reading->kind))
 		set_rule(reading, "item", "NO_TARGET", NULL);
 	else if (is_served(reading, subs, nsubs))

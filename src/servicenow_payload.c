@@ -214,8 +214,7 @@ servicenow_payload_refused(const ServicenowPayload *payload, AdapterOutcome *out
 {
 	if (payload->refusal_class == NULL)
 		return false;
-	servicenow_answer_rule(outcome, "item", payload->refusal_class,
-						   servicenow_answer_text("not sent: %s", payload->refusal));
+	servicenow_answer_rule(outcome, "item", payload->refusal_class, adapter_text("not sent: %s", payload->refusal));
 	return true;
 }
 

@@ -167,7 +167,7 @@ found(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPa
 		outcome->external_number = json_to_server(number);
 	outcome->message = matches == 1 ? "found: the first attempt had arrived"
 									: psprintf("found %d times; the oldest is taken for the one we made", matches);
-	outcome->excerpt = servicenow_answer_excerpt(row);
+	outcome->excerpt = adapter_excerpt(row);
 	outcome->not_taken = servicenow_answer_not_taken(payload, row, &outcome->message);
 }
 
@@ -182,9 +182,9 @@ not_found(const AdapterConnection *conn, const AdapterItem *item, int rows, int6
 		servicenow_answer_rule(outcome, "item", "TOO_MANY_ROWS",
 							   "too many records are like it to tell whether it is there");
 	else if (total > rows)
-		servicenow_answer_rule(outcome, "item", "HIDDEN",
-							   servicenow_answer_text("it may be there, but the user may not read all of %s",
-													  servicenow_payload_table(conn, item)));
+		servicenow_answer_rule(
+			outcome, "item", "HIDDEN",
+			adapter_text("it may be there, but the user may not read all of %s", servicenow_payload_table(conn, item)));
 	else
 		outcome->kind = OUTCOME_RECHECKED;
 }
@@ -223,7 +223,7 @@ servicenow_recheck_read(const AdapterConnection *conn, const AdapterItem *item, 
 
 	servicenow_answer_record(&sub->reply, "record", true, &answer);
 	if (answer.error_class != NULL)
-		servicenow_answer_fail(outcome, servicenow_rule_kind(answer.rule), answer.error_class, answer.message);
+		adapter_fail(outcome, adapter_rule_kind(answer.rule), answer.error_class, answer.message);
 	else if (!json_is_array(json_member(answer.root, "result")))
 		servicenow_answer_rule(outcome, "platform", "BAD_RESPONSE", "the answer has no list of records");
 	else

@@ -44,7 +44,7 @@ read_success(const char *operation, const char *sys_id, struct json_object *resu
 {
 	if (!servicenow_ire_operation(operation, outcome))
 	{
-		outcome->excerpt = servicenow_answer_excerpt(result);
+		outcome->excerpt = adapter_excerpt(result);
 		return;
 	}
 	outcome->external_table = "cmdb_rel_ci";
@@ -64,7 +64,7 @@ read_relation(const ServicenowCargo *cargo, const ServicenowPlace *place, struct
 	{
 		if (strcmp(outcome->error_class, "ABANDONED") == 0)
 			blame_end(cargo, place, cis, outcome);
-		outcome->excerpt = servicenow_answer_excerpt(result);
+		outcome->excerpt = adapter_excerpt(result);
 	}
 	else if (operation != NULL && operation[0] != '\0')
 		read_success(operation, json_scalar(result, "sysId"), result, outcome);
@@ -72,7 +72,7 @@ read_relation(const ServicenowCargo *cargo, const ServicenowPlace *place, struct
 	{
 		if (!blame_end(cargo, place, cis, outcome))
 			servicenow_answer_rule(outcome, "batch", "NO_ANSWER", NULL);
-		outcome->excerpt = servicenow_answer_excerpt(result);
+		outcome->excerpt = adapter_excerpt(result);
 	}
 }
 
@@ -93,7 +93,7 @@ servicenow_relation_read(const ServicenowCargo *cargo, struct json_object *root,
 		if (place->state != CARGO_TRAVELS || place->child < 0)
 			continue;
 		if (has_failed(&cargo->slots[place->slot], outcomes) || has_failed(&cargo->slots[place->child], outcomes))
-			servicenow_answer_fail(&outcomes[i], OUTCOME_RELEASE, NULL, NULL);
+			adapter_fail(&outcomes[i], OUTCOME_RELEASE, NULL, NULL);
 		else
 			read_relation(cargo, place, relations[place->number], cis, &outcomes[i]);
 	}

@@ -148,7 +148,7 @@ servicenow_table_layer(const AdapterItem *item)
 static void
 read_refusal(const AdapterItem *item, const ServicenowAnswer *answer, AdapterOutcome *outcome)
 {
-	servicenow_answer_fail(outcome, servicenow_rule_kind(answer->rule), answer->error_class, answer->message);
+	adapter_fail(outcome, adapter_rule_kind(answer->rule), answer->error_class, answer->message);
 	if (outcome->kind != OUTCOME_UNCHANGED)
 		return;
 	outcome->error_class = NULL;
@@ -181,7 +181,7 @@ static void
 read_remarks(const ServicenowPayload *payload, struct json_object *record, AdapterOutcome *outcome)
 {
 	if (payload->dropped != NULL)
-		servicenow_answer_add(&outcome->message, servicenow_answer_text("never sent: %s", payload->dropped));
+		adapter_add_text(&outcome->message, adapter_text("never sent: %s", payload->dropped));
 	outcome->not_taken = servicenow_answer_not_taken(payload, record, &outcome->message);
 }
 
@@ -207,7 +207,7 @@ void
 servicenow_table_read(const AdapterConnection *conn, const AdapterItem *item, const ServicenowPayload *payload,
 					  const ServicenowAnswer *answer, struct json_object *raw, AdapterOutcome *outcome)
 {
-	outcome->excerpt = servicenow_answer_excerpt(answer->root != NULL ? answer->root : raw);
+	outcome->excerpt = adapter_excerpt(answer->root != NULL ? answer->root : raw);
 	if (answer->error_class != NULL)
 		read_refusal(item, answer, outcome);
 	else if (strcmp(item->action, "DELETE") == 0)
@@ -246,7 +246,7 @@ servicenow_instance_read(const AdapterItem *item, const ServicenowPayload *paylo
 	struct json_object *attributes = json_path(answer->root, "result.attributes");
 
 	if (refused != NULL && servicenow_ire_errors(refused, outcome))
-		outcome->excerpt = servicenow_answer_excerpt(refused);
+		outcome->excerpt = adapter_excerpt(refused);
 	else if (answer->error_class != NULL)
 		read_refusal(item, answer, outcome);
 	else if (read_identity(item->external_table, attributes, outcome))

@@ -348,7 +348,7 @@ CREATE TABLE @extschema@.integration_field_mappings (
     target_field  text NOT NULL,
     expression    text,
     kind          text NOT NULL DEFAULT 'text'
-                  CHECK (kind IN ('text', 'date', 'user', 'group', 'company', 'choice', 'life_cycle_stage',
+                  CHECK (kind IN ('text', 'date', 'user', 'agent', 'group', 'company', 'choice', 'life_cycle_stage',
                                   'life_cycle_stage_status', 'contract_model', 'reference')),
     value_map     jsonb,
     on_unresolved text NOT NULL DEFAULT 'warn' CHECK (on_unresolved IN ('warn', 'ignore', 'error')),

@@ -68,7 +68,24 @@ BEGIN ATOMIC
         ('read_page', '1000', NULL, 'rows of one page, at the most; fewer where that takes long'),
         ('read_unit', 'minute', ARRAY['minute', 'hour'], 'unit in which the platform is told how long ago a change may be'),
         ('sweep_every', '1 day', NULL, 'how often the ids of whole tables are read, to find what was deleted or changed without a trace'),
-        ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint')
+        ('token_path', '/oauth_token.do', NULL, 'path of the token endpoint, or its whole address'),
+        ('token_scope', NULL, NULL, 'scopes that a token is asked for, separated by blanks; empty: none are named'),
+        ('rate_limit', NULL, NULL, 'requests in any span of so many seconds, as in 500/180, where the platform has such a limit and announces none; max_share percent of it are used; empty: off'),
+        ('software_as', 'asset', ARRAY['asset', 'licence', 'off'], 'HaloITSM: what software products become'),
+        ('relation_writes', 'auto', ARRAY['auto', 'add', 'list'], 'HaloITSM: how relations are written: by members that add and remove, or as whole lists; auto: by the build there, and each is looked at again'),
+        ('relation_lookup', NULL, NULL, 'HaloITSM: number of the lookup that holds the kinds of relations; empty: relations have no kind'),
+        ('halo_client', NULL, NULL, 'HaloITSM: client that new records belong to, by id or name'),
+        ('halo_site', NULL, NULL, 'HaloITSM: its site, by id or name'),
+        ('service_category', NULL, NULL, 'HaloITSM: category of new services, by id or name'),
+        ('application_type', 'Business Application', NULL, 'HaloITSM: asset type of applications'),
+        ('profile_type', 'Application Instance', NULL, 'HaloITSM: asset type of deployment profiles'),
+        ('software_type', 'Software', NULL, 'HaloITSM: asset type of software products'),
+        ('flagged_types', 'refuse', ARRAY['refuse', 'use'], 'HaloITSM: asset types of Halo''s own service model, which makes records of them by itself'),
+        ('asset_group', 'Configuration Items', NULL, 'HaloITSM: asset group of types that itsm_halo_setup() makes'),
+        ('application_name_field', 'Application name', NULL, 'HaloITSM: field that holds the name of an application, and is the first key field of its type'),
+        ('profile_name_field', 'Instance name', NULL, 'HaloITSM: the same of a deployment profile'),
+        ('software_name_field', 'Software name', NULL, 'HaloITSM: the same of a software product'),
+        ('halo_ids', NULL, NULL, 'HaloITSM: ids that the connection test and itsm_halo_setup() have found there (JSON)')
       ) AS v(name, default_value, allowed, description);
 END;
 COMMENT ON FUNCTION pgsync_itsm.known_settings() IS 'Every setting of a connection with default, allowed values and meaning';
@@ -78,9 +95,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN (SELECT nullif(coalesce(c.settings ->> setting.name, k.default_value), '')
+    RETURN (SELECT nullif(coalesce(c.settings ->> setting.name, d.default_value, k.default_value), '')
       FROM @extschema@.integration_connections AS c
       LEFT JOIN pgsync_itsm.known_settings() AS k ON k.name = setting.name
+      LEFT JOIN pgsync_itsm.platform_defaults() AS d ON d.platform = c.platform AND d.name = setting.name
      WHERE c.id = setting.connection_id);
 END
 $$;
@@ -91,8 +109,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN (SELECT json_object_agg(k.name, coalesce(c.settings ->> k.name, k.default_value, ''))
-      FROM @extschema@.integration_connections AS c, pgsync_itsm.known_settings() AS k
+    RETURN (SELECT json_object_agg(k.name, coalesce(c.settings ->> k.name, d.default_value, k.default_value, ''))
+      FROM @extschema@.integration_connections AS c
+     CROSS JOIN pgsync_itsm.known_settings() AS k
+      LEFT JOIN pgsync_itsm.platform_defaults() AS d ON d.platform = c.platform AND d.name = k.name
      WHERE c.id = effective_settings.connection_id);
 END
 $$;
@@ -127,6 +147,7 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.check_schedule_setting(name, value);
     PERFORM pgsync_itsm.check_read_setting(name, value);
+    PERFORM pgsync_itsm.check_halo_setting(name, value);
     IF k.allowed IS NOT NULL AND value <> ALL (k.allowed) THEN
         RAISE EXCEPTION 'invalid value "%" for connection setting "%"', value, name
             USING ERRCODE = 'invalid_parameter_value',

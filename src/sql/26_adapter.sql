@@ -30,6 +30,22 @@ AS 'MODULE_PATHNAME', 'adapter_read';
 COMMENT ON FUNCTION pgsync_itsm.adapter_read(text, json, json, integer, text, bytea, integer) IS
 'What an answer to adapter_build()''s request means: an outcome an item, or one row without an item if the answer as a whole is no use; status null or 0: no answer came, and content_type is the class of the failure; retry_after: what a rate-limit rule told';
 
+CREATE FUNCTION pgsync_itsm.adapter_converse(platform text, settings json, items json, answers json)
+RETURNS TABLE (request integer, method text, path text, body json, item_id bigint, outcome text, operation text, external_id text,
+               external_table text, error_class text, message text, not_taken json, external_number text)
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'adapter_converse';
+COMMENT ON FUNCTION pgsync_itsm.adapter_converse(text, json, json, json) IS
+'The requests that follow one another about the same items, as far as answers ({"status", "body"}, in their order) are given, and the outcomes behind the last one';
+
+CREATE FUNCTION pgsync_itsm.adapter_converse_lookup(platform text, settings json, lookups json, answers json)
+RETURNS TABLE (request integer, method text, path text, body json, lookup_id bigint, outcome text, key text, external_id text,
+               external_table text, error_class text, message text, attrs json, external_number text)
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'adapter_converse_lookup';
+COMMENT ON FUNCTION pgsync_itsm.adapter_converse_lookup(text, json, json, json) IS
+'The same for look-ups: the requests, and then a row an answer, its label as message';
+
 CREATE FUNCTION pgsync_itsm.adapter_build_lookup(platform text, settings json, lookups json)
 RETURNS TABLE (method text, path text, body json, nused integer, writes boolean, subrequests integer, api text)
 LANGUAGE c STABLE STRICT

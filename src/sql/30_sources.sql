@@ -240,6 +240,8 @@ CREATE FUNCTION pgsync_itsm.class_expression(connection_id uuid, entity_type tex
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT CASE
+        WHEN pgsync_itsm.is_halo(class_expression.connection_id)
+            THEN pgsync_itsm.halo_class_expression(class_expression.connection_id, class_expression.entity_type)
         WHEN pgsync_itsm.is_relationship(class_expression.entity_type)
             THEN quote_literal(pgsync_itsm.class_for(class_expression.entity_type)) || '::pg_catalog.text'
         WHEN class_expression.entity_type IN ('deployment_profile', 'it_service')
@@ -283,9 +285,10 @@ COMMENT ON FUNCTION pgsync_itsm.with_settings(uuid, text) IS
 CREATE FUNCTION pgsync_itsm.source_settings(connection_id uuid) RETURNS TABLE (name text, value text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT k.name, coalesce(c.settings ->> k.name, k.default_value, '')
+    SELECT k.name, coalesce(c.settings ->> k.name, d.default_value, k.default_value, '')
       FROM pgsync_itsm.known_settings() AS k
-      LEFT JOIN @extschema@.integration_connections AS c ON c.id = source_settings.connection_id;
+      LEFT JOIN @extschema@.integration_connections AS c ON c.id = source_settings.connection_id
+      LEFT JOIN pgsync_itsm.platform_defaults() AS d ON d.platform = c.platform AND d.name = k.name;
 END;
 COMMENT ON FUNCTION pgsync_itsm.source_settings(uuid) IS 'All effective settings of a connection; without connection the defaults';
 
@@ -796,7 +799,7 @@ AS $$
 BEGIN
     PERFORM pgsync_itsm.check_may_change(itsm_set_mapping.connection_id);
     PERFORM pgsync_itsm.check_mapping(itsm_set_mapping.entity_type, itsm_set_mapping.target_field, itsm_set_mapping.target_class);
-    PERFORM pgsync_itsm.check_one_of('kind', itsm_set_mapping.kind, ARRAY['text', 'date', 'user', 'group', 'company', 'choice',
+    PERFORM pgsync_itsm.check_one_of('kind', itsm_set_mapping.kind, ARRAY['text', 'date', 'user', 'agent', 'group', 'company', 'choice',
         'life_cycle_stage', 'life_cycle_stage_status', 'contract_model', 'reference']);
     PERFORM pgsync_itsm.check_one_of('on_unresolved', itsm_set_mapping.on_unresolved, ARRAY['warn', 'ignore', 'error']);
     PERFORM pgsync_itsm.check_one_of('authority', itsm_set_mapping.authority, ARRAY['policy', 'ours', 'theirs', 'newest', 'if_empty', 'manual']);

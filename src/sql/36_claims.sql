@@ -20,6 +20,23 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.has_unclaimed(bigint) IS 'Has a run items that wait, and are not claimed';
 
+-- For platforms where a relationship is a part of its parent, which is read, changed and written: two at a time would undo
+-- one another.
+CREATE FUNCTION pgsync_itsm.parent_is_free(item @extschema@.integration_run_items) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (item.action = 'DELETE'
+            OR EXISTS (SELECT FROM @extschema@.integration_sync_map AS p WHERE p.connection_id = item.connection_id AND p.entity_type = item.parent_type AND p.entity_id = item.parent_id)
+           AND EXISTS (SELECT FROM @extschema@.integration_sync_map AS c WHERE c.connection_id = item.connection_id AND c.entity_type = item.child_type AND c.entity_id = item.child_id))
+       AND NOT EXISTS (SELECT FROM pgsync_itsm.claims AS c, unnest(c.item_ids) AS u(item_id)
+                         JOIN @extschema@.integration_run_items AS o ON o.id = u.item_id
+                        WHERE c.run_id = item.run_id AND o.parent_id = item.parent_id);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.parent_is_free(@extschema@.integration_run_items) IS
+'Are both ends of a relationship known there, and is nothing else on the wire that writes to its parent';
+
 -- A user's transaction may hold the row of a run or of a connection for as long as it likes.  The worker serves others, too:
 -- it waits for nobody, leaves alone what is held, and comes back to it.
 CREATE FUNCTION pgsync_itsm.is_free(connection_id uuid, run_id bigint DEFAULT NULL) RETURNS boolean

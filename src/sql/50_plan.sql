@@ -41,10 +41,10 @@ CREATE FUNCTION pgsync_itsm.step_of(entity_type text, class text, OUT ord intege
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    private boolean := entity_type = 'it_service' AND class IS DISTINCT FROM 'service_offering';
+    private boolean := entity_type = 'it_service' AND class IS DISTINCT FROM 'service_offering' AND class IS DISTINCT FROM 'service';
 BEGIN
     SELECT CASE WHEN private THEN 50 ELSE t.ord END, CASE WHEN private THEN '2' ELSE t.step END,
-           CASE WHEN private THEN 'Private IT services' ELSE t.title END
+           CASE WHEN private THEN 'Private IT services' WHEN class = 'service' THEN 'IT services' ELSE t.title END
       INTO ord, step, title
       FROM pgsync_itsm.plan_types() AS t WHERE t.entity_type = step_of.entity_type;
 END
@@ -98,7 +98,10 @@ CREATE FUNCTION pgsync_itsm.wanted_types(connection_id uuid) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    runs_on text := pgsync_itsm.setting(connection_id, 'runs_on_as');
+    halo boolean := pgsync_itsm.is_halo(connection_id);
+    -- of software HaloITSM has one record, there is no model beside it
+    runs_on text := CASE WHEN NOT halo THEN pgsync_itsm.setting(connection_id, 'runs_on_as')
+                         WHEN pgsync_itsm.setting(connection_id, 'software_as') = 'off' THEN 'off' ELSE 'software_package' END;
 BEGIN
     RETURN ARRAY(
         SELECT t.entity_type FROM pgsync_itsm.plan_types() AS t
@@ -107,6 +110,7 @@ BEGIN
                           AND (s.connection_id IS NULL OR s.connection_id = wanted_types.connection_id))
            AND (t.entity_type <> 'software_package' OR runs_on = 'software_package')
            AND (t.entity_type <> 'runs_on' OR runs_on <> 'off')
+           AND (t.entity_type <> 'software_product' OR NOT halo)
          ORDER BY t.ord);
 END
 $$;
@@ -162,11 +166,11 @@ CREATE FUNCTION pgsync_itsm.link_ends(connection_id uuid, entity_type text, OUT 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    swapped := entity_type = 'depends_on' AND pgsync_itsm.setting(connection_id, 'csdm_profile') = 'csdm';
+    swapped := entity_type = 'depends_on' AND pgsync_itsm.setting(connection_id, 'csdm_profile') = 'csdm' AND NOT pgsync_itsm.is_halo(connection_id);
     SELECT t.parent_type, CASE WHEN swapped THEN t.child_type ELSE t.parent_type END, CASE WHEN swapped THEN t.parent_type ELSE t.child_type END
       INTO source_parent, parent_type, child_type
       FROM pgsync_itsm.plan_types() AS t WHERE t.entity_type = link_ends.entity_type;
-    IF entity_type = 'runs_on' AND pgsync_itsm.setting(connection_id, 'runs_on_as') = 'relation' THEN
+    IF entity_type = 'runs_on' AND pgsync_itsm.setting(connection_id, 'runs_on_as') = 'relation' AND NOT pgsync_itsm.is_halo(connection_id) THEN
         child_type := 'software_product';
     END IF;
 END
@@ -442,10 +446,13 @@ CREATE FUNCTION pgsync_itsm.ask(run @extschema@.integration_runs, kind text, tar
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    -- a list is read whole there, so that all keys go with it; a record is a request of its own
+    size integer := CASE WHEN NOT pgsync_itsm.is_halo(run.connection_id) THEN chunk WHEN kind = 'record' THEN 10 ELSE 1000000 END;
 BEGIN
     INSERT INTO pgsync_itsm.lookups (run_id, connection_id, kind, target, keys, fields)
     SELECT run.id, run.connection_id, ask.kind, ask.target, array_agg(k.key ORDER BY k.key), ask.fields
-      FROM (SELECT u.key, (row_number() OVER (ORDER BY u.key) - 1) / ask.chunk AS part
+      FROM (SELECT u.key, (row_number() OVER (ORDER BY u.key) - 1) / size AS part
               FROM (SELECT DISTINCT x.key FROM unnest(ask.keys) AS x(key) WHERE x.key IS NOT NULL) AS u) AS k
      GROUP BY k.part;
 END
@@ -482,7 +489,7 @@ AS $$
 BEGIN
     RETURN NOT EXISTS (SELECT FROM @extschema@.integration_references AS r
                         WHERE r.connection_id = run.connection_id
-                          AND r.kind IN ('user', 'group', 'company', 'contract_model', 'life_cycle')
+                          AND r.kind IN ('user', 'agent', 'group', 'company', 'contract_model', 'life_cycle')
                           AND (r.external_id IS NULL OR r.fetched_at <= now() - ttl));
 END
 $$;
@@ -510,7 +517,7 @@ BEGIN
                  WHERE p.run_id = run.id AND (p.verdict IS NULL OR believed AND p.verdict = 'UNCHANGED') AND e.value <> ''
                 OFFSET 0) AS v
           JOIN fields AS f ON f.entity_type = v.entity_type AND f.class = v.class AND f.target_field = v.field
-         WHERE f.kind IN ('user', 'group', 'company', 'contract_model', 'life_cycle_stage', 'life_cycle_stage_status')
+         WHERE f.kind IN ('user', 'agent', 'group', 'company', 'contract_model', 'life_cycle_stage', 'life_cycle_stage_status')
          GROUP BY f.kind
     LOOP
         PERFORM pgsync_itsm.ask_cached(run, CASE WHEN w.kind LIKE 'life_cycle%' THEN 'life_cycle' ELSE w.kind END,
@@ -525,17 +532,21 @@ CREATE FUNCTION pgsync_itsm.plan_ask_columns(run @extschema@.integration_runs, t
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    halo boolean := pgsync_itsm.is_halo(run.connection_id);
     c record;
 BEGIN
     FOR c IN SELECT k.class, array_agg(k.entity_type) AS types
                FROM (SELECT DISTINCT p.entity_type, p.class FROM pgsync_itsm.plan_records AS p
                       WHERE p.run_id = run.id AND p.class IS NOT NULL AND (p.verdict IS NULL OR p.verdict = 'UNCHANGED')) AS k
               WHERE NOT EXISTS (SELECT FROM @extschema@.integration_references AS r
-                                 WHERE r.connection_id = run.connection_id AND r.kind = 'column' AND r.target = k.class AND r.key = ''
-                                   AND r.fetched_at > now() - ttl)
+                                 WHERE r.connection_id = run.connection_id AND r.target = k.class AND r.fetched_at > now() - ttl
+                                   AND (r.kind = 'column' AND r.key = '' OR halo AND r.kind = 'choice'))
               GROUP BY k.class ORDER BY k.class
     LOOP
-        PERFORM pgsync_itsm.ask(run, 'column', c.class, ARRAY['']);
+        -- HaloITSM takes any member and tells by its answer which it knows
+        IF NOT halo THEN
+            PERFORM pgsync_itsm.ask(run, 'column', c.class, ARRAY['']);
+        END IF;
         PERFORM pgsync_itsm.ask(run, 'choice', c.class, ARRAY(
             SELECT DISTINCT f.target_field
               FROM unnest(c.types) AS t(entity_type), pgsync_itsm.mapped_fields(run.connection_id, t.entity_type) AS f
@@ -575,7 +586,7 @@ BEGIN
            coalesce(a.matches, 0), now()
       FROM (SELECT DISTINCT ON (l.kind, l.target, lower(k.key)) l.kind, l.target, k.key FROM pgsync_itsm.lookups AS l, unnest(l.keys) AS k(key)
              WHERE l.run_id = run.id AND l.state = 'done'
-               AND l.kind IN ('user', 'group', 'company', 'contract_model', 'relation_type', 'life_cycle', 'name')) AS q
+               AND l.kind IN ('user', 'agent', 'group', 'company', 'contract_model', 'relation_type', 'life_cycle', 'name')) AS q
       LEFT JOIN LATERAL (
            SELECT (array_agg(x.external_id))[1] AS external_id, (array_agg(x.external_table))[1] AS external_table,
                   (array_agg(x.label))[1] AS label, (array_agg(x.attrs::text))[1]::json AS attrs,

@@ -90,9 +90,9 @@ CREATE FUNCTION pgsync_itsm.answer_warning(f pgsync_itsm.plan_field, value text,
 LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN value = '' OR f.on_unresolved = 'ignore' THEN NULL
-    WHEN f.kind = 'user' AND matches > 1 THEN format('%s: %s users there have %s', f.field, matches, value)
+    WHEN f.kind IN ('user', 'agent') AND matches > 1 THEN format('%s: %s users there have %s', f.field, matches, value)
     WHEN f.kind = 'choice' AND result IS NULL THEN format('%s: %s is not among the choices there', f.field, replace(value, '|', ' or '))
-    WHEN f.kind <> 'choice' AND (result IS NULL OR f.kind = 'user' AND coalesce(matches, 0) <> 1)
+    WHEN f.kind <> 'choice' AND (result IS NULL OR f.kind IN ('user', 'agent') AND coalesce(matches, 0) <> 1)
          THEN format('%s: no %s there is called %s', f.field, replace(f.kind, '_', ' '), value) END;
 COMMENT ON FUNCTION pgsync_itsm.answer_warning(pgsync_itsm.plan_field, text, text, integer) IS 'What is to be said of a reference or choice that does not resolve; NULL: nothing';
 
@@ -122,7 +122,7 @@ BEGIN
                                      AND coalesce(p.verdict, 'CREATE') IN ('CREATE', 'UPDATE', 'UNCHANGED') AND create_companies
                                    ORDER BY p.entity_id LIMIT 1))
                             WHEN d.kind = 'user' AND coalesce(r.matches, 0) <> 1 THEN CASE WHEN d.field = 'it_application_owner' THEN fallback END
-                            WHEN d.kind IN ('group', 'contract_model') AND coalesce(r.matches, 0) <> 1 THEN NULL
+                            WHEN d.kind IN ('agent', 'group', 'contract_model') AND coalesce(r.matches, 0) <> 1 THEN NULL
                             ELSE r.external_id END AS result
                   FROM (SELECT DISTINCT v.class, v.field, f.kind, v.value, f
                           FROM (SELECT coalesce(p.class, '') AS class, e.field, coalesce(e.value, '') AS value
@@ -233,6 +233,10 @@ BEGIN
          WHERE p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = c.class
            AND p.payload ->> c.name IS NULL;
     END LOOP;
+    -- HaloITSM would take it; nothing but that tells one contract of a vendor from another
+    UPDATE pgsync_itsm.plan_records AS p SET verdict = 'ERROR', reason = 'mandatory and empty here: ref'
+     WHERE only_type = 'contract' AND p.run_id = run.id AND p.entity_type = only_type AND p.verdict = 'CREATE' AND p.class = 'supplier_contract'
+       AND p.payload ->> 'ref' IS NULL;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_mandatory(@extschema@.integration_runs, text) IS 'Refuses new records without a value for a column that is mandatory there';
@@ -384,7 +388,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN ARRAY(SELECT u.value
-                   FROM (SELECT CASE field WHEN '' THEN p.entity_id::text ELSE p.payload ->> field END AS value
+                   FROM (SELECT CASE field WHEN '' THEN pgsync_itsm.tag_of(p.entity_id, p.payload, p.class) WHEN '*' THEN pgsync_itsm.name_of(p.entity_type, p.payload)
+                                           ELSE p.payload ->> field END AS value
                            FROM pgsync_itsm.plan_records AS p
                           WHERE p.run_id = run.id AND p.entity_type = new_values.entity_type AND p.class IS NOT DISTINCT FROM new_values.class
                             AND p.verdict = 'CREATE') AS v
@@ -393,7 +398,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.new_values(@extschema@.integration_runs, text, text, text) IS
-'One field, or (empty) the id, of all that a plan would create of an entity type and class';
+'One field, or (empty) what it is known by as ours, or (*) its name, of all that a plan would create of an entity type and class';
 
 CREATE FUNCTION pgsync_itsm.plan_ask_records(run @extschema@.integration_runs) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -405,17 +410,18 @@ BEGIN
     LOOP
         CASE g.entity_type
             WHEN 'company' THEN PERFORM pgsync_itsm.ask(run, 'company', '', pgsync_itsm.new_values(run, g.entity_type, g.class, 'name'));
-            WHEN 'contact' THEN PERFORM pgsync_itsm.ask(run, 'user', '', pgsync_itsm.new_values(run, g.entity_type, g.class, 'email'));
-            WHEN 'contract' THEN PERFORM pgsync_itsm.ask(run, 'contract', '', pgsync_itsm.new_values(run, g.entity_type, g.class, 'vendor_contract'));
+            WHEN 'contact' THEN PERFORM pgsync_itsm.ask(run, 'user', '', pgsync_itsm.new_values(run, g.entity_type, g.class, '*'));
+            WHEN 'contract' THEN PERFORM pgsync_itsm.ask(run, 'contract', '', pgsync_itsm.new_values(run, g.entity_type, g.class, '*'));
             WHEN 'software_product' THEN PERFORM pgsync_itsm.ask(run, 'model', g.class, pgsync_itsm.new_values(run, g.entity_type, g.class, 'name'));
             ELSE
                 PERFORM pgsync_itsm.ask(run, 'correlation', g.class, pgsync_itsm.new_values(run, g.entity_type, g.class, ''));
                 PERFORM pgsync_itsm.ask(run, 'name', g.class, pgsync_itsm.new_values(run, g.entity_type, g.class, 'name'), chunk => 50);
         END CASE;
     END LOOP;
+    -- HaloITSM keeps no native key: what is ours is known by its tag
     PERFORM pgsync_itsm.ask(run, 'native_key', '', ARRAY(
         SELECT p.native_key FROM pgsync_itsm.plan_records AS p
-         WHERE p.run_id = run.id AND p.verdict = 'CREATE'
+         WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND NOT pgsync_itsm.is_halo(run.connection_id)
            AND p.entity_type NOT IN ('company', 'contact', 'contract', 'software_product')));
     PERFORM pgsync_itsm.plan_ask_links(run);
 END
@@ -430,7 +436,7 @@ AS $$
 DECLARE
     instance boolean := pgsync_itsm.setting(run.connection_id, 'write_api') = 'instance';
 BEGIN
-    IF NOT instance AND pgsync_itsm.setting(run.connection_id, 'runs_on_as') <> 'relation' THEN
+    IF NOT instance AND pgsync_itsm.setting(run.connection_id, 'runs_on_as') <> 'relation' OR pgsync_itsm.is_halo(run.connection_id) THEN
         RETURN;
     END IF;
     PERFORM pgsync_itsm.ask(run, 'relation', '', ARRAY(
@@ -473,14 +479,15 @@ BEGIN
           FROM pgsync_itsm.plan_records AS p
          CROSS JOIN LATERAL (
                SELECT 'native_key', '', p.native_key, NULL, 1, 'native key'
-               UNION ALL SELECT 'correlation', p.class, p.entity_id::text, NULL, 2, 'correlation id'
+               UNION ALL SELECT 'correlation', p.class, pgsync_itsm.tag_of(p.entity_id, p.payload, p.class), NULL, 2,
+                                CASE WHEN p.payload ->> 'inventory_number' IS NULL THEN 'correlation id' ELSE 'asset tag' END
                UNION ALL SELECT v.kind, v.target, u.key, v.second, 3, 'name'
                  FROM (SELECT CASE p.entity_type WHEN 'software_product' THEN 'model' WHEN 'contract' THEN 'contract' WHEN 'company' THEN 'company'
                                                  WHEN 'contact' THEN 'user' ELSE 'name' END,
                               CASE WHEN p.entity_type IN ('contract', 'company', 'contact') THEN '' ELSE p.class END,
-                              p.payload ->> CASE p.entity_type WHEN 'contract' THEN 'vendor_contract' WHEN 'contact' THEN 'email' ELSE 'name' END,
+                              pgsync_itsm.name_of(p.entity_type, p.payload),
                               CASE p.entity_type WHEN 'software_product' THEN coalesce(p.payload ->> 'version', '')
-                                                 WHEN 'contract' THEN coalesce(p.payload ->> 'vendor', '') END) AS v(kind, target, key, second)
+                                                 WHEN 'contract' THEN coalesce(pgsync_itsm.vendor_of(p.payload), '') END) AS v(kind, target, key, second)
                 CROSS JOIN LATERAL (SELECT v.key UNION ALL SELECT rtrim(v.key) WHERE v.key LIKE '% ') AS u(key))
                AS k(kind, target, key, second, sure, how)
          WHERE p.run_id = run.id AND p.verdict = 'CREATE'
@@ -528,7 +535,7 @@ DECLARE
 BEGIN
     UPDATE pgsync_itsm.plan_records AS p
        SET external_id = m.external_id, external_table = coalesce(m.external_table, p.class),
-           verdict = CASE WHEN m.how = 'native key' OR m.how = 'correlation id' AND m.hits = 1 THEN 'UPDATE'
+           verdict = CASE WHEN m.how = 'native key' OR m.how IN ('correlation id', 'asset tag') AND m.hits = 1 THEN 'UPDATE'
                           WHEN m.ours THEN 'UPDATE'
                           WHEN p.entity_type = 'contact' AND (m.hits > 1 OR m.sharers > 1) THEN 'MISMATCH'
                           WHEN p.entity_type IN ('company', 'contact') THEN 'MATCH'
@@ -619,6 +626,11 @@ BEGIN
         ON r.connection_id = run.connection_id AND r.kind = 'relation_type' AND r.target = '' AND r.external_id = x.type
      WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND p.parent_type = pm.entity_type AND p.parent_id = pm.entity_id
        AND p.child_type = cm.entity_type AND p.child_id = cm.entity_id AND lower(p.rel_type) = r.key;
+    IF pgsync_itsm.is_halo(run.connection_id) THEN
+        UPDATE pgsync_itsm.plan_links AS p SET verdict = 'SKIP', reason = 'a contract there covers assets, and this is none'
+         WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND p.entity_type = 'covers'
+           AND (p.child_type = 'it_service' OR p.child_type = 'software_package' AND pgsync_itsm.setting(run.connection_id, 'software_as') = 'licence');
+    END IF;
     PERFORM pgsync_itsm.plan_link_ends(run);
 END
 $$;

@@ -50,6 +50,8 @@ COMMENT ON FUNCTION pgsync_itsm.plan_guard(@extschema@.integration_runs) IS
 CREATE FUNCTION pgsync_itsm.plan_item_rows(run @extschema@.integration_runs, open_state text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    by_parent CONSTANT boolean := pgsync_itsm.is_halo(run.connection_id);
 BEGIN
     IF NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'DROP'))
        AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_links AS p WHERE p.run_id = run.id AND p.verdict NOT IN ('UNCHANGED', 'GONE')) THEN
@@ -75,7 +77,7 @@ BEGIN
          CROSS JOIN LATERAL pgsync_itsm.step_of(k.entity_type, k.class) AS f
     ), items AS (
         SELECT s.ord, s.step, p.entity_type, p.entity_id, p.native_key,
-               coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.name, p.native_key) AS label, e.bundle, p.verdict,
+               coalesce(p.payload ->> 'name', p.payload ->> 'vendor_contract', p.payload ->> 'ref', p.name, p.native_key) AS label, e.bundle, p.verdict,
                p.payload, p.old_values, p.payload_hash, p.source_hash, p.source_version, p.external_id, coalesce(p.external_table, p.class) AS external_table,
                NULL AS parent_type, NULL::uuid AS parent_id, NULL AS child_type, NULL::uuid AS child_id, NULL AS rel_type, NULL AS rel_type_id,
                p.reason, p.warnings
@@ -107,7 +109,9 @@ BEGIN
            i.payload, i.old_values, i.payload_hash, i.source_hash, i.source_version, i.external_id, i.external_table, i.parent_type, i.parent_id,
            i.child_type, i.child_id, i.rel_type, i.rel_type_id, i.reason, i.warnings
       FROM items AS i
-     ORDER BY CASE WHEN i.bundle IS NOT NULL THEN 70 ELSE i.ord END, i.bundle, i.ord, i.entity_id;
+     -- where a relationship is a part of its parent, those of one parent are neighbours
+     ORDER BY CASE WHEN i.bundle IS NOT NULL THEN 70 ELSE i.ord END, i.bundle, CASE WHEN by_parent AND i.parent_id IS NOT NULL THEN 85 ELSE i.ord END,
+              CASE WHEN by_parent THEN i.parent_id END, i.ord, i.entity_id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.plan_item_rows(@extschema@.integration_runs, text) IS 'One item a record or relationship that is not unchanged, in the order of sending';
@@ -130,7 +134,7 @@ BEGIN
            SELECT json_object_agg(a.field, '' ORDER BY a.field) AS payload
              FROM json_each_text(m.last_agreed) AS a(field, value)
             WHERE coalesce(a.value, '') <> '' AND a.field NOT LIKE '\_%' AND i.payload ->> a.field IS NULL
-              AND a.field NOT IN ('name', 'correlation_id', 'vendor_contract', 'it_application_owner', 'contract_model')
+              AND a.field NOT IN ('name', 'correlation_id', 'vendor_contract', 'it_application_owner', 'contract_model', 'inventory_number', 'ref')
               AND a.value = coalesce(i.old_values ->> a.field, a.value)
               -- What is left out because it does not resolve there is not empty here.
               AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(coalesce(i.warnings, '[]')) AS w(words)
@@ -723,6 +727,9 @@ BEGIN
     -- What starts by itself asks nobody else; what was published can be undone all the same.
     IF run.phase = 'queued' AND run.kind <> 'rollback' THEN
         PERFORM pgsync_itsm.check_entitled_granted(run.namespace_id, (SELECT c.platform FROM @extschema@.integration_connections AS c WHERE c.id = run.connection_id), NULL);
+    END IF;
+    IF run.phase = 'queued' AND run.kind IN ('publish', 'preview') THEN
+        PERFORM pgsync_itsm.check_halo_ready(run.connection_id);
     END IF;
     -- Planning the statements for one record would take several times as long as running them; for many it pays.
     IF run.phase NOT LIKE 'recheck%' AND pgsync_itsm.plan_is_small(run) THEN

@@ -23,7 +23,12 @@ BEGIN ATOMIC
                    ('software_product', pgsync_itsm.setting(mirror_tables.connection_id, 'product_model_table')),
                    ('application', 'cmdb_ci_business_app'),
                    ('deployment_profile', 'cmdb_ci_service_auto'), ('deployment_profile', 'service_offering'), ('deployment_profile', 'cmdb_ci_service_technical'),
-                   ('company', 'core_company'), ('group', 'sys_user_group')) AS v(entity_type, target);
+                   ('company', 'core_company'), ('group', 'sys_user_group')) AS v(entity_type, target)
+     WHERE NOT pgsync_itsm.is_halo(mirror_tables.connection_id)
+    UNION ALL
+    SELECT h.entity_type, pgsync_itsm.halo_class(mirror_tables.connection_id, h.entity_type)
+      FROM unnest(ARRAY['it_service', 'software_package', 'application', 'deployment_profile', 'company']) AS h(entity_type)
+     WHERE pgsync_itsm.is_halo(mirror_tables.connection_id);
 END;
 COMMENT ON FUNCTION pgsync_itsm.mirror_tables(uuid) IS 'Where records of an entity type are looked for there; classes below come along';
 
@@ -40,6 +45,12 @@ RETURN ARRAY['name'] || CASE target
         'change_control', 'assignment_group', 'environment', 'busines_criticality', 'life_cycle_stage', 'version', 'location', 'service_classification', 'used_for']
     WHEN 'service_offering' THEN ARRAY['number', 'correlation_id', 'duplicate_of', 'discovery_source', 'operational_status', 'service_classification']
     WHEN 'cmdb_ci_service_technical' THEN ARRAY['number', 'correlation_id', 'duplicate_of', 'discovery_source', 'operational_status', 'service_classification']
+    WHEN 'business_application' THEN ARRAY['inventory_number', 'status_id', 'inactive', 'business_owner_id', 'technical_owner_id', 'supplier_id']
+    WHEN 'application_instance' THEN ARRAY['inventory_number', 'status_id', 'inactive', 'business_owner_id', 'supplier_id', 'field_environment', 'field_version']
+    WHEN 'software' THEN ARRAY['inventory_number', 'status_id', 'inactive']
+    WHEN 'software_licence' THEN ARRAY['manufacturer', 'is_active']
+    WHEN 'service' THEN ARRAY['summary', 'showinusercatalog', 'showintechcatalog']
+    WHEN 'supplier' THEN ARRAY['website', 'inactive']
     ELSE ARRAY['version', 'manufacturer'] END;
 COMMENT ON FUNCTION pgsync_itsm.mirror_fields(text) IS 'Columns that the mirror keeps of a table';
 
@@ -545,7 +556,7 @@ BEGIN
      WHERE p.run_id = run.id AND (p.verdict IS NULL OR p.verdict = 'UNCHANGED');
     PERFORM pgsync_itsm.ask(run, 'native_key', '', ARRAY(
         SELECT p.native_key FROM pgsync_itsm.plan_records AS p
-         WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND pgsync_itsm.is_identified(p.entity_type)));
+         WHERE p.run_id = run.id AND p.verdict = 'CREATE' AND pgsync_itsm.is_identified(p.entity_type) AND NOT pgsync_itsm.is_halo(run.connection_id)));
     PERFORM pgsync_itsm.mirror_ask(run, types || ARRAY['group']);
 END
 $$;

@@ -104,7 +104,15 @@ BEGIN ATOMIC
     SELECT s.target, jsonb_object_agg(s.field, s.value)
              || coalesce((SELECT jsonb_object_agg(p.field, p.value) FROM pair AS p
                            WHERE (SELECT count(*) FROM known AS c WHERE c.kind = 'column' AND c.target = s.target) = 2), '{}')
-      FROM statuses AS s GROUP BY s.target HAVING bool_or(s.field = 'operational_status');
+      FROM statuses AS s GROUP BY s.target HAVING bool_or(s.field = 'operational_status')
+    UNION ALL
+    -- HaloITSM hides what is not in use any more; a status is taken along where it has one of that name
+    SELECT h.class, h.payload || coalesce((SELECT jsonb_build_object('status_id', min(r.external_id)) FROM @extschema@.integration_references AS r
+                                            WHERE r.connection_id = rollback_retired.connection_id AND r.kind = 'choice' AND r.target = h.class AND lower(r.label) = 'retired'
+                                           HAVING count(*) > 0), '{}')
+      FROM (VALUES ('business_application', '{"inactive": "true"}'::jsonb), ('application_instance', '{"inactive": "true"}'), ('software', '{"inactive": "true"}'),
+                   ('software_licence', '{"is_active": "false"}'), ('service', '{"showinusercatalog": "false", "showintechcatalog": "false"}')) AS h(class, payload)
+     WHERE pgsync_itsm.is_halo(rollback_retired.connection_id);
 END;
 COMMENT ON FUNCTION pgsync_itsm.rollback_retired(uuid) IS 'Values that retire a record, by class, as far as the cache of references holds them';
 

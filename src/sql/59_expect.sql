@@ -256,12 +256,37 @@ END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.expect_singles(@extschema@.integration_runs) IS 'The writing requests of a run under write_api instance';
 
+-- A record is a POST; the relationships of one parent are read and written together, and looked at again unless it is known how
+-- they are written.
+CREATE FUNCTION pgsync_itsm.expect_halo(run @extschema@.integration_runs) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    calls CONSTANT integer := CASE pgsync_itsm.setting(run.connection_id, 'relation_writes') WHEN 'auto' THEN 3 ELSE 2 END;
+BEGIN
+    RETURN (SELECT jsonb_agg(to_jsonb(g) - 'ord' ORDER BY g.ord)
+              FROM (SELECT min(r.ord) AS ord, jsonb_agg(DISTINCT r.step) AS steps, CASE WHEN r.is_link THEN 'relation' ELSE 'api' END AS api,
+                           CASE WHEN r.is_link THEN calls * count(DISTINCT (r.parent_id, r.action)) ELSE count(*) END AS calls, count(*) AS items, 0 AS subrequests,
+                           sum(coalesce(octet_length(r.payload::text), 60) + 150) AS bytes
+                      FROM (SELECT i.*, i.parent_id IS NOT NULL AS is_link,
+                                   CASE WHEN i.parent_id IS NULL OR i.entity_type = 'covers' THEN i.step ELSE 'relation' END AS part
+                              FROM @extschema@.integration_run_items AS i
+                             WHERE i.run_id = run.id AND i.state = 'planned' AND i.action IN ('CREATE', 'UPDATE', 'CLEAR', 'DELETE')) AS r
+                     GROUP BY r.is_link, r.part) AS g);
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.expect_halo(@extschema@.integration_runs) IS 'The writing requests of a run on HaloITSM';
+
 CREATE FUNCTION pgsync_itsm.ask_read_back(run @extschema@.integration_runs, planned boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     g record;
 BEGIN
+    -- the answer to a POST there is the record as it was stored, and was compared already
+    IF pgsync_itsm.is_halo(run.connection_id) THEN
+        RETURN;
+    END IF;
     FOR g IN SELECT i.entity_type, i.external_table, array_agg(DISTINCT coalesce(i.external_id, md5(i.native_key))) AS ids
                FROM @extschema@.integration_run_items AS i
               WHERE i.run_id = run.id AND i.action IN ('CREATE', 'UPDATE') AND i.parent_id IS NULL
@@ -283,9 +308,10 @@ BEGIN
     SELECT u.hour_limit, greatest(u.hour_limit * s.share / 100 - CASE WHEN u.resets > now() THEN u.used ELSE 0 END, 0), CASE WHEN u.resets > now() THEN u.resets END
       INTO hour_limit, hour_left, resets_at
       FROM pgsync_itsm.connection_pace AS p
-     CROSS JOIN LATERAL unnest(p.used, p.limits, p.resets) AS u(used, hour_limit, resets)
+     CROSS JOIN LATERAL unnest(p.used, p.limits, p.resets, p.rules) AS u(used, hour_limit, resets, rule)
      CROSS JOIN (SELECT pgsync_itsm.setting(connection_id, 'max_share')::bigint AS share) AS s
-     WHERE p.connection_id = connection_id AND u.hour_limit >= 0
+     -- a rolling window is none of an hour
+     WHERE p.connection_id = connection_id AND u.hour_limit >= 0 AND u.rule <> 'rate_limit'
      ORDER BY 2 LIMIT 1;
 END
 $$;
@@ -304,7 +330,9 @@ DECLARE
 BEGIN
     PERFORM pgsync_itsm.recheck_ask(run);
     again := pgsync_itsm.expect_lookups(run, platform, settings);
-    IF settings ->> 'write_api' = 'ire' THEN
+    IF platform = 'haloitsm' THEN
+        writes := coalesce(pgsync_itsm.expect_halo(run), '[]');
+    ELSIF settings ->> 'write_api' = 'ire' THEN
         writes := coalesce(pgsync_itsm.expect_bulk(run, platform, settings), '[]');
     ELSE
         writes := coalesce(pgsync_itsm.expect_singles(run), '[]');

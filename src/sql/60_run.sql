@@ -459,7 +459,7 @@ RETURN CASE WHEN payload::text NOT LIKE '%"@company/%' THEN payload ELSE
 COMMENT ON FUNCTION pgsync_itsm.fill_companies(uuid, json) IS 'Puts the ids of companies that this run made into a payload that was waiting for them';
 
 CREATE FUNCTION pgsync_itsm.claim(connection_id uuid, wanted_run bigint, wanted_kinds text[], doubtful boolean, ends_inside boolean, bundled boolean,
-                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint)
+                                  max_records integer, max_items integer, lease_seconds integer, repeatable boolean, after bigint, one_parent boolean DEFAULT false)
 RETURNS TABLE (item_id bigint, claim_id bigint, step text, entity_type text, entity_id uuid, action text, native_key text, external_id text,
                external_table text, payload text, parent_type text, parent_id uuid, parent_external_id text, parent_table text,
                child_type text, child_id uuid, child_external_id text, child_table text, rel_type text, rel_type_id text, bundle bigint,
@@ -469,6 +469,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     barrier integer;
+    only_parent uuid;
+    first_item bigint;
 BEGIN
     -- Whoever claims sees the claims of everybody before, and nobody ends the run meanwhile.
     PERFORM FROM @extschema@.integration_runs AS r WHERE r.id = $2 AND r.status = 'running' AND NOT r.cancel_requested
@@ -477,6 +479,16 @@ BEGIN
         RETURN;
     END IF;
     barrier := pgsync_itsm.barrier($2, bundled);
+    -- Where a request reads and writes the parent: the first one that can go, and nothing of it is on the wire.
+    IF one_parent THEN
+        SELECT i.id, i.parent_id INTO first_item, only_parent FROM @extschema@.integration_run_items AS i
+         WHERE i.run_id = $2 AND i.id > $11 AND i.state = 'pending' AND i.ord < barrier AND i.entity_type || ' ' || i.action = ANY ($3) AND i.in_doubt = $4
+           AND coalesce(i.not_before, '-infinity') <= now() AND pgsync_itsm.parent_is_free(i)
+         ORDER BY i.id LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
     -- Whatever the planner thinks of how many these are, there are thousands: they meet by hash (IN) or by key.
     RETURN QUERY
     WITH counted AS MATERIALIZED (
@@ -490,6 +502,8 @@ BEGIN
            AND coalesce(i.not_before, '-infinity') <= now()
            AND (i.action <> 'CLEAR' OR NOT EXISTS (SELECT FROM @extschema@.integration_run_items AS o WHERE o.run_id = i.run_id AND o.entity_type = i.entity_type
                                                       AND o.entity_id = i.entity_id AND o.action <> i.action AND o.state || '' = 'pending'))
+           -- relationships of one parent are neighbours
+           AND (NOT $12 OR i.parent_id = only_parent AND i.id < first_item + 10 * $8 AND pgsync_itsm.parent_is_free(i))
          ORDER BY i.id
          LIMIT $8) AS a
     ), inside AS MATERIALIZED (
@@ -528,7 +542,7 @@ BEGIN
      ORDER BY k.id;
 END
 $$;
-COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint) IS
+COMMENT ON FUNCTION pgsync_itsm.claim(uuid, bigint, text[], boolean, boolean, boolean, integer, integer, integer, boolean, bigint, boolean) IS
 'Takes items that may share a request, behind a given one: a claim, which counts their attempt before the act and ends with its lease';
 
 -- Settle ----------------------------------------------------------------------------------------------
@@ -623,7 +637,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    address text := (SELECT c.instance_url FROM @extschema@.integration_connections AS c WHERE c.id = $1);
+    c @extschema@.integration_connections := (SELECT k FROM @extschema@.integration_connections AS k WHERE k.id = $1);
     -- What nobody reads back is not known to be there as it was sent.
     verify boolean := pgsync_itsm.setting($1, 'verify') = 'true';
     -- What is empty here, and was changed there before it could be cleared, is compared with what it was when that is read.
@@ -634,7 +648,7 @@ BEGIN
          parent_id, child_id, rel_type, sync_direction, created_by_us, state, last_synced_at, last_sync_hash, last_sent_hash, last_agreed, not_taken,
          source_hash, source_version)
     SELECT i.connection_id, i.namespace_id, i.entity_type, i.entity_id, i.native_key, a.external_id, a.external_table, a.number,
-           CASE WHEN i.parent_id IS NULL THEN address || '/' || a.external_table || '.do?sys_id=' || a.external_id END,
+           CASE WHEN i.parent_id IS NULL THEN pgsync_itsm.external_url(c.platform, c.instance_url, a.external_table, a.external_id) END,
            rtrim(CASE WHEN i.payload_hash = 'restored' THEN coalesce(i.payload ->> 'name', i.label) ELSE i.label END), i.parent_id, i.child_id, i.rel_type, 'published',
            -- what a plan did not find there, and an attempt that was not heard of has been sent for, is ours although it is there by now
            coalesce(a.operation = 'create', false) OR i.unheard AND i.action = 'CREATE', CASE WHEN i.payload_hash = 'retired' THEN 'retired' ELSE 'linked' END, now(),
@@ -730,7 +744,7 @@ BEGIN ATOMIC
       FROM @extschema@.integration_run_items AS d
      WHERE d.run_id = settle_blocked.run_id AND d.entity_type = 'company' AND d.action = 'CREATE' AND d.state IN ('dead', 'refused')
        AND i.run_id = d.run_id AND i.entity_type = 'contract' AND i.state = 'pending' AND i.id NOT IN (SELECT pgsync_itsm.on_wire(settle_blocked.run_id))
-       AND i.payload ->> 'vendor' = '@company/' || d.entity_id
+       AND pgsync_itsm.vendor_of(i.payload) = '@company/' || d.entity_id
        AND NOT EXISTS (SELECT FROM @extschema@.integration_sync_map AS m WHERE m.connection_id = d.connection_id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id);
     UPDATE @extschema@.integration_run_items AS i
        SET state = 'skipped', reason = format('its contract "%s" is not published: %s', left(d.label, 80), left(d.reason, 200)), updated_at = now()

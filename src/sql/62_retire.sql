@@ -80,7 +80,7 @@ BEGIN
          WHERE m.connection_id = run.connection_id AND m.deleted_at IS NOT NULL
            AND p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id;
     END IF;
-    IF pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' THEN
+    IF pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' OR pgsync_itsm.is_halo(run.connection_id) THEN
         RETURN;
     END IF;
     FOR c IN SELECT DISTINCT m.entity_type, m.external_table AS class FROM pgsync_itsm.retire_candidates(run) AS m WHERE pgsync_itsm.is_retirable(m, 'life_cycle') LOOP

@@ -85,6 +85,7 @@ BEGIN
                                   format('SELECT itsm_connect_servicenow(%L, ''https://acme.service-now.com'', ...);', namespace_id));
     END IF;
     IF id IS NULL AND left_out IS NOT NULL AND kind LIKE 'subscribe%' THEN
+        PERFORM pgsync_itsm.check_platform_setting(c.platform, 'sync_direction', 'both') FROM @extschema@.integration_connections AS c WHERE c.id = left_out;
         RAISE EXCEPTION 'connection % does not read: its direction is "publish"', left_out
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT itsm_set(%L, ''sync_direction'', ''both'');', left_out);
     END IF;

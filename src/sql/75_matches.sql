@@ -156,7 +156,7 @@ BEGIN
         (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, external_number, external_url, published_name,
          sync_direction, created_by_us)
     SELECT m.connection_id, m.namespace_id, m.entity_type, m.entity_id, m.native_key, m.external_id, m.external_table, nullif(x.attrs ->> 'number', ''),
-           c.instance_url || '/' || m.external_table || '.do?sys_id=' || m.external_id, rtrim(m.entity_name), 'subscribed', false
+           pgsync_itsm.external_url(c.platform, c.instance_url, m.external_table, m.external_id), rtrim(m.entity_name), 'subscribed', false
       FROM @extschema@.integration_matches AS m
       JOIN @extschema@.integration_connections AS c ON c.id = m.connection_id
       LEFT JOIN @extschema@.integration_external_records AS x ON x.connection_id = c.id AND x.external_id = m.external_id

@@ -7,15 +7,15 @@ SELECT i.run_id, i.step, i.entity_type, i.entity_id, i.label, i.action, i.state,
   FROM @extschema@.integration_run_items AS i;
 COMMENT ON VIEW @extschema@.integration_plan IS 'Items of runs: what each plans to do or did, and why';
 
-CREATE FUNCTION pgsync_itsm.error_hints() RETURNS TABLE (error_class text, cause text, hint text)
+CREATE FUNCTION pgsync_itsm.error_hints(platform text DEFAULT 'servicenow') RETURNS TABLE (error_class text, cause text, hint text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT DISTINCT ON (o.match) o.match, o.reason, o.hint
-      FROM pgsync_itsm.adapter_outcomes('servicenow') WITH ORDINALITY AS o(layer, match, outcome, reason, hint, n)
+      FROM pgsync_itsm.adapter_outcomes(error_hints.platform) WITH ORDINALITY AS o(layer, match, outcome, reason, hint, n)
      WHERE o.match !~ '[*x]' AND o.outcome NOT IN ('done', 'unchanged')
      ORDER BY o.match, o.hint IS NULL, o.layer <> 'record', o.n;
 END;
-COMMENT ON FUNCTION pgsync_itsm.error_hints() IS 'Cause and remedy by error class';
+COMMENT ON FUNCTION pgsync_itsm.error_hints(text) IS 'Cause and remedy by error class on a platform';
 
 CREATE VIEW @extschema@.integration_sync_log_recent WITH (security_invoker = true) AS
 SELECT l.created_at, l.operation, l.status, l.entity_type, l.entity_id, l.external_id, l.error_class, l.error_message,
@@ -29,7 +29,10 @@ CREATE VIEW @extschema@.integration_sync_log_errors WITH (security_invoker = tru
 SELECT l.created_at, l.entity_type, l.entity_id, l.error_class, l.error_message, coalesce(h.cause, 'see error_message') AS cause, h.hint,
        l.http_status, l.run_id, l.connection_id, l.namespace_id
   FROM @extschema@.integration_sync_log AS l
-  LEFT JOIN pgsync_itsm.error_hints() AS h ON h.error_class = l.error_class
+  LEFT JOIN @extschema@.integration_connections AS c ON c.id = l.connection_id
+  LEFT JOIN (SELECT 'servicenow' AS platform, s.* FROM pgsync_itsm.error_hints('servicenow') AS s
+             UNION ALL SELECT 'haloitsm', t.* FROM pgsync_itsm.error_hints('haloitsm') AS t) AS h
+    ON h.error_class = l.error_class AND h.platform = coalesce(c.platform, 'servicenow')
  WHERE l.status = 'error'
  ORDER BY l.created_at DESC;
 COMMENT ON VIEW @extschema@.integration_sync_log_errors IS 'Failed operations with cause and hint, newest first';

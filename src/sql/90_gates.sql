@@ -169,11 +169,14 @@ BEGIN
     END IF;
     PERFORM pgsync_itsm.check_entitled_granted(add_connection_granted.namespace_id, c.platform, caller);
     PERFORM pgsync_itsm.check_setting(s.key, s.value) FROM jsonb_each_text(coalesce(c.settings, '{}')) AS s;
+    PERFORM pgsync_itsm.check_platform_setting(c.platform, s.key, s.value)
+       FROM jsonb_each_text(coalesce(c.settings, '{}') || jsonb_build_object('sync_direction', c.sync_direction)) AS s;
     INSERT INTO @extschema@.integration_connections AS i
         (namespace_id, platform, name, instance_url, auth_type, oauth_grant, client_id_vault_id, client_secret_vault_id,
          username_vault_id, password_vault_id, api_key_vault_id, client_cert_file, client_key_file,
          sync_direction, sync_schedule, owner, session_settings, settings)
-    VALUES (add_connection_granted.namespace_id, c.platform, coalesce(c.name, 'default'), pgsync_itsm.clean_address(c.instance_url), c.auth_type, c.oauth_grant,
+    VALUES (add_connection_granted.namespace_id, c.platform, coalesce(c.name, 'default'),
+            CASE c.platform WHEN 'haloitsm' THEN pgsync_itsm.halo_resource_server(c.instance_url) ELSE pgsync_itsm.clean_address(c.instance_url) END, c.auth_type, c.oauth_grant,
             c.client_id_vault_id, c.client_secret_vault_id, c.username_vault_id, c.password_vault_id, c.api_key_vault_id,
             c.client_cert_file, c.client_key_file, c.sync_direction, c.sync_schedule, caller, coalesce(c.session_settings, '{}'), coalesce(c.settings, '{}'))
     ON CONFLICT ON CONSTRAINT integration_connections_namespace_id_platform_name_key DO NOTHING
@@ -307,6 +310,28 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 RETURN pgsync_itsm.store_instance_name(connection_id, instance);
 COMMENT ON FUNCTION pgsync_itsm.keep_instance_name_granted(uuid, text, name) IS 'Behind keep_instance_name()';
 
+-- No plan depends on them but those that lack them: nothing is planned anew.
+CREATE FUNCTION pgsync_itsm.keep_ids(connection_id uuid, ids text) RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'gate_own_connection';
+COMMENT ON FUNCTION pgsync_itsm.keep_ids(uuid, text) IS 'Gate: ids that were found there, added to those of the caller''s connection; 0 takes one away';
+
+CREATE FUNCTION pgsync_itsm.keep_ids_granted(connection_id uuid, ids text, caller name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM pgsync_itsm.check_setting('halo_ids', ids);
+    UPDATE @extschema@.integration_connections AS c
+       SET settings = c.settings || jsonb_build_object('halo_ids', (
+               SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
+                 FROM jsonb_each(coalesce(c.settings ->> 'halo_ids', '{}')::jsonb || ids::jsonb) AS e WHERE e.value <> '0')::text),
+           updated_at = now()
+     WHERE c.id = connection_id;
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.keep_ids_granted(uuid, text, name) IS 'Behind keep_ids()';
+
 CREATE FUNCTION pgsync_itsm.change_setting(connection_id uuid, name text, value text) RETURNS void
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'gate_own_connection';
@@ -318,6 +343,7 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM pgsync_itsm.check_setting(name, value);
+    PERFORM pgsync_itsm.check_platform_setting(c.platform, name, value) FROM @extschema@.integration_connections AS c WHERE c.id = connection_id;
     -- the one setting that is a column
     UPDATE @extschema@.integration_connections AS c
        SET settings = CASE WHEN name = 'sync_direction' THEN c.settings WHEN value IS NULL THEN c.settings - name ELSE c.settings || jsonb_build_object(name, value) END,

@@ -193,6 +193,8 @@ my %calls = (
 	itsm_accept_match     => [ 'SELECT itsm_accept_match({match})' ],
 	itsm_reject_match     => [ 'SELECT itsm_reject_match({match})' ],
 	itsm_accept_matches   => [ "SELECT 1 / (itsm_accept_matches(0, '{ns}') = 1)::integer", undef, 'no rows' ],
+	itsm_connect_halo => [ "SELECT itsm_connect_halo('{ns}', 'https://127.0.0.1:1/api', client_id => 'i', client_secret => 's')" ],
+	itsm_halo_setup => [ "SELECT itsm_halo_setup('{conn}')", '0A000' ],
 	itsm_connect_servicenow => [ "SELECT itsm_connect_servicenow('{ns}', 'http://127.0.0.1:1', client_id => 'i', client_secret => 's')" ],
 	itsm_disconnect       => [ "SELECT itsm_disconnect('{conn}')" ],
 	itsm_activate         => [ "SELECT itsm_activate('{conn}')" ],
