@@ -224,7 +224,7 @@ halo_recheck_read(const AdapterConnection *conn, const AdapterItem *item, const 
 	HaloAnswer			answer;
 	struct json_object *rows;
 	HaloPageState		state;
-	int64				total;
+	int64				total = 0;
 
 	if (recheck->key == NULL)
 	{

@@ -165,9 +165,9 @@ BEGIN
         'client_secret_vault_id', pgsync_itsm.store_secret(namespace_id, 'client_secret', client_secret),
         'username_vault_id', pgsync_itsm.store_secret(namespace_id, 'username', username),
         'password_vault_id', pgsync_itsm.store_secret(namespace_id, 'password', password),
-        'sync_direction', sync_direction, 'sync_schedule', sync_schedule, 'session_settings', session_settings,
+        'sync_direction', coalesce(all_settings ->> 'sync_direction', sync_direction), 'sync_schedule', sync_schedule, 'session_settings', session_settings,
         'settings', (SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') FROM jsonb_each_text(all_settings) AS s
-                      WHERE s.key NOT LIKE 'filter.%')));
+                      WHERE s.key NOT LIKE 'filter.%' AND s.key <> 'sync_direction')));
     IF id IS NULL THEN
         RAISE EXCEPTION 'namespace % already has a haloitsm connection named "%"', namespace_id, coalesce(name, 'default')
             USING ERRCODE = 'unique_violation',
