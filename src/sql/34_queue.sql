@@ -286,6 +286,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT * INTO taken FROM pgsync_itsm.take_changes();
+    -- for every connection; a run is for those that follow changes
     PERFORM pgsync_itsm.note_deletions(taken.changes);
     FOR c IN
         SELECT i.id, i.namespace_id, false AS confirm
