@@ -936,8 +936,8 @@ static void
 resolve_key(KeyColumn *key, const char *argument, Relation relation)
 {
 	TupleDesc desc = RelationGetDescr(relation);
-	char *rest = pstrdup(argument);
-	char *part;
+	char	 *rest = pstrdup(argument);
+	char	 *part;
 
 	key->name = pstrdup(argument);
 	key->everything = argument[0] == '*';
