@@ -369,6 +369,129 @@ CALL plan(:run);
 SELECT ord, entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type IN ('software_product', 'software_package') ORDER BY id;
 SELECT pgsync_itsm.finish_run(:run, 'done');
 
+-- A connection that does not follow changes: noted, no run is made, and the next publish in full sees to it.
+UPDATE integration_connections SET sync_schedule = 'manual', settings = settings || '{"retire_by": "life_cycle"}';
+DELETE FROM integration_queue;
+SELECT lose(:'app');
+SELECT DISTINCT relation::regclass, op, key_column FROM integration_queue ORDER BY 1;
+SELECT collected();
+SELECT * FROM noted WHERE published_name IN (SELECT published_name FROM integration_sync_map WHERE entity_id IN (:'app', :'profile')) ORDER BY 1, 2;
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT state, deleted_at IS NOT NULL AS deleted FROM integration_sync_map WHERE entity_id = :'app';
+SELECT bring_back();
+SELECT collected();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT state, deleted_at IS NOT NULL AS deleted FROM integration_sync_map WHERE entity_id = :'app';
+-- before the debounce is over, and of what waits nothing is taken; collecting it afterwards has nothing retired once more
+SELECT lose(:'app');
+SELECT pgsync_itsm.collect(), (SELECT count(*) > 0 FROM integration_queue) AS waits, (SELECT count(*) FROM integration_sync_map WHERE entity_id = :'app' AND deleted_at IS NOT NULL) AS noted;
+SELECT new_run(kind => 'preview') AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run), count(*) > 0 AS waits FROM integration_queue;
+SELECT collected();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT count(*) FROM matter WHERE run_id = :run AND state IN ('planned', 'pending', 'held');
+SELECT agree(:run), ended(:run);
+SELECT bring_back();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT agree(:run) > 0 AS sent, ended(:run);
+-- deleted and made again, collected or not: not retired
+SELECT lose(:'app');
+SELECT bring_back();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT count(*) FROM matter WHERE run_id = :run AND entity_type = 'application' AND state IN ('planned', 'pending', 'held');
+SELECT agree(:run) >= 0 AS sent, ended(:run);
+SELECT collected();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT count(*) FROM matter WHERE run_id = :run AND state IN ('planned', 'pending', 'held');
+SELECT ended(:run);
+SELECT count(*) FROM integration_sync_map WHERE entity_id = :'app' AND deleted_at IS NOT NULL;
+-- deleted and collected after it was read: the plan does not take it for one that is here again, and the next one retires it
+CREATE PROCEDURE plan_until(run bigint, phase text) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE integration_runs SET status = 'planning' WHERE id = run;
+    LOOP
+        COMMIT;
+        EXIT WHEN (SELECT r.phase = plan_until.phase FROM integration_runs AS r WHERE r.id = run) OR pgsync_itsm.plan_step(run) <> 'more';
+    END LOOP;
+END
+$$;
+SELECT new_run() AS run \gset
+CALL plan_until(:run, 'ask');
+SELECT phase FROM integration_runs WHERE id = :run;
+SELECT lose(:'app');
+SELECT collected();
+CALL plan(:run);
+SELECT count(*) FROM matter WHERE run_id = :run AND entity_type = 'application' AND state IN ('planned', 'pending', 'held');
+SELECT ended(:run);
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT bring_back();
+SELECT collected();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT agree(:run) > 0 AS sent, ended(:run);
+-- deleted while the run that makes it there is under way: marked when that has ended
+INSERT INTO applications SELECT (jsonb_populate_record(a, jsonb_build_object('id', '77777777-0000-4000-8000-000000000001', 'name', 'Short-lived', 'app_id', 7777777))).* FROM applications AS a WHERE a.id = :'app';
+INSERT INTO deployment_profiles SELECT (jsonb_populate_record(d, '{"id": "77777777-0000-4000-8000-000000000002", "name": "Short-lived", "application_id": "77777777-0000-4000-8000-000000000001"}')).*
+  FROM deployment_profiles AS d WHERE d.id = :'profile';
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT action, state FROM matter WHERE run_id = :run AND label = 'Short-lived' AND entity_type = 'application';
+DELETE FROM applications WHERE name = 'Short-lived';
+SELECT collected();
+SELECT entity_type, match_by, key, deleted FROM pgsync_itsm.run_keys WHERE run_id = :run AND key LIKE '77777777%' ORDER BY 1;
+SELECT agree(:run) > 0 AS sent;
+SELECT entity_type, deleted_at IS NOT NULL AS deleted FROM integration_sync_map WHERE entity_id::text LIKE '77777777%' AND parent_id IS NULL ORDER BY 1;
+SELECT ended(:run);
+SELECT count(*) AS keys FROM pgsync_itsm.run_keys;
+SELECT entity_type, deleted_at IS NOT NULL AS deleted FROM integration_sync_map WHERE entity_id::text LIKE '77777777%' AND parent_id IS NULL ORDER BY 1;
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND label = 'Short-lived' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run);
+-- two connections of one namespace, one of which follows changes: noted for both, a run for that one; inactive: no gap
+INSERT INTO integration_connections (id, namespace_id, name, platform, instance_url, settings, is_active, first_publish_at, sync_schedule)
+SELECT '00000000-0000-4000-8000-000000000002', namespace_id, 'follows', platform, 'https://other.service-now.com', settings, true, now(), 'on_change' FROM integration_connections;
+INSERT INTO integration_sync_map (connection_id, namespace_id, entity_type, entity_id, native_key, external_id, external_table, published_name, sync_direction, created_by_us)
+SELECT '00000000-0000-4000-8000-000000000002', namespace_id, entity_type, entity_id, native_key, md5(external_id), external_table, published_name, sync_direction, created_by_us
+  FROM integration_sync_map WHERE entity_id = :'app';
+UPDATE integration_connections SET is_active = false WHERE sync_schedule = 'manual';
+SELECT lose(:'app');
+SELECT collected() IS NOT NULL AS a_run;
+SELECT c.sync_schedule, m.state, m.deleted_at IS NOT NULL AS deleted FROM integration_sync_map AS m JOIN integration_connections AS c ON c.id = m.connection_id WHERE m.entity_id = :'app' ORDER BY 1;
+SELECT DISTINCT c.sync_schedule FROM integration_runs AS r JOIN integration_connections AS c ON c.id = r.connection_id WHERE r.status = 'queued';
+SELECT pgsync_itsm.finish_run(id, 'cancelled') FROM integration_runs WHERE status = 'queued';
+DELETE FROM integration_sync_map WHERE connection_id <> :riverton;
+DELETE FROM integration_connections WHERE id <> :riverton;
+UPDATE integration_connections SET is_active = true;
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT entity_type, action, state, reason FROM matter WHERE run_id = :run AND entity_type = 'application' ORDER BY id;
+SELECT agree(:run) > 0 AS sent, ended(:run);
+SELECT bring_back();
+SELECT new_run() AS run \gset
+CALL plan(:run);
+SELECT agree(:run) > 0 AS sent, ended(:run);
+DELETE FROM integration_queue;
+UPDATE integration_connections SET sync_schedule = 'on_change', settings = settings || '{"retire_by": "delete"}', full_plan_after = NULL;
+
 -- too much at once waits for a person, whatever the policy
 DELETE FROM applications WHERE id IN (SELECT entity_id FROM integration_sync_map WHERE entity_type = 'application');
 SELECT collected() AS run \gset
@@ -380,6 +503,17 @@ SELECT new_run() AS run \gset
 UPDATE integration_runs SET confirm = false WHERE id = :run;
 CALL plan(:run);
 SELECT status FROM integration_runs WHERE id = :run;
+
+-- a namespace that is deleted: what goes with it makes no run, and the map is kept
+SELECT pgsync_itsm.finish_run(:run, 'cancelled');
+UPDATE integration_connections SET sync_schedule = 'manual';
+SELECT count(*) AS mapped FROM integration_sync_map \gset
+BEGIN;
+SELECT itsm_forget_namespace(namespace_id) FROM integration_connections;
+DELETE FROM applications;
+COMMIT;
+SELECT collected();
+SELECT count(*) = :mapped AS kept, (SELECT count(*) FROM integration_queue) AS queued FROM integration_sync_map;
 
 SELECT (SELECT count(*) FROM pgsync_itsm.lookups) + (SELECT count(*) FROM pgsync_itsm.lookup_rows) AS left_over;
 \c :main

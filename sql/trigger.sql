@@ -31,6 +31,69 @@ SELECT tgrelid::regclass, tgname, tgenabled, encode(tgargs, 'escape') AS argumen
 
 -- nobody follows changes: nothing is queued
 INSERT INTO app VALUES (1, 'one'), (2, 'two');
+DELETE FROM app WHERE id = 2;
+SELECT * FROM itsm.drain();
+
+-- Connections that do not follow changes, active or not: of what is deleted, the keys that are the table's own, and nothing else.
+INSERT INTO integration_connections (namespace_id, platform, instance_url, name)
+VALUES ('33333333-3333-4333-8333-333333333333', 'servicenow', 'https://acme.service-now.com', 'by hand');
+INSERT INTO app VALUES (2, 'two'), (3, 'three'), (4, 'four'), (5, 'five');
+INSERT INTO link VALUES (2, 'db', 'v1', 'r1');
+UPDATE app SET name = name || '!';
+DELETE FROM link;
+INSERT INTO link VALUES (2, 'db', 'v1', 'r1');
+TRUNCATE link;
+SELECT * FROM itsm.drain();
+DELETE FROM app WHERE id IN (2, 3);
+UPDATE app SET id = 50 WHERE id = 5;
+SELECT * FROM itsm.drain();
+BEGIN;
+INSERT INTO app VALUES (6, 'six');
+UPDATE app SET name = 'not told' WHERE id = 1;
+SAVEPOINT a;
+DELETE FROM app WHERE id = 50;
+ROLLBACK TO a;
+DELETE FROM app WHERE id = 6;
+INSERT INTO app VALUES (6, 'again');
+COMMIT;
+SELECT * FROM itsm.drain();
+BEGIN;
+DELETE FROM app WHERE id = 6;
+ROLLBACK;
+SELECT * FROM itsm.drain();
+BEGIN;
+DELETE FROM app WHERE id = 6;
+PREPARE TRANSACTION 'regress_itsm';
+SELECT * FROM itsm.drain();
+COMMIT PREPARED 'regress_itsm';
+SELECT * FROM itsm.drain();
+-- the primary key goes, and comes back
+ALTER TABLE app DROP CONSTRAINT app_pkey;
+DELETE FROM app WHERE id = 4;
+SELECT * FROM itsm.drain();
+ALTER TABLE app ADD PRIMARY KEY (id) DEFERRABLE;
+DELETE FROM app WHERE id = 50;
+SELECT * FROM itsm.drain();
+-- namespaces: 1111 follows, 3333 has a connection that does not, 4444 has none
+INSERT INTO integration_connections (namespace_id, platform, instance_url, sync_schedule)
+VALUES ('11111111-1111-4111-8111-111111111111', 'servicenow', 'https://acme.service-now.com', 'on_change');
+CREATE TABLE spaced (id integer PRIMARY KEY, owner integer, namespace_id uuid);
+CREATE TRIGGER spaced AFTER INSERT OR UPDATE OR DELETE ON spaced FOR EACH ROW EXECUTE FUNCTION pgsync_itsm.queue_change('@namespace_id', 'id', 'owner');
+INSERT INTO spaced SELECT n, n * 10, k::uuid
+  FROM (VALUES (1, '11111111-1111-4111-8111-111111111111'), (2, '33333333-3333-4333-8333-333333333333'), (3, '44444444-4444-4444-8444-444444444444')) AS v(n, k);
+SELECT * FROM itsm.drain();
+UPDATE spaced SET owner = owner + 1;
+SELECT * FROM itsm.drain();
+UPDATE spaced SET id = id + 100;
+SELECT * FROM itsm.drain();
+DELETE FROM spaced;
+SELECT * FROM itsm.drain();
+DROP TABLE spaced;
+DELETE FROM integration_connections;
+DELETE FROM app WHERE id <> 1;
+UPDATE app SET name = 'one';
+ALTER TABLE app DROP CONSTRAINT app_pkey, ADD PRIMARY KEY (id);
+INSERT INTO app VALUES (2, 'two');
 SELECT * FROM itsm.drain();
 INSERT INTO integration_connections (id, namespace_id, platform, instance_url, sync_schedule, name)
 VALUES ('00000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'servicenow', 'https://acme.service-now.com', 'on_change', 'a'),

@@ -9,6 +9,10 @@
  * rolled-back savepoint left behind is harmless.  The append is as hard as any
  * AFTER trigger: if it fails, so does the transaction.
  *
+ * What a row's own key says of a row that goes is noted if its namespace has
+ * any connection, for each of them retires what was deleted; everything else
+ * only if one of them follows changes.
+ *
  * Every change of the portfolio pays for what happens here.  So the queue is
  * written, and the connections are looked at, without a statement: no rights
  * are asked of the user, no plan is made, nothing shows in pg_stat_statements.
@@ -23,6 +27,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -85,6 +90,7 @@ typedef struct KeyColumn
 	char	  *name;	   /* as in integration_watches.key_column */
 	bool	   everything; /* '*' */
 	bool	   missing;	   /* a column of it is gone */
+	bool	   own;		   /* the primary key: a row that goes is a record that goes; see is_own_key() */
 	int		   nparts;
 	AttrNumber parts[PARTS_AT_MOST];
 	Oid		   types[PARTS_AT_MOST];
@@ -100,6 +106,7 @@ typedef struct TriggerPlan
 	Oid			  relation;
 	bool		  valid;
 	bool		  some_watched; /* false: every column counts */
+	bool		  some_own;
 	MemoryContext context;
 	AttrNumber	  namespace_column; /* 0: none */
 	AttrNumber	  last_column;		/* nothing behind it is looked at */
@@ -149,7 +156,7 @@ struct ChangeSet
 {
 	ChangeId	 id;
 	char		*key_column; /* NULL for OP_TRUNCATE */
-	bool		 wanted;	 /* false: of a namespace that no connection follows */
+	bool		 wanted;	 /* false: no connection of the namespace is to know */
 	bool		 overflown;
 	keyset_hash *known;
 	text	   **keys; /* in the order in which they came */
@@ -182,8 +189,10 @@ typedef struct Changes
 {
 	MemoryContext context;
 	Oid			  function;
-	bool		  wanted;
-	bool		  written; /* PRE_COMMIT is behind us */
+	bool		  followed;	 /* a connection follows changes */
+	bool		  asked;	 /* is connected known? */
+	bool		  connected; /* there is a connection, which is to know what was deleted */
+	bool		  written;	 /* PRE_COMMIT is behind us */
 	setmap_hash	 *sets;
 	List		 *order;
 	uint64		  rows; /* appended so far */
@@ -199,6 +208,7 @@ typedef struct Relations
 	Oid	 queue;
 	Oid	 connections;
 	Oid	 followers; /* index of the connections that follow changes, by namespace */
+	Oid	 all;		/* index of all connections, by namespace */
 } Relations;
 
 static HTAB		*plans = NULL;
@@ -240,7 +250,7 @@ find_relations(Oid function)
 {
 	Oid user;
 	int sec_context;
-	Oid found[3];
+	Oid found[4];
 
 	if (relations.valid && relations.function == function)
 		return;
@@ -258,12 +268,13 @@ find_relations(Oid function)
 	relations.queue = found[0];
 	relations.connections = found[1];
 	relations.followers = found[2];
+	relations.all = found[3];
 	relations.function = function;
 }
 
-/* Does a connection follow changes, of this namespace or (NULL) of any?  Asked with the newest snapshot. */
+/* Is there a connection in an index, of this namespace or (NULL) of any?  Asked with the newest snapshot. */
 static bool
-has_follower(const pg_uuid_t *namespace_id)
+has_connection(Oid index, const pg_uuid_t *namespace_id)
 {
 	Relation	connections = table_open(relations.connections, AccessShareLock);
 	ScanKeyData key;
@@ -273,7 +284,7 @@ has_follower(const pg_uuid_t *namespace_id)
 	if (namespace_id)
 		ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(namespace_id));
 	PushActiveSnapshot(GetLatestSnapshot());
-	scan = systable_beginscan(connections, relations.followers, true, GetActiveSnapshot(), namespace_id ? 1 : 0, &key);
+	scan = systable_beginscan(connections, index, true, GetActiveSnapshot(), namespace_id ? 1 : 0, &key);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	PopActiveSnapshot();
@@ -423,7 +434,7 @@ transaction_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			if (changes != NULL && changes->wanted)
+			if (changes != NULL)
 				write_changes();
 			break;
 		case XACT_EVENT_COMMIT:
@@ -446,7 +457,7 @@ begin_changes(Oid function)
 
 	find_relations(function);
 	begun = MemoryContextAllocZero(TopTransactionContext, sizeof(Changes));
-	begun->wanted = has_follower(NULL);
+	begun->followed = has_connection(relations.followers, NULL);
 	begun->function = function;
 	begun->context = AllocSetContextCreate(TopTransactionContext, "pgsync_itsm changes", ALLOCSET_DEFAULT_SIZES);
 	/* only now: an error before this may be caught, and the transaction goes on */
@@ -454,15 +465,36 @@ begin_changes(Oid function)
 	transaction++;
 }
 
+/* Asked by the first row that is deleted; a transaction that deletes nothing does not ask. */
+static bool
+is_connected(void)
+{
+	if (!changes->asked)
+		changes->connected = changes->followed || has_connection(relations.all, NULL);
+	changes->asked = true;
+	return changes->connected;
+}
+
+/* What is gone is for every connection of the namespace to know, everything else for those that follow changes. */
+static bool
+is_wanted(const ChangeId *id, const KeyColumn *column)
+{
+	bool for_all = id->op == OP_DELETE && column->own;
+
+	if (!id->has_namespace)
+		return for_all ? is_connected() : changes->followed;
+	return has_connection(for_all ? relations.all : relations.followers, &id->namespace_id);
+}
+
 static ChangeSet *
-make_set(const ChangeId *id, const char *key_column)
+make_set(const ChangeId *id, const KeyColumn *column)
 {
 	MemoryContext old = MemoryContextSwitchTo(changes->context);
 	ChangeSet	 *set = palloc0(sizeof(ChangeSet));
 
 	set->id = *id;
-	set->key_column = key_column ? pstrdup(key_column) : NULL;
-	set->wanted = !id->has_namespace || has_follower(&id->namespace_id);
+	set->key_column = column ? pstrdup(column->name) : NULL;
+	set->wanted = is_wanted(id, column);
 	if (set->wanted)
 	{
 		set->known = keyset_create(changes->context, 16, NULL);
@@ -475,7 +507,7 @@ make_set(const ChangeId *id, const char *key_column)
 }
 
 static ChangeSet *
-find_set(const ChangeId *id, const char *key_column)
+find_set(const ChangeId *id, const KeyColumn *column)
 {
 	SetEntry *entry;
 	bool	  found;
@@ -485,7 +517,7 @@ find_set(const ChangeId *id, const char *key_column)
 	entry = setmap_lookup(changes->sets, *id);
 	if (entry == NULL)
 	{
-		ChangeSet *set = make_set(id, key_column);
+		ChangeSet *set = make_set(id, column);
 
 		entry = setmap_insert(changes->sets, *id, &found);
 		entry->set = set;
@@ -562,7 +594,7 @@ note_key(const TriggerPlan *plan, TupleTableSlot *slot, char op, KeyColumn *colu
 	identify(&id, plan, slot, op, column);
 	if (column->recent_in != transaction || memcmp(&column->recent->id, &id, sizeof(id)) != 0)
 	{
-		column->recent = find_set(&id, column->name);
+		column->recent = find_set(&id, column);
 		column->recent_in = transaction;
 	}
 	add_key(column->recent, key);
@@ -817,6 +849,29 @@ note_one(TriggerPlan *plan, TupleTableSlot *slot, char op)
 			note_row(plan, &plan->keys[i], slot, op);
 }
 
+/* Where nobody follows changes: keys of records that go, if anybody is to know. */
+static void
+note_gone(TriggerPlan *plan, TupleTableSlot *old, TupleTableSlot *new)
+{
+	int i;
+
+	for (i = 0; i < plan->nkeys; i++)
+	{
+		KeyColumn *key = &plan->keys[i];
+
+		if (!key->own)
+			continue;
+		slot_getsomeattrs(old, key->parts[0]);
+		if (new)
+			slot_getsomeattrs(new, key->parts[0]);
+		if ((new && !key_changed(key, old, new)) || !is_connected())
+			continue;
+		/* the namespace, too */
+		slot_getsomeattrs(old, plan->last_column);
+		note_row(plan, key, old, OP_DELETE);
+	}
+}
+
 /* Resolving ------------------------------------------------------------------- */
 
 static void
@@ -830,7 +885,7 @@ forget(Datum arg, Oid relation)
 		if (relation == InvalidOid || plan->relation == relation)
 			plan->valid = false;
 	if (relation == InvalidOid || relation == relations.queue || relation == relations.connections ||
-		relation == relations.followers)
+		relation == relations.followers || relation == relations.all)
 		relations.valid = false;
 }
 
@@ -854,11 +909,35 @@ find_column(TupleDesc desc, const char *name)
 	return number > 0 ? (AttrNumber) number : 0;
 }
 
-static void
-resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
+/* As pgsync_itsm.is_own_key() has it; of a partition as of its table. */
+static bool
+is_primary_key(Relation relation, AttrNumber column)
 {
-	char *rest = pstrdup(argument);
-	char *part;
+	List	 *indexes = RelationGetIndexList(relation);
+	ListCell *cell;
+	bool	  found = false;
+
+	foreach (cell, indexes)
+	{
+		HeapTuple	  tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		found |= index->indisprimary && index->indnkeyatts == 1 && index->indkey.values[0] == column;
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+	return found;
+}
+
+static void
+resolve_key(KeyColumn *key, const char *argument, Relation relation)
+{
+	TupleDesc desc = RelationGetDescr(relation);
+	char	 *rest = pstrdup(argument);
+	char	 *part;
 
 	key->name = pstrdup(argument);
 	key->everything = argument[0] == '*';
@@ -878,6 +957,7 @@ resolve_key(KeyColumn *key, const char *argument, TupleDesc desc)
 		key->types[key->nparts] = TupleDescAttr(desc, column - 1)->atttypid;
 		key->parts[key->nparts++] = column;
 	}
+	key->own = !key->everything && !key->missing && key->nparts == 1 && is_primary_key(relation, key->parts[0]);
 }
 
 static void
@@ -921,9 +1001,10 @@ resolve_watched(TriggerPlan *plan, const char *argument, TupleDesc desc)
 
 /* Arguments: @namespace column, key columns, |, watched columns. */
 static void
-resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
+resolve_arguments(TriggerPlan *plan, const Trigger *trigger, Relation relation)
 {
-	int i;
+	TupleDesc desc = RelationGetDescr(relation);
+	int		  i;
 
 	plan->keys = palloc0(sizeof(KeyColumn) * (trigger->tgnargs + 1));
 	plan->watched = palloc0(sizeof(AttrNumber) * (trigger->tgnargs + desc->natts + 1));
@@ -944,7 +1025,10 @@ resolve_arguments(TriggerPlan *plan, const Trigger *trigger, TupleDesc desc)
 				plan->namespace_column = column;
 		}
 		else
-			resolve_key(&plan->keys[plan->nkeys++], argument, desc);
+		{
+			resolve_key(&plan->keys[plan->nkeys], argument, relation);
+			plan->some_own |= plan->keys[plan->nkeys++].own;
+		}
 	}
 	if (!plan->some_watched)
 		watch_all(plan, desc);
@@ -973,7 +1057,7 @@ find_plan(const TriggerData *data)
 	plan->relation = relation;
 	plan->context = AllocSetContextCreate(TopMemoryContext, "pgsync_itsm trigger", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(plan->context);
-	resolve_arguments(plan, data->tg_trigger, RelationGetDescr(data->tg_relation));
+	resolve_arguments(plan, data->tg_trigger, data->tg_relation);
 	MemoryContextSwitchTo(old);
 	plan->valid = true;
 	return plan;
@@ -982,11 +1066,20 @@ find_plan(const TriggerData *data)
 static void
 note_event(TriggerData *data)
 {
-	TriggerPlan *plan = find_plan(data);
+	bool		 deletes = TRIGGER_FIRED_BY_DELETE(data->tg_event);
+	TriggerPlan *plan;
 
-	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+	if (!changes->followed && !deletes && !TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return;
+	plan = find_plan(data);
+	if (!changes->followed)
+	{
+		if (plan->some_own)
+			note_gone(plan, data->tg_trigslot, deletes ? NULL : data->tg_newslot);
+	}
+	else if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		note_one(plan, data->tg_trigslot, OP_INSERT);
-	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+	else if (deletes)
 		note_one(plan, data->tg_trigslot, OP_DELETE);
 	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		note_update(plan, data->tg_trigslot, data->tg_newslot);
@@ -1015,11 +1108,8 @@ trigger_queue_change(PG_FUNCTION_ARGS)
 		initialize();
 	if (changes == NULL)
 		begin_changes(fcinfo->flinfo->fn_oid);
-	if (changes->wanted)
-	{
-		note_event(data);
-		if (changes->written) /* by a commit callback that came after ours */
-			write_changes();
-	}
+	note_event(data);
+	if (changes->written) /* by a commit callback that came after ours */
+		write_changes();
 	return PointerGetDatum(NULL);
 }

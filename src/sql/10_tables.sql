@@ -49,7 +49,7 @@ CREATE TABLE @extschema@.integration_connections (
     updated_at             timestamptz NOT NULL DEFAULT now(),
     UNIQUE (namespace_id, platform, name)
 );
--- every transaction that changes a watched table looks here
+-- every transaction that changes a watched table looks here, and one that deletes in the unique index
 CREATE INDEX integration_connections_on_change ON @extschema@.integration_connections (namespace_id) WHERE sync_schedule = 'on_change';
 
 -- entity_type of the map, the items and the log: application, deployment_profile, it_service,
@@ -529,18 +529,19 @@ CREATE TABLE pgsync_itsm.attached_objects (
     origin text NOT NULL DEFAULT 'getinsync'
 );
 
--- Which keys a partial run (on change, pilot) is about; a full run has none.
+-- Which keys a partial run (on change, pilot) is about; a full run has none.  Gone: what was deleted here while the run was
+-- under way, which may have made it there; nothing is read by it.
 CREATE TABLE pgsync_itsm.run_keys (
     run_id      bigint NOT NULL,
     entity_type text NOT NULL,
-    match_by    text NOT NULL DEFAULT 'key' CHECK (match_by IN ('key', 'parent')),
+    match_by    text NOT NULL DEFAULT 'key' CHECK (match_by IN ('key', 'parent', 'gone')),
     key         text NOT NULL,
     deleted     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, entity_type, match_by, key)
 );
 
 -- Which runs have a work space; as unlogged as that.  Where the row is missing, a crash has emptied it.
-CREATE UNLOGGED TABLE pgsync_itsm.plan_spaces (run_id bigint PRIMARY KEY);
+CREATE UNLOGGED TABLE pgsync_itsm.plan_spaces (run_id bigint PRIMARY KEY, begun_at timestamptz NOT NULL DEFAULT now());
 
 -- Work space of a plan.  Unlogged: a plan that a crash interrupted starts again from nothing.  A verdict UNCHANGED
 -- without payload_hash says that the source row is the one that was resolved for the map, under source_version.

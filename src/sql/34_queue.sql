@@ -11,9 +11,10 @@ COMMENT ON FUNCTION pgsync_itsm.queue_change() IS
 CREATE FUNCTION pgsync_itsm.queue_relations() RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN ARRAY['@extschema@.integration_queue'::regclass::oid, '@extschema@.integration_connections'::regclass::oid,
-             '@extschema@.integration_connections_on_change'::regclass::oid];
+             '@extschema@.integration_connections_on_change'::regclass::oid,
+             '@extschema@.integration_connections_namespace_id_platform_name_key'::regclass::oid];
 COMMENT ON FUNCTION pgsync_itsm.queue_relations() IS
-'What the trigger function writes and reads: the queue; the connections and the index of those that follow changes, of which an inactive one counts, so that activating it leaves no gap';
+'What the trigger function writes and reads: the queue; the connections, the index of those that follow changes and that of all, by namespace. An inactive one counts, so that activating it leaves no gap';
 
 -- Watches -----------------------------------------------------------------------------------------
 
@@ -285,6 +286,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT * INTO taken FROM pgsync_itsm.take_changes();
+    -- for every connection; a run is for those that follow changes
     PERFORM pgsync_itsm.note_deletions(taken.changes);
     FOR c IN
         SELECT i.id, i.namespace_id, false AS confirm

@@ -280,7 +280,7 @@ BEGIN
         RETURN;
     END IF;
     FOR k IN SELECT x.match_by, array_agg(x.key) AS keys FROM pgsync_itsm.run_keys AS x
-              WHERE x.run_id = run.id AND x.entity_type = plan_read.entity_type GROUP BY x.match_by ORDER BY x.match_by
+              WHERE x.run_id = run.id AND x.entity_type = plan_read.entity_type AND x.match_by <> 'gone' GROUP BY x.match_by ORDER BY x.match_by
     LOOP
         IF links THEN
             PERFORM pgsync_itsm.read_links_by(run, entity_type, k.keys, k.match_by);

@@ -52,9 +52,7 @@ BEGIN
     PERFORM pgsync_itsm.clear_plan(run_id);
     DELETE FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run_id;
     DELETE FROM pgsync_itsm.merge_before AS b WHERE b.run_id = run_id;
-    IF status IN ('failed', 'cancelled') THEN
-        PERFORM pgsync_itsm.note_deleted(run_id);
-    END IF;
+    PERFORM pgsync_itsm.note_deleted(run_id, CASE WHEN status IN ('failed', 'cancelled') THEN '{key,gone}'::text[] ELSE '{gone}' END);
     DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run_id;
     -- The keys of a change run that did not go through are not forgotten: one plan in full finds what they were about; if that
     -- fails, too, the next one does.

@@ -2,9 +2,10 @@
 -- any more, has something done there, and only to what we made: retired by life cycle, deleted, or left (retire_by).
 --
 -- The map remembers the change (deleted_at) until it was dealt with: a run of changes may fail or be cancelled, and the plan
--- in full that comes after it would see an absence only.
+-- in full that comes after it would see an absence only; and a connection that does not follow changes has no such run.
 
--- Whatever a connection does now, active or not: a key that is its table's own is gone for all of them.
+-- Whatever a connection does now, active or not: a key that is its table's own is gone for all of them.  What a run that is under
+-- way may make there is marked when that has ended.  Rows are locked in order, as a plan does that marks some of them itself.
 CREATE FUNCTION pgsync_itsm.note_deletions(changes pgsync_itsm.change_key[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -12,26 +13,70 @@ BEGIN
     IF NOT EXISTS (SELECT FROM unnest(changes) AS k WHERE k.deleted AND k.match_by = 'key') THEN
         RETURN;
     END IF;
-    UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
-      FROM @extschema@.integration_connections AS c,
-           (SELECT DISTINCT k.entity_type, pgsync_itsm.entity_id(k.entity_type, k.key) AS entity_id
-              FROM unnest(changes) AS k WHERE k.deleted AND k.match_by = 'key') AS d
-     WHERE m.connection_id = c.id AND m.entity_type = d.entity_type AND m.entity_id = d.entity_id AND m.deleted_at IS NULL;
+    -- the time of now, and not of the transaction: a plan that began before it may have read what was deleted since
+    UPDATE @extschema@.integration_sync_map AS m SET deleted_at = clock_timestamp()
+     WHERE m.id = ANY (ARRAY(
+           SELECT x.id
+             FROM (SELECT DISTINCT k.entity_type, pgsync_itsm.entity_id(k.entity_type, k.key) AS entity_id
+                     FROM unnest(changes) AS k WHERE k.deleted AND k.match_by = 'key') AS d
+            CROSS JOIN @extschema@.integration_connections AS c
+             JOIN @extschema@.integration_sync_map AS x ON x.connection_id = c.id AND x.entity_type = d.entity_type AND x.entity_id = d.entity_id
+            WHERE x.deleted_at IS NULL
+            ORDER BY x.id FOR NO KEY UPDATE OF x));
+    INSERT INTO pgsync_itsm.run_keys (run_id, entity_type, match_by, key, deleted)
+    SELECT DISTINCT r.id, k.entity_type, 'gone', k.key, true
+      FROM @extschema@.integration_runs AS r
+      JOIN unnest(changes) AS k ON k.namespace_id IS NULL OR k.namespace_id = r.namespace_id
+      LEFT JOIN @extschema@.integration_sync_map AS m
+        ON m.connection_id = r.connection_id AND m.entity_type = k.entity_type AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key)
+     WHERE r.status IN ('queued', 'planning', 'planned', 'needs_approval', 'running')
+       AND (r.status = 'planning'
+            OR EXISTS (SELECT FROM @extschema@.integration_run_items AS i
+                        WHERE i.run_id = r.id AND i.entity_type = k.entity_type AND i.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key)))
+       AND r.kind <> 'match' AND k.deleted AND k.match_by = 'key' AND NOT pgsync_itsm.is_relationship(k.entity_type) AND m.id IS NULL
+    ON CONFLICT DO NOTHING;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.note_deletions(pgsync_itsm.change_key[]) IS 'Marks in the map what DELETE changes are about';
 
 -- Once more when a run of changes is planned or ends: what was on its way there when the change was collected is in the map by now.
-CREATE FUNCTION pgsync_itsm.note_deleted(run_id bigint) RETURNS void
+CREATE FUNCTION pgsync_itsm.note_deleted(run_id bigint, how text[]) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
       FROM @extschema@.integration_runs AS r
-      JOIN pgsync_itsm.run_keys AS k ON k.run_id = r.id AND k.deleted AND k.match_by = 'key'
+      JOIN pgsync_itsm.run_keys AS k ON k.run_id = r.id AND k.deleted AND k.match_by = ANY (note_deleted.how)
      WHERE r.id = note_deleted.run_id AND m.connection_id = r.connection_id AND m.entity_type = k.entity_type
        AND m.entity_id = pgsync_itsm.entity_id(k.entity_type, k.key) AND m.deleted_at IS NULL;
 END;
-COMMENT ON FUNCTION pgsync_itsm.note_deleted(bigint) IS 'Marks in the map what the DELETE changes of a run are about';
+COMMENT ON FUNCTION pgsync_itsm.note_deleted(bigint, text[]) IS
+'Marks in the map what the DELETE changes of a run are about: key, those that it was made for; gone, those that came while it was under way';
+
+-- Without taking them: the debounce is for runs of changes.  Called after the sources were read, so that no DELETE which that has
+-- seen is missed: it is in the queue, or marked by who took it from there.
+CREATE FUNCTION pgsync_itsm.note_waiting(run @extschema@.integration_runs) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM @extschema@.integration_queue AS q WHERE q.op = 'd') THEN
+        RETURN;
+    END IF;
+    UPDATE @extschema@.integration_sync_map AS m SET deleted_at = now()
+     WHERE m.id = ANY (ARRAY(
+           SELECT x.id
+             FROM (SELECT DISTINCT w.entity_type, pgsync_itsm.entity_id(w.entity_type, k.key) AS entity_id
+                     FROM @extschema@.integration_queue AS q
+                     JOIN (SELECT DISTINCT o.relation FROM @extschema@.integration_queue AS o WHERE o.op = 'd') AS t ON t.relation = q.relation
+                    CROSS JOIN LATERAL pgsync_itsm.watches_of(t.relation) AS w
+                    CROSS JOIN LATERAL unnest(q.keys) AS k(key)
+                    WHERE q.op = 'd' AND w.owns_key AND w.key_column = q.key_column) AS d
+             JOIN @extschema@.integration_sync_map AS x ON x.connection_id = run.connection_id AND x.entity_type = d.entity_type AND x.entity_id = d.entity_id
+            WHERE x.deleted_at IS NULL
+              AND NOT EXISTS (SELECT FROM pgsync_itsm.plan_records AS p WHERE p.run_id = run.id AND p.entity_type = d.entity_type AND p.entity_id = d.entity_id)
+            ORDER BY x.id FOR NO KEY UPDATE OF x));
+END
+$$;
+COMMENT ON FUNCTION pgsync_itsm.note_waiting(@extschema@.integration_runs) IS 'Marks in the map of a plan in full what DELETE changes are about that still wait in the queue';
 
 CREATE FUNCTION pgsync_itsm.retire_candidates(run @extschema@.integration_runs) RETURNS SETOF @extschema@.integration_sync_map
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -70,14 +115,17 @@ BEGIN
     IF run.kind NOT IN ('publish', 'preview') THEN
         RETURN;
     END IF;
-    IF run.partial AND EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
-        PERFORM pgsync_itsm.note_deleted(run.id);
+    IF NOT run.partial THEN
+        PERFORM pgsync_itsm.note_waiting(run);
+    ELSIF EXISTS (SELECT FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.deleted) THEN
+        PERFORM pgsync_itsm.note_deleted(run.id, '{key}');
     END IF;
     IF run.kind = 'publish' THEN
-        -- it is here again
+        -- it is here again, unless it was deleted after it was read
         UPDATE @extschema@.integration_sync_map AS m SET deleted_at = NULL, state = CASE m.state WHEN 'left' THEN 'linked' ELSE m.state END
           FROM pgsync_itsm.plan_records AS p
          WHERE m.connection_id = run.connection_id AND m.deleted_at IS NOT NULL
+           AND m.deleted_at <= CASE WHEN run.partial THEN now() ELSE (SELECT s.begun_at FROM pgsync_itsm.plan_spaces AS s WHERE s.run_id = run.id) END
            AND p.run_id = run.id AND p.entity_type = m.entity_type AND p.entity_id = m.entity_id;
     END IF;
     IF pgsync_itsm.setting(run.connection_id, 'retire_by') <> 'life_cycle' OR pgsync_itsm.is_halo(run.connection_id) THEN

@@ -35,12 +35,15 @@ CREATE FUNCTION pgsync_itsm.end_old_plans() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    WITH ended AS (
     UPDATE @extschema@.integration_runs AS r
        SET status = 'cancelled', phase = 'finished', finished_at = r.planned_at, error_message = 'nobody applied it in time: it was older than plan_max_age'
      WHERE r.id = ANY (ARRAY(SELECT x.id FROM @extschema@.integration_runs AS x
                               WHERE x.status IN ('planned', 'needs_approval') AND x.planned_at < now() - interval '1 day'
                                 AND x.planned_at < now() - coalesce(pgsync_itsm.setting(x.connection_id, 'plan_max_age')::interval, '7 days')
-                                AND NOT pgsync_itsm.is_newest_full(x) ORDER BY x.id LIMIT 100 FOR UPDATE SKIP LOCKED));
+                                AND NOT pgsync_itsm.is_newest_full(x) ORDER BY x.id LIMIT 100 FOR UPDATE SKIP LOCKED))
+    RETURNING r.id)
+    DELETE FROM pgsync_itsm.run_keys AS k USING ended AS e WHERE k.run_id = e.id;
 END
 $$;
 COMMENT ON FUNCTION pgsync_itsm.end_old_plans() IS 'Cancels kept plans that cannot be applied any more and that a newer plan in full has made good';

@@ -101,7 +101,7 @@ CREATE FUNCTION pgsync_itsm.merge_keys(run @extschema@.integration_runs) RETURNS
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id;
+    DELETE FROM pgsync_itsm.run_keys AS k WHERE k.run_id = run.id AND k.match_by <> 'gone';
     INSERT INTO pgsync_itsm.run_keys (run_id, entity_type, match_by, key)
     SELECT DISTINCT run.id, m.entity_type, 'key', substr(m.native_key, length(m.entity_type) + 2)
       FROM @extschema@.integration_sync_map AS m

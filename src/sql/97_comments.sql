@@ -453,7 +453,7 @@ COMMENT ON TABLE pgsync_itsm.site IS
 'One row: which cluster and database this data belongs to, the site''s own visibility condition, and where GetInSync''s tables are';
 COMMENT ON TABLE pgsync_itsm.attached_objects IS
 'Columns, triggers and constraints that attaching added to the application''s tables, so that detaching leaves the database as it was';
-COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a full run has none';
+COMMENT ON TABLE pgsync_itsm.run_keys IS 'Records that a partial run is about; a full run has none. gone: deleted here while the run was under way, which may have made them there';
 COMMENT ON TABLE pgsync_itsm.plan_records IS 'Work space of a plan in the making; unlogged, a plan that a crash interrupted starts again';
 COMMENT ON TABLE pgsync_itsm.connection_pace IS
 'How fast a connection may be talked to, as its worker last saw it: state of the circuit breaker, slots, windows of rate-limit rules. A cache, not dumped';

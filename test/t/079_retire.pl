@@ -1,6 +1,6 @@
 # What is deleted here: retired there by life cycle or deleted there, as retire_by says; published again when it is back,
 # before or after anybody looked; held, and named, where somebody else needs it there or has edited it; too much at once
-# waits; absence is no deletion; and a deletion is rolled back.
+# waits; absence is no deletion; a deletion is rolled back; and all of that holds for connections that follow no changes.
 
 use strict;
 use warnings;
@@ -305,6 +305,60 @@ lines("SELECT itsm_apply($waiting)");
 my $done = wait_for_run($node, 'postgres', $waiting, states => [qw(done failed cancelled)]);
 is("$done->{status} $done->{dead}", 'done 0', 'approved, it is done');
 cmp_ok(lines("SELECT count(*) FROM integration_sync_map WHERE entity_type = 'application' AND state = 'retired'"), '>=', 10, 'they are retired');
+# ---- by hand, and daily -----------------------------------------------------------------------------
+
+# Nothing of the portfolio is retired so far that is not back: the rest is of other applications.
+sub living
+{
+	my ($n) = @_;
+	return split /\n/, lines("SELECT m.entity_id FROM integration_sync_map AS m JOIN applications AS a ON a.id = m.entity_id
+		WHERE m.entity_type = 'application' AND m.state = 'linked' AND m.created_by_us AND m.last_agreed ->> 'operational_status' = '1' ORDER BY 1 LIMIT $n");
+}
+
+sub retired
+{
+	my ($id) = @_;
+	return row_of(there(), $id)->{operational_status} eq '6';
+}
+
+settled('all is sent');
+lines("ALTER SYSTEM SET pgsync_itsm.debounce = '1h'");
+$node->reload;
+ok(poll_query($node, 'postgres', "SELECT current_setting('pgsync_itsm.debounce') = '1h'"), 'nothing is collected for an hour');
+lines("SELECT itsm_schedule('$conn', 'manual')");
+my ($one, $two, $three, $four) = living(4);
+ok($four, 'there are four applications left');
+ok(!retired($one), 'one is operational there');
+lines("DELETE FROM applications WHERE id = '$one'");
+my $by_hand = publish_and_wait($node, 'postgres', $city);
+is($by_hand->{status}, 'done', 'a publish at once');
+is(lines("SELECT entity_type, label, reason FROM integration_run_items WHERE run_id = $by_hand->{id} AND state = 'dead' AND payload_hash = 'retired'"), '', 'and all that it retires goes through');
+ok(retired($one), 'retires what was deleted just before it');
+is(lines('SELECT count(*) > 0 FROM integration_queue'), 't', 'while the change still waits');
+
+# collected: no run is made of it, and the connection may be off meanwhile
+for my $schedule (qw(manual daily))
+{
+	lines("SELECT itsm_schedule('$conn', '$schedule')" . ($schedule eq 'daily' ? ";UPDATE integration_connections SET next_run_at = now() + interval '1 day'" : ''));
+	lines("UPDATE integration_connections SET is_active = false") if $schedule eq 'manual';
+	my $id = $schedule eq 'manual' ? $two : $three;
+	$last = last_run();
+	lines("DELETE FROM applications WHERE id = '$id'");
+	lines("UPDATE integration_queue SET at = at - interval '2 hours'");
+	lines("SELECT pgsync_itsm.wake()");
+	ok(poll_query($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM integration_queue)"), "$schedule: collected");
+	is(last_run(), $last, 'no run is made of it');
+	is(lines("SELECT deleted_at IS NOT NULL, state FROM integration_sync_map WHERE entity_type = 'application' AND entity_id = '$id'"), 't|linked', 'it is noted');
+	ok(!retired($id), 'and is as it was there');
+	lines("UPDATE integration_connections SET is_active = true; SELECT pgsync_itsm.wake()") if $schedule eq 'manual';
+	is(publish_and_wait($node, 'postgres', $city)->{status}, 'done', 'published');
+	ok(retired($id), 'and retired');
+}
+# deleted and made again under the same key, before the plan
+lines("SELECT lose('$four')");
+lines('SELECT bring_back()');
+is(publish_and_wait($node, 'postgres', $city)->{status}, 'done', 'published');
+ok(!retired($four), 'what is here again is not retired');
 unique('in the end');
 $sim->stop;
 $node->stop;
