@@ -42,6 +42,9 @@ sub term
 	return exists $limit{$field} ? substr($here, 0, $limit{$field}) : $here;
 }
 
+# More is here than is sent: it would be lost.
+sub is_cut { my ($field, $here) = @_; return $here ne '' && exists $limit{$field} && length $here > $limit{$field} }
+
 sub local_value
 {
 	my ($field, $there) = @_;
@@ -63,7 +66,7 @@ sub add
 	my ($self, $id, $type, $here) = @_;
 	my $at = @{ $self->{runs} };
 	# runs that are under way may see it from their beginning, or not at all
-	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, state => 'never', deleted => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
+	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, state => 'never', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
 	  0 .. $at;
 	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, worlds => \@worlds };
 	return;
@@ -129,6 +132,12 @@ sub decided
 	my ($self, $r, $w, $run) = @_;
 	return ended($w) if $self->{records}{ $run->{id} } != $r || $w->{deleted};
 	my $n = ended($w);
+	if ($w->{refuses})
+	{
+		# decided anew, and nothing is agreed that was not before
+		$n->{known}{ $run->{field} } = $w->{conflict}{ $run->{field} }{known} if $w->{conflict}{ $run->{field} };
+		return $n;
+	}
 	$n->{here}{ $run->{field} } = $run->{value};
 	delete $n->{conflict}{ $run->{field} };
 	$n->{here_at} = undef;
@@ -147,7 +156,8 @@ sub reading
 	}
 	return $self->compared($r, $w) if $w->{step} == 1;
 	my @fields = sort keys %{ $w->{seen}{write} };
-	return ended($w) if grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields;
+	# what is refused here is tried again by the next reading
+	return ended($w) if $w->{refuses} || grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields;
 	for my $f (@fields)
 	{
 		$n->{here}{$f} = local_value($f, $w->{seen}{there}{$f});
@@ -172,7 +182,7 @@ sub compared
 		# a value that is in conflict is as old as it was then
 		my $c = $w->{conflict}{$f} // {};
 		my ($ours_at, $theirs_at) = (($c->{ours} // "\0") eq $ours ? $c->{ours_at} : $w->{here_at}, ($c->{theirs} // "\0") eq $theirs ? $c->{theirs_at} : $w->{seen}{there_at});
-		my @d = $self->decide($f, $w->{known}{$f}, $ours, $theirs, $ours_at, $theirs_at);
+		my @d = map { $_ eq 'theirs' && is_cut($f, $w->{here}{$f}) ? 'conflict' : $_ } $self->decide($f, $w->{known}{$f}, $ours, $theirs, $ours_at, $theirs_at);
 		@worlds = map {
 			my $from = $_;
 			map {
@@ -180,7 +190,7 @@ sub compared
 				$n->{seen} = { %{ $from->{seen} }, write => { %{ $from->{seen}{write} } } };
 				$n->{known}{$f} = $theirs if $_ eq 'agreed' || $_ eq 'ours';
 				$n->{seen}{write}{$f} = 1 if $_ eq 'theirs';
-				if ($_ eq 'conflict') { $n->{conflict}{$f} = { ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
+				if ($_ eq 'conflict') { $n->{conflict}{$f} = { known => $w->{known}{$f}, ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
 				elsif ($_ ne 'theirs') { delete $n->{conflict}{$f} }
 				$n;
 			} @d
@@ -314,6 +324,9 @@ sub edit_there
 	return $self->only($id, sub { $_[0]{state} eq 'there' });
 }
 
+# Writes of the extension to this row fail from now on, or do so no more.
+sub refuse { my ($self, $id, $on) = @_; return $self->touch($id, sub { $_[0]{refuses} = $on }) }
+
 # A deletion that no trigger notes is an absence, which concludes nothing.
 sub delete_here { my ($self, $id) = @_; my $noted = $self->{free} ? 'noted' : 'unnoted'; return $self->touch($id, sub { $_[0]{deleted} = $noted }) }
 
@@ -378,9 +391,11 @@ sub forget
 	my $r = $self->{records}{$id};
 	$r->{wide} = 0;
 	return unless $seen->{here} && $seen->{there};
-	my %conflict = map { $_ => {} } @{ $seen->{conflicts} };
-	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} } }, conflict => \%conflict,
-			state => 'there', deleted => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
+	# of a conflict the base is no side's, and when each was made nobody has told
+	my %base = map { $_ => $seen->{bases}{$_} } @{ $seen->{conflicts} };
+	my %conflict = map { $_ => { known => $base{$_} } } keys %base;
+	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} }, %base }, conflict => \%conflict,
+			state => 'there', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
 	return;
 }
 

@@ -111,7 +111,14 @@ sub make_steps
 		}
 		elsif ($dice < 96) { push @steps, [ pick(qw(kill terminate immediate)), int rand 400 ] }
 		elsif ($dice < 98.5) { push @steps, [ fault => int rand @faults ]; $faulty = 1 }
-		elsif ($dice < 99) { push @steps, ['revoke'] }
+		elsif ($dice < 98.8) { push @steps, ['revoke'] }
+		elsif ($dice < 99.5)
+		{
+			# a change there that cannot be written here when it is read
+			push @steps, [ refuse => $record ], [ there => $record, make_values($type->($record), 'there', $n) ], ['subscribe'];
+			push @steps, ['wait'] if rand() < 0.5;
+		}
+		elsif ($dice < 99.7) { push @steps, ['accept'] }
 		elsif ($faulty) { push @steps, ['calm'] }
 	}
 	push @steps, ['rest'];
@@ -142,6 +149,13 @@ sub begin
 	$t->{conn} = connect_and_activate($t->{node}, DB, $t->{sim}, namespace => $t->{ns},
 		settings => { max_attempts => 50, breaker_failures => 100, shrink_percent => 100 });
 	sql($t, "SELECT itsm_set('$t->{conn}', 'sync_direction', 'both')");
+	sql($t, q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF (SELECT a.backend_type FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = pg_backend_pid()) LIKE 'pgsync_itsm%' THEN
+				RAISE EXCEPTION 'refused by the test';
+			END IF;
+			RETURN NEW;
+		END $$});
 	sql($t, slurp_file($ENV{MODEL_SQL})) if $ENV{MODEL_SQL};
 	my $n = 0;
 	for my $app (rows($t, 'SELECT id FROM applications ORDER BY name'))
@@ -267,6 +281,25 @@ my %step;
 			$t->{model}->delete_here($_->{id});
 		}
 	},
+	# writes by the extension to this row fail
+	refuse => sub {
+		my ($t, $n) = @_;
+		my $r = $t->{records}{$n};
+		return unless $r && $r->{here} && !$r->{refuses};
+		sql($t, "CREATE TRIGGER refuse_$n BEFORE UPDATE ON $table{$r->{type}} FOR EACH ROW WHEN (OLD.id = '$r->{id}') EXECUTE FUNCTION refuse()");
+		$r->{refuses} = 1;
+		$t->{model}->refuse($r->{id}, 1);
+	},
+	accept => sub {
+		my ($t) = @_;
+		for my $n (sort { $a <=> $b } grep { $t->{records}{$_}{refuses} } keys %{ $t->{records} })
+		{
+			my $r = $t->{records}{$n};
+			sql($t, "DROP TRIGGER refuse_$n ON $table{$r->{type}}");
+			$r->{refuses} = 0;
+			$t->{model}->refuse($r->{id}, 0);
+		}
+	},
 	delete_there => sub {
 		my ($t, $n) = @_;
 		my $r = $t->{records}{$n};
@@ -385,6 +418,7 @@ sub rest
 	my ($t) = @_;
 	calm($t);
 	settle($t);
+	$step{accept}->($t);
 	my $free = $t->{model}{free};
 	if ($free)
 	{
@@ -421,7 +455,7 @@ sub compare
 	my %here  = map { $_ => here($t, $_) } keys %table;
 	my %there = map { $_ => there($t, $_) } keys %table;
 	my %conflicts;
-	push @{ $conflicts{ $_->{entity_id} } }, $_->{field} for rows($t, "SELECT entity_id, field FROM integration_conflicts WHERE state = 'open'");
+	$conflicts{ $_->{entity_id} }{ $_->{field} } = $_->{base} for rows($t, "SELECT entity_id, field, base FROM integration_conflicts WHERE state = 'open'");
 	my @wrong;
 	for my $n (sort { $a <=> $b } keys %{ $t->{records} })
 	{
@@ -430,7 +464,7 @@ sub compare
 		push @wrong, "record $n is there " . @t . " times" if @t > 1;
 		my @fields = (@{ $PgsyncItsmModel::FIELDS{ $r->{type} } });
 		my $seen = { here => $h && { map { $_ => $h->{$_} } @fields }, there => $t[0] && { map { $_ => $t[0]{$_} // '' } @fields, 'operational_status' },
-			conflicts => [ sort @{ $conflicts{ $r->{id} } // [] } ] };
+			conflicts => [ sort keys %{ $conflicts{ $r->{id} } // {} } ], bases => $conflicts{ $r->{id} } // {} };
 		push @wrong, map { "record $n: $_" } grep { defined } $t->{model}->observe($r->{id}, $seen);
 		$r->{base} = $h && { %{ $seen->{here} } };
 		push @wrong, follows($n, $h, $t[0], $here{application}) if $r->{type} eq 'deployment_profile' && $h && $t[0] && !$conflicts{ $r->{id} };
@@ -460,7 +494,7 @@ sub unexplained
 	$t->{rested} = sql($t, 'SELECT max(id) FROM integration_runs');
 	my $gone = join ',', map { "'$_->{id}'" } grep { !$_->{there} } values %{ $t->{records} };
 	my $not = $gone ? "AND coalesce(entity_id NOT IN ($gone), true) AND coalesce(parent_id NOT IN ($gone), true) AND coalesce(child_id NOT IN ($gone), true)" : '';
-	my $dead = sql($t, "SELECT string_agg(format('%s %s %s: %s', run_id, entity_type, error_class, reason), E'\\n') FROM integration_run_items WHERE run_id > $last AND state = 'dead' $not");
+	my $dead = sql($t, "SELECT string_agg(format('%s %s %s: %s', run_id, entity_type, error_class, reason), E'\\n') FROM integration_run_items WHERE run_id > $last AND state = 'dead' AND coalesce(reason, '') NOT LIKE 'refused by the test%' $not");
 	my $bad = sql($t, "SELECT string_agg(format('run %s %s %s: %s', id, kind, status, error_message), E'\\n') FROM integration_runs WHERE id > $last AND status NOT IN ('done', 'failed')");
 	return ($dead eq '' ? undef : "dead: $dead", $bad eq '' ? undef : $bad,
 		map { $stats->{$_}{count} ? "twice there: $_ " . $json->encode($stats->{$_}) : undef } sort keys %$stats);
