@@ -95,7 +95,7 @@ sub make_steps
 		elsif ($dice < 69) { push @steps, ['subscribe'] }
 		elsif ($dice < 73) { push @steps, ['both'] }
 		elsif ($dice < 86) { push @steps, ['wait'] }
-		elsif ($dice < 91) { push @steps, [ resolve => int(rand 10), pick(qw(ours theirs value)), pick('plain', 'emoji', 'empty') . " $n" ] }
+		elsif ($dice < 91) { push @steps, [ resolve => int(rand 10), pick(qw(ours theirs value)), pick('plain', 'emoji', 'empty') . " $n", rand() < 0.15 ? 'refused' : () ] }
 		elsif ($dice < 93)
 		{
 			push @steps, [ create => $next ];
@@ -314,11 +314,12 @@ my %step;
 	both => sub { my ($t) = @_; $step{$_}->($t) for qw(subscribe publish) },
 	wait => sub { settle($_[0]) },
 	resolve => sub {
-		my ($t, $k, $side, $said) = @_;
+		my ($t, $k, $side, $said, $refused) = @_;
 		settle($t);
 		my @open = rows($t, "SELECT id, entity_type, entity_id, field, theirs FROM integration_conflicts WHERE state = 'open' ORDER BY entity_type, entity_id, field");
 		@open = grep { my $c = $_; grep { $_->{id} eq $c->{entity_id} && $_->{here} && $_->{there} } values %{ $t->{records} } } @open;
 		my $c = $open[ $k % (@open || 1) ] or return;
+		$step{refuse}->($t, grep { $t->{records}{$_}{id} eq $c->{entity_id} } keys %{ $t->{records} }) if $refused;
 		# a name that is there already is another test's matter, and a choice is none of these texts
 		my $choices = $there_values{ $c->{field} };
 		my ($n) = $said =~ /(\d+)$/;
