@@ -60,13 +60,13 @@ sub new
 }
 
 # there is never, there or gone; known: what was last agreed, field by field; conflict: fields that are in conflict, with both values and
-# when each was made.
+# when each was made; pending: what was read there, and could not be written here yet.
 sub add
 {
 	my ($self, $id, $type, $here) = @_;
 	my $at = @{ $self->{runs} };
 	# runs that are under way may see it from their beginning, or not at all
-	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, state => 'never', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
+	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, pending => {}, state => 'never', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
 	  0 .. $at;
 	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, worlds => \@worlds };
 	return;
@@ -101,7 +101,7 @@ sub decide
 sub copy
 {
 	my ($w) = @_;
-	return { %$w, map { $_ => { %{ $w->{$_} } } } qw(here there known conflict) };
+	return { %$w, map { $_ => { %{ $w->{$_} } } } qw(here there known conflict pending) };
 }
 
 # A run that began by itself (of) leaves those that were called where they are.
@@ -147,8 +147,16 @@ sub decided
 sub reading
 {
 	my ($self, $r, $w) = @_;
-	return ended($w) if $w->{state} ne 'there' || $w->{deleted};
+	return ended($w) if $w->{state} eq 'never' || $w->{deleted};
 	my $n = copy($w);
+	# when a deletion is heard of depends on what may be read there; until then what was read before is what is there
+	if ($w->{state} eq 'gone' && $w->{step} == 0)
+	{
+		my %left = ((map { $_ => $w->{conflict}{$_}{theirs} } keys %{ $w->{conflict} }), map { $_ => $w->{pending}{$_}{theirs} } keys %{ $w->{pending} });
+		my ($at) = map { $_->{at} } values %{ $w->{pending} };
+		@{$n}{qw(step seen)} = (1, { there => { %{ $w->{known} }, %left }, there_at => $at });
+		return (ended($w), %left ? $n : ());
+	}
 	if ($w->{step} == 0)
 	{
 		@{$n}{qw(step seen)} = (1, { there => { %{ $w->{there} } }, there_at => $w->{there_at} });
@@ -157,9 +165,14 @@ sub reading
 	return $self->compared($r, $w) if $w->{step} == 1;
 	my @fields = sort keys %{ $w->{seen}{write} };
 	# what is refused here is tried again by the next reading
-	return ended($w) if $w->{refuses} || grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields;
+	if ($w->{refuses} || grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields)
+	{
+		$n->{pending}{$_} = { theirs => $w->{seen}{there}{$_}, at => $w->{seen}{there_at} } for @fields;
+		return ended($n);
+	}
 	for my $f (@fields)
 	{
+		delete $n->{pending}{$f};
 		$n->{here}{$f} = local_value($f, $w->{seen}{there}{$f});
 		$n->{known}{$f} = $w->{seen}{there}{$f};
 		delete $n->{conflict}{$f};
@@ -189,6 +202,7 @@ sub compared
 				my $n = copy($from);
 				$n->{seen} = { %{ $from->{seen} }, write => { %{ $from->{seen}{write} } } };
 				$n->{known}{$f} = $theirs if $_ eq 'agreed' || $_ eq 'ours';
+				delete $n->{pending}{$f} if $_ ne 'theirs';
 				$n->{seen}{write}{$f} = 1 if $_ eq 'theirs';
 				if ($_ eq 'conflict') { $n->{conflict}{$f} = { known => $w->{known}{$f}, ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
 				elsif ($_ ne 'theirs') { delete $n->{conflict}{$f} }
@@ -393,8 +407,8 @@ sub forget
 	return unless $seen->{here} && $seen->{there};
 	# of a conflict the base is no side's, and when each was made nobody has told
 	my %base = map { $_ => $seen->{bases}{$_} } @{ $seen->{conflicts} };
-	my %conflict = map { $_ => { known => $base{$_} } } keys %base;
-	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} }, %base }, conflict => \%conflict,
+	my %conflict = map { $_ => { known => $base{$_}, ours => term($_, $seen->{here}{$_}), theirs => $seen->{there}{$_} } } keys %base;
+	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} }, %base }, conflict => \%conflict, pending => {},
 			state => 'there', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
 	return;
 }
