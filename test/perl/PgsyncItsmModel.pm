@@ -63,12 +63,12 @@ sub new
 # when each was made; pending: what was read there, and could not be written here yet.
 sub add
 {
-	my ($self, $id, $type, $here) = @_;
+	my ($self, $id, $type, $here, $parent) = @_;
 	my $at = @{ $self->{runs} };
 	# runs that are under way may see it from their beginning, or not at all
 	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, pending => {}, state => 'never', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
 	  0 .. $at;
-	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, worlds => \@worlds };
+	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, parent => $parent, worlds => \@worlds };
 	return;
 }
 
@@ -221,11 +221,12 @@ sub publish
 	my $n = copy($w);
 	if ($w->{step} == 0)
 	{
-		return ended($w) if $w->{state} eq 'there' && !grep { term($_, $w->{here}{$_}) ne $w->{known}{$_} } @{ $r->{fields} };
+		my $same = $w->{state} eq 'there' && !grep { term($_, $w->{here}{$_}) ne $w->{known}{$_} } @{ $r->{fields} };
+		return ended($w) if $same && !$r->{stirred};
 		# what is retired and was never there is not published; whether a profile's application is, is not known here
 		return ended($w) if $w->{state} eq 'never' && ($w->{here}{operational_status} // '') eq 'retired';
 		@{$n}{qw(step seen)} = (1, { here => { %{ $w->{here} } } });
-		return $r->{type} eq 'deployment_profile' && $w->{state} eq 'never' ? ($n, ended($w)) : $n;
+		return $same || $r->{type} eq 'deployment_profile' && $w->{state} eq 'never' ? ($n, ended($w)) : $n;
 	}
 	my %ours = map { $_ => term($_, $w->{seen}{here}{$_}) } @{ $r->{fields} };
 	if ($w->{step} == 1)
@@ -324,9 +325,19 @@ sub touch
 	return;
 }
 
+# A profile is sent, too, when that of its application has changed from which its name and its status are made.
+sub stir
+{
+	my ($self, $id, @fields) = @_;
+	return unless grep { /^(name|operational_status)$/ } @fields;
+	$_->{stirred} = 1 for grep { ($_->{parent} // '') eq $id } values %{ $self->{records} };
+	return;
+}
+
 sub edit_here
 {
 	my ($self, $id, $values, $at) = @_;
+	$self->stir($id, keys %$values);
 	return $self->touch($id, sub { my ($w) = @_; $w->{here} = { %{ $w->{here} }, %$values }; $w->{here_at} = $at });
 }
 
@@ -334,6 +345,7 @@ sub edit_here
 sub edit_there
 {
 	my ($self, $id, $values, $at) = @_;
+	$self->stir($id, keys %$values);
 	$self->touch($id, sub { my ($w) = @_; $w->{there} = { %{ $w->{there} }, %$values }; $w->{there_at} = $at });
 	return $self->only($id, sub { $_[0]{state} eq 'there' });
 }
@@ -355,6 +367,7 @@ sub delete_there
 sub resolve
 {
 	my ($self, $id, $field, $side, $theirs, $value) = @_;
+	$self->stir($id, $field);
 	$self->touch($id, sub { my ($w) = @_; $w->{known}{$field} = $theirs if exists $w->{conflict}{$field}; delete $w->{conflict}{$field} if $side eq 'ours' });
 	$self->run('D', id => $id, field => $field, value => $side eq 'theirs' ? local_value($field, $theirs) : $value) if $side ne 'ours';
 	return;
@@ -389,6 +402,8 @@ sub observe
 	my ($self, $id, $seen) = @_;
 	my $r = $self->{records}{$id};
 	$self->{checked}++;
+	# what is held is sent later
+	$r->{stirred} = 0 unless @{ $seen->{conflicts} };
 	if ($r->{wide}) { $self->{wide}++; $self->forget($id, $seen); return undef }
 	return undef if $self->only($id, sub { as_seen($r, $_[0], $seen) });
 	my %say = map { $json->encode({ here => $_->{deleted} ? undef : $_->{here}, there => $_->{state} eq 'there' ? $_->{there} : undef,

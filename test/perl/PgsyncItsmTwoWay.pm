@@ -175,7 +175,7 @@ sub know
 	my ($t, $n, $type, $id) = @_;
 	$t->{records}{$n} = { type => $type, id => $id, here => 1, there => 1 };
 	my ($row) = values %{ here($t, $type, $id) };
-	$t->{model}->add($id, $type, { map { $_ => $row->{$_} } @{ $PgsyncItsmModel::FIELDS{$type} } });
+	$t->{model}->add($id, $type, { map { $_ => $row->{$_} } @{ $PgsyncItsmModel::FIELDS{$type} } }, $row->{application_id});
 	return;
 }
 
