@@ -402,8 +402,9 @@ sub observe
 	my ($self, $id, $seen) = @_;
 	my $r = $self->{records}{$id};
 	$self->{checked}++;
-	# what is held is sent later
-	$r->{stirred} = 0 unless @{ $seen->{conflicts} };
+	# what is held is sent later, and what is decided of its application stirs it then
+	$r->{open} = @{ $seen->{conflicts} };
+	$r->{stirred} = 0 unless $r->{open} || $r->{parent} && $self->{records}{ $r->{parent} }{open};
 	if ($r->{wide}) { $self->{wide}++; $self->forget($id, $seen); return undef }
 	return undef if $self->only($id, sub { as_seen($r, $_[0], $seen) });
 	my %say = map { $json->encode({ here => $_->{deleted} ? undef : $_->{here}, there => $_->{state} eq 'there' ? $_->{there} : undef,

@@ -234,7 +234,7 @@ my %step;
 		return unless $r && $r->{here};
 		my ($values, $out) = (values_of($t, $r, 'here', $said), '');
 		my $statement = update_statement($r->{type}, $values, $r->{id});
-		my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $t->{node}->connstr(DB) ], '<', \Encode::encode('UTF-8', "BEGIN; $statement; SELECT pg_sleep(0.8); COMMIT;"), '>', \$out);
+		my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $t->{node}->connstr(DB) ], '<', \Encode::encode('UTF-8', "BEGIN; $statement; SELECT pg_sleep(0.8); COMMIT;\n"), '>', \$out);
 		poll_until(sub { $writer->pump_nb; sql($t, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'") ne '0' }, seconds => 5);
 		$step{subscribe}->($t);
 		$writer->finish or die "slow: $?\n";
