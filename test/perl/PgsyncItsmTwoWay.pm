@@ -403,9 +403,11 @@ sub settle
 	my $calm;
 	my $quiet = poll_until(
 		sub {
-			sql($t, "SELECT itsm_activate('$t->{conn}') FROM integration_connections WHERE paused_at IS NOT NULL");
 			$calm //= do { calm($t); 1 } if time() > $begin + 20;
-			return sql($t, "SELECT NOT EXISTS (SELECT FROM integration_queue) AND NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))") eq 't';
+			my ($busy, $paused) = split /\|/, sql($t, "SELECT EXISTS (SELECT FROM integration_queue) OR EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running')),
+				EXISTS (SELECT FROM integration_connections WHERE paused_at IS NOT NULL)");
+			sql($t, "SELECT itsm_activate('$t->{conn}')") if $paused eq 't';
+			return $busy eq 'f' && $paused eq 'f';
 		}, seconds => 90);
 	die "runs do not end: " . sql($t, "SELECT string_agg(format('%s %s %s %s', id, kind, status, phase), '; ') FROM integration_runs WHERE status IN ('queued', 'planning', 'running')") . "\n" unless $quiet;
 	$t->{model}->settled;
