@@ -149,6 +149,9 @@ SELECT status, done, dead FROM integration_runs ORDER BY id;
 SELECT * FROM regress_itsm_conflicts.here ORDER BY id;
 SELECT i.label, i.state, regexp_replace(i.reason, '^decided by .*', 'decided by somebody') AS reason FROM integration_run_items AS i ORDER BY i.run_id, i.label;
 SELECT label, field, state, resolution FROM conflicts ORDER BY label, field;
+-- and what is agreed on it is what was before
+SELECT m.record, m.field, s.last_agreed ->> m.field AS agreed
+  FROM many AS m JOIN integration_sync_map AS s ON s.published_name = m.record WHERE m.record IN ('five', 'seven', 'six') ORDER BY 1, 2;
 
 -- ten thousand
 TRUNCATE integration_conflicts, integration_sync_map, integration_external_records, integration_runs, integration_run_items, regress_itsm_conflicts.here;

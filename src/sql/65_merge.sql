@@ -530,16 +530,22 @@ $$;
 COMMENT ON FUNCTION pgsync_itsm.conflict_holds(@extschema@.integration_runs) IS 'Holds records with a conflict that nobody has decided';
 
 -- What was decided and could not be written here is decided anew: its publish would send the value that was decided against.
+-- Agreed is then what was before: a change there that is taken back leaves no conflict.
 CREATE FUNCTION pgsync_itsm.reopen_conflicts(run_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE @extschema@.integration_conflicts AS c SET resolution = NULL, resolved_by = NULL
-      FROM @extschema@.integration_runs AS r JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id
-     WHERE r.id = reopen_conflicts.run_id AND r.purpose = 'decision' AND i.state <> 'done' AND c.connection_id = i.connection_id
-       AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id AND c.state = 'open' AND i.payload::jsonb ? c.field;
-END
-$$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH reopened AS (
+        UPDATE @extschema@.integration_conflicts AS c SET resolution = NULL, resolved_by = NULL
+          FROM @extschema@.integration_runs AS r JOIN @extschema@.integration_run_items AS i ON i.run_id = r.id
+         WHERE r.id = reopen_conflicts.run_id AND r.purpose = 'decision' AND i.state <> 'done' AND c.connection_id = i.connection_id
+           AND c.entity_type = i.entity_type AND c.entity_id = i.entity_id AND c.state = 'open' AND i.payload::jsonb ? c.field
+        RETURNING c.connection_id, c.entity_type, c.entity_id, c.field, c.base, c.theirs)
+    UPDATE @extschema@.integration_sync_map AS m SET last_agreed = pgsync_itsm.merged(m.last_agreed, k.bases)
+      FROM (SELECT o.id, json_object_agg(x.field, x.base) AS bases
+              FROM reopened AS x JOIN @extschema@.integration_sync_map AS o ON o.connection_id = x.connection_id AND o.entity_type = x.entity_type AND o.entity_id = x.entity_id
+             WHERE o.last_agreed ->> x.field = x.theirs GROUP BY o.id) AS k
+     WHERE m.id = k.id;
+END;
 COMMENT ON FUNCTION pgsync_itsm.reopen_conflicts(bigint) IS 'Takes back decisions that a run that ends could not write here';
 
 CREATE FUNCTION pgsync_itsm.seen_conflict(conflict_id bigint) RETURNS @extschema@.integration_conflicts

@@ -42,6 +42,9 @@ sub term
 	return exists $limit{$field} ? substr($here, 0, $limit{$field}) : $here;
 }
 
+# More is here than is sent: it would be lost.
+sub is_cut { my ($field, $here) = @_; return $here ne '' && exists $limit{$field} && length $here > $limit{$field} }
+
 sub local_value
 {
 	my ($field, $there) = @_;
@@ -57,15 +60,15 @@ sub new
 }
 
 # there is never, there or gone; known: what was last agreed, field by field; conflict: fields that are in conflict, with both values and
-# when each was made.
+# when each was made; pending: what was read there, and could not be written here yet.
 sub add
 {
-	my ($self, $id, $type, $here) = @_;
+	my ($self, $id, $type, $here, $parent) = @_;
 	my $at = @{ $self->{runs} };
 	# runs that are under way may see it from their beginning, or not at all
-	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, state => 'never', deleted => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
+	my @worlds = map { { here => {%$here}, there => {}, known => {}, conflict => {}, pending => {}, state => 'never', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => $_, step => 0 } }
 	  0 .. $at;
-	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, worlds => \@worlds };
+	$self->{records}{$id} = { type => $type, fields => $FIELDS{$type}, parent => $parent, worlds => \@worlds };
 	return;
 }
 
@@ -98,7 +101,7 @@ sub decide
 sub copy
 {
 	my ($w) = @_;
-	return { %$w, map { $_ => { %{ $w->{$_} } } } qw(here there known conflict) };
+	return { %$w, map { $_ => { %{ $w->{$_} } } } qw(here there known conflict pending) };
 }
 
 # A run that began by itself (of) leaves those that were called where they are.
@@ -129,6 +132,12 @@ sub decided
 	my ($self, $r, $w, $run) = @_;
 	return ended($w) if $self->{records}{ $run->{id} } != $r || $w->{deleted};
 	my $n = ended($w);
+	if ($w->{refuses})
+	{
+		# decided anew, and nothing is agreed that was not before
+		$n->{known}{ $run->{field} } = $w->{conflict}{ $run->{field} }{known} if $w->{conflict}{ $run->{field} };
+		return $n;
+	}
 	$n->{here}{ $run->{field} } = $run->{value};
 	delete $n->{conflict}{ $run->{field} };
 	$n->{here_at} = undef;
@@ -138,8 +147,16 @@ sub decided
 sub reading
 {
 	my ($self, $r, $w) = @_;
-	return ended($w) if $w->{state} ne 'there' || $w->{deleted};
+	return ended($w) if $w->{state} eq 'never' || $w->{deleted};
 	my $n = copy($w);
+	# when a deletion is heard of depends on what may be read there; until then what was read before is what is there
+	if ($w->{state} eq 'gone' && $w->{step} == 0)
+	{
+		my %left = ((map { $_ => $w->{conflict}{$_}{theirs} } keys %{ $w->{conflict} }), map { $_ => $w->{pending}{$_}{theirs} } keys %{ $w->{pending} });
+		my ($at) = map { $_->{at} } values %{ $w->{pending} };
+		@{$n}{qw(step seen)} = (1, { there => { %{ $w->{known} }, %left }, there_at => $at });
+		return (ended($w), %left ? $n : ());
+	}
 	if ($w->{step} == 0)
 	{
 		@{$n}{qw(step seen)} = (1, { there => { %{ $w->{there} } }, there_at => $w->{there_at} });
@@ -147,9 +164,15 @@ sub reading
 	}
 	return $self->compared($r, $w) if $w->{step} == 1;
 	my @fields = sort keys %{ $w->{seen}{write} };
-	return ended($w) if grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields;
+	# what is refused here is tried again by the next reading
+	if ($w->{refuses} || grep { $w->{here}{$_} ne $w->{seen}{here}{$_} } @fields)
+	{
+		$n->{pending}{$_} = { theirs => $w->{seen}{there}{$_}, at => $w->{seen}{there_at} } for @fields;
+		return ended($n);
+	}
 	for my $f (@fields)
 	{
+		delete $n->{pending}{$f};
 		$n->{here}{$f} = local_value($f, $w->{seen}{there}{$f});
 		$n->{known}{$f} = $w->{seen}{there}{$f};
 		delete $n->{conflict}{$f};
@@ -172,15 +195,16 @@ sub compared
 		# a value that is in conflict is as old as it was then
 		my $c = $w->{conflict}{$f} // {};
 		my ($ours_at, $theirs_at) = (($c->{ours} // "\0") eq $ours ? $c->{ours_at} : $w->{here_at}, ($c->{theirs} // "\0") eq $theirs ? $c->{theirs_at} : $w->{seen}{there_at});
-		my @d = $self->decide($f, $w->{known}{$f}, $ours, $theirs, $ours_at, $theirs_at);
+		my @d = map { $_ eq 'theirs' && is_cut($f, $w->{here}{$f}) ? 'conflict' : $_ } $self->decide($f, $w->{known}{$f}, $ours, $theirs, $ours_at, $theirs_at);
 		@worlds = map {
 			my $from = $_;
 			map {
 				my $n = copy($from);
 				$n->{seen} = { %{ $from->{seen} }, write => { %{ $from->{seen}{write} } } };
 				$n->{known}{$f} = $theirs if $_ eq 'agreed' || $_ eq 'ours';
+				delete $n->{pending}{$f} if $_ ne 'theirs';
 				$n->{seen}{write}{$f} = 1 if $_ eq 'theirs';
-				if ($_ eq 'conflict') { $n->{conflict}{$f} = { ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
+				if ($_ eq 'conflict') { $n->{conflict}{$f} = { known => $w->{known}{$f}, ours => $ours, theirs => $theirs, ours_at => $ours_at, theirs_at => $theirs_at } }
 				elsif ($_ ne 'theirs') { delete $n->{conflict}{$f} }
 				$n;
 			} @d
@@ -197,11 +221,12 @@ sub publish
 	my $n = copy($w);
 	if ($w->{step} == 0)
 	{
-		return ended($w) if $w->{state} eq 'there' && !grep { term($_, $w->{here}{$_}) ne $w->{known}{$_} } @{ $r->{fields} };
+		my $same = $w->{state} eq 'there' && !grep { term($_, $w->{here}{$_}) ne $w->{known}{$_} } @{ $r->{fields} };
+		return ended($w) if $same && !$r->{stirred};
 		# what is retired and was never there is not published; whether a profile's application is, is not known here
 		return ended($w) if $w->{state} eq 'never' && ($w->{here}{operational_status} // '') eq 'retired';
 		@{$n}{qw(step seen)} = (1, { here => { %{ $w->{here} } } });
-		return $r->{type} eq 'deployment_profile' && $w->{state} eq 'never' ? ($n, ended($w)) : $n;
+		return $same || $r->{type} eq 'deployment_profile' && $w->{state} eq 'never' ? ($n, ended($w)) : $n;
 	}
 	my %ours = map { $_ => term($_, $w->{seen}{here}{$_}) } @{ $r->{fields} };
 	if ($w->{step} == 1)
@@ -300,9 +325,19 @@ sub touch
 	return;
 }
 
+# A profile is sent, too, when that of its application has changed from which its name and its status are made.
+sub stir
+{
+	my ($self, $id, @fields) = @_;
+	return unless grep { /^(name|operational_status)$/ } @fields;
+	$_->{stirred} = 1 for grep { ($_->{parent} // '') eq $id } values %{ $self->{records} };
+	return;
+}
+
 sub edit_here
 {
 	my ($self, $id, $values, $at) = @_;
+	$self->stir($id, keys %$values);
 	return $self->touch($id, sub { my ($w) = @_; $w->{here} = { %{ $w->{here} }, %$values }; $w->{here_at} = $at });
 }
 
@@ -310,9 +345,13 @@ sub edit_here
 sub edit_there
 {
 	my ($self, $id, $values, $at) = @_;
+	$self->stir($id, keys %$values);
 	$self->touch($id, sub { my ($w) = @_; $w->{there} = { %{ $w->{there} }, %$values }; $w->{there_at} = $at });
 	return $self->only($id, sub { $_[0]{state} eq 'there' });
 }
+
+# Writes of the extension to this row fail from now on, or do so no more.
+sub refuse { my ($self, $id, $on) = @_; return $self->touch($id, sub { $_[0]{refuses} = $on }) }
 
 # A deletion that no trigger notes is an absence, which concludes nothing.
 sub delete_here { my ($self, $id) = @_; my $noted = $self->{free} ? 'noted' : 'unnoted'; return $self->touch($id, sub { $_[0]{deleted} = $noted }) }
@@ -328,6 +367,7 @@ sub delete_there
 sub resolve
 {
 	my ($self, $id, $field, $side, $theirs, $value) = @_;
+	$self->stir($id, $field);
 	$self->touch($id, sub { my ($w) = @_; $w->{known}{$field} = $theirs if exists $w->{conflict}{$field}; delete $w->{conflict}{$field} if $side eq 'ours' });
 	$self->run('D', id => $id, field => $field, value => $side eq 'theirs' ? local_value($field, $theirs) : $value) if $side ne 'ours';
 	return;
@@ -362,6 +402,9 @@ sub observe
 	my ($self, $id, $seen) = @_;
 	my $r = $self->{records}{$id};
 	$self->{checked}++;
+	# what is held is sent later, and what is decided of its application stirs it then
+	$r->{open} = @{ $seen->{conflicts} };
+	$r->{stirred} = 0 unless $r->{open} || $r->{parent} && $self->{records}{ $r->{parent} }{open};
 	if ($r->{wide}) { $self->{wide}++; $self->forget($id, $seen); return undef }
 	return undef if $self->only($id, sub { as_seen($r, $_[0], $seen) });
 	my %say = map { $json->encode({ here => $_->{deleted} ? undef : $_->{here}, there => $_->{state} eq 'there' ? $_->{there} : undef,
@@ -378,9 +421,11 @@ sub forget
 	my $r = $self->{records}{$id};
 	$r->{wide} = 0;
 	return unless $seen->{here} && $seen->{there};
-	my %conflict = map { $_ => {} } @{ $seen->{conflicts} };
-	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} } }, conflict => \%conflict,
-			state => 'there', deleted => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
+	# of a conflict the base is no side's, and when each was made nobody has told
+	my %base = map { $_ => $seen->{bases}{$_} } @{ $seen->{conflicts} };
+	my %conflict = map { $_ => { known => $base{$_}, ours => term($_, $seen->{here}{$_}), theirs => $seen->{there}{$_} } } keys %base;
+	$r->{worlds} = [ { here => { %{ $seen->{here} } }, there => { %{ $seen->{there} } }, known => { %{ $seen->{there} }, %base }, conflict => \%conflict, pending => {},
+			state => 'there', deleted => 0, refuses => 0, here_at => undef, there_at => undef, run => 0, step => 0 } ];
 	return;
 }
 

@@ -95,7 +95,7 @@ sub make_steps
 		elsif ($dice < 69) { push @steps, ['subscribe'] }
 		elsif ($dice < 73) { push @steps, ['both'] }
 		elsif ($dice < 86) { push @steps, ['wait'] }
-		elsif ($dice < 91) { push @steps, [ resolve => int(rand 10), pick(qw(ours theirs value)), pick('plain', 'emoji', 'empty') . " $n" ] }
+		elsif ($dice < 91) { push @steps, [ resolve => int(rand 10), pick(qw(ours theirs value)), pick('plain', 'emoji', 'empty') . " $n", rand() < 0.15 ? 'refused' : () ] }
 		elsif ($dice < 93)
 		{
 			push @steps, [ create => $next ];
@@ -111,7 +111,14 @@ sub make_steps
 		}
 		elsif ($dice < 96) { push @steps, [ pick(qw(kill terminate immediate)), int rand 400 ] }
 		elsif ($dice < 98.5) { push @steps, [ fault => int rand @faults ]; $faulty = 1 }
-		elsif ($dice < 99) { push @steps, ['revoke'] }
+		elsif ($dice < 98.8) { push @steps, ['revoke'] }
+		elsif ($dice < 99.5)
+		{
+			# a change there that cannot be written here when it is read
+			push @steps, [ refuse => $record ], [ there => $record, make_values($type->($record), 'there', $n) ], ['subscribe'];
+			push @steps, ['wait'] if rand() < 0.5;
+		}
+		elsif ($dice < 99.7) { push @steps, ['accept'] }
 		elsif ($faulty) { push @steps, ['calm'] }
 	}
 	push @steps, ['rest'];
@@ -142,6 +149,13 @@ sub begin
 	$t->{conn} = connect_and_activate($t->{node}, DB, $t->{sim}, namespace => $t->{ns},
 		settings => { max_attempts => 50, breaker_failures => 100, shrink_percent => 100 });
 	sql($t, "SELECT itsm_set('$t->{conn}', 'sync_direction', 'both')");
+	sql($t, q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF (SELECT a.backend_type FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = pg_backend_pid()) LIKE 'pgsync_itsm%' THEN
+				RAISE EXCEPTION 'refused by the test';
+			END IF;
+			RETURN NEW;
+		END $$});
 	sql($t, slurp_file($ENV{MODEL_SQL})) if $ENV{MODEL_SQL};
 	my $n = 0;
 	for my $app (rows($t, 'SELECT id FROM applications ORDER BY name'))
@@ -161,7 +175,7 @@ sub know
 	my ($t, $n, $type, $id) = @_;
 	$t->{records}{$n} = { type => $type, id => $id, here => 1, there => 1 };
 	my ($row) = values %{ here($t, $type, $id) };
-	$t->{model}->add($id, $type, { map { $_ => $row->{$_} } @{ $PgsyncItsmModel::FIELDS{$type} } });
+	$t->{model}->add($id, $type, { map { $_ => $row->{$_} } @{ $PgsyncItsmModel::FIELDS{$type} } }, $row->{application_id});
 	return;
 }
 
@@ -220,7 +234,7 @@ my %step;
 		return unless $r && $r->{here};
 		my ($values, $out) = (values_of($t, $r, 'here', $said), '');
 		my $statement = update_statement($r->{type}, $values, $r->{id});
-		my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $t->{node}->connstr(DB) ], '<', \Encode::encode('UTF-8', "BEGIN; $statement; SELECT pg_sleep(0.8); COMMIT;"), '>', \$out);
+		my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $t->{node}->connstr(DB) ], '<', \Encode::encode('UTF-8', "BEGIN; $statement; SELECT pg_sleep(0.8); COMMIT;\n"), '>', \$out);
 		poll_until(sub { $writer->pump_nb; sql($t, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'") ne '0' }, seconds => 5);
 		$step{subscribe}->($t);
 		$writer->finish or die "slow: $?\n";
@@ -267,6 +281,25 @@ my %step;
 			$t->{model}->delete_here($_->{id});
 		}
 	},
+	# writes by the extension to this row fail
+	refuse => sub {
+		my ($t, $n) = @_;
+		my $r = $t->{records}{$n};
+		return unless $r && $r->{here} && !$r->{refuses};
+		sql($t, "CREATE TRIGGER refuse_$n BEFORE UPDATE ON $table{$r->{type}} FOR EACH ROW WHEN (OLD.id = '$r->{id}') EXECUTE FUNCTION refuse()");
+		$r->{refuses} = 1;
+		$t->{model}->refuse($r->{id}, 1);
+	},
+	accept => sub {
+		my ($t) = @_;
+		for my $n (sort { $a <=> $b } grep { $t->{records}{$_}{refuses} } keys %{ $t->{records} })
+		{
+			my $r = $t->{records}{$n};
+			sql($t, "DROP TRIGGER refuse_$n ON $table{$r->{type}}");
+			$r->{refuses} = 0;
+			$t->{model}->refuse($r->{id}, 0);
+		}
+	},
 	delete_there => sub {
 		my ($t, $n) = @_;
 		my $r = $t->{records}{$n};
@@ -281,11 +314,12 @@ my %step;
 	both => sub { my ($t) = @_; $step{$_}->($t) for qw(subscribe publish) },
 	wait => sub { settle($_[0]) },
 	resolve => sub {
-		my ($t, $k, $side, $said) = @_;
+		my ($t, $k, $side, $said, $refused) = @_;
 		settle($t);
 		my @open = rows($t, "SELECT id, entity_type, entity_id, field, theirs FROM integration_conflicts WHERE state = 'open' ORDER BY entity_type, entity_id, field");
 		@open = grep { my $c = $_; grep { $_->{id} eq $c->{entity_id} && $_->{here} && $_->{there} } values %{ $t->{records} } } @open;
 		my $c = $open[ $k % (@open || 1) ] or return;
+		$step{refuse}->($t, grep { $t->{records}{$_}{id} eq $c->{entity_id} } keys %{ $t->{records} }) if $refused;
 		# a name that is there already is another test's matter, and a choice is none of these texts
 		my $choices = $there_values{ $c->{field} };
 		my ($n) = $said =~ /(\d+)$/;
@@ -369,9 +403,11 @@ sub settle
 	my $calm;
 	my $quiet = poll_until(
 		sub {
-			sql($t, "SELECT itsm_activate('$t->{conn}') FROM integration_connections WHERE paused_at IS NOT NULL");
 			$calm //= do { calm($t); 1 } if time() > $begin + 20;
-			return sql($t, "SELECT NOT EXISTS (SELECT FROM integration_queue) AND NOT EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running'))") eq 't';
+			my ($busy, $paused) = split /\|/, sql($t, "SELECT EXISTS (SELECT FROM integration_queue) OR EXISTS (SELECT FROM integration_runs WHERE status IN ('queued', 'planning', 'running')),
+				EXISTS (SELECT FROM integration_connections WHERE paused_at IS NOT NULL)");
+			sql($t, "SELECT itsm_activate('$t->{conn}')") if $paused eq 't';
+			return $busy eq 'f' && $paused eq 'f';
 		}, seconds => 90);
 	die "runs do not end: " . sql($t, "SELECT string_agg(format('%s %s %s %s', id, kind, status, phase), '; ') FROM integration_runs WHERE status IN ('queued', 'planning', 'running')") . "\n" unless $quiet;
 	$t->{model}->settled;
@@ -385,6 +421,7 @@ sub rest
 	my ($t) = @_;
 	calm($t);
 	settle($t);
+	$step{accept}->($t);
 	my $free = $t->{model}{free};
 	if ($free)
 	{
@@ -421,7 +458,7 @@ sub compare
 	my %here  = map { $_ => here($t, $_) } keys %table;
 	my %there = map { $_ => there($t, $_) } keys %table;
 	my %conflicts;
-	push @{ $conflicts{ $_->{entity_id} } }, $_->{field} for rows($t, "SELECT entity_id, field FROM integration_conflicts WHERE state = 'open'");
+	$conflicts{ $_->{entity_id} }{ $_->{field} } = $_->{base} for rows($t, "SELECT entity_id, field, base FROM integration_conflicts WHERE state = 'open'");
 	my @wrong;
 	for my $n (sort { $a <=> $b } keys %{ $t->{records} })
 	{
@@ -430,7 +467,7 @@ sub compare
 		push @wrong, "record $n is there " . @t . " times" if @t > 1;
 		my @fields = (@{ $PgsyncItsmModel::FIELDS{ $r->{type} } });
 		my $seen = { here => $h && { map { $_ => $h->{$_} } @fields }, there => $t[0] && { map { $_ => $t[0]{$_} // '' } @fields, 'operational_status' },
-			conflicts => [ sort @{ $conflicts{ $r->{id} } // [] } ] };
+			conflicts => [ sort keys %{ $conflicts{ $r->{id} } // {} } ], bases => $conflicts{ $r->{id} } // {} };
 		push @wrong, map { "record $n: $_" } grep { defined } $t->{model}->observe($r->{id}, $seen);
 		$r->{base} = $h && { %{ $seen->{here} } };
 		push @wrong, follows($n, $h, $t[0], $here{application}) if $r->{type} eq 'deployment_profile' && $h && $t[0] && !$conflicts{ $r->{id} };
@@ -460,7 +497,7 @@ sub unexplained
 	$t->{rested} = sql($t, 'SELECT max(id) FROM integration_runs');
 	my $gone = join ',', map { "'$_->{id}'" } grep { !$_->{there} } values %{ $t->{records} };
 	my $not = $gone ? "AND coalesce(entity_id NOT IN ($gone), true) AND coalesce(parent_id NOT IN ($gone), true) AND coalesce(child_id NOT IN ($gone), true)" : '';
-	my $dead = sql($t, "SELECT string_agg(format('%s %s %s: %s', run_id, entity_type, error_class, reason), E'\\n') FROM integration_run_items WHERE run_id > $last AND state = 'dead' $not");
+	my $dead = sql($t, "SELECT string_agg(format('%s %s %s: %s', run_id, entity_type, error_class, reason), E'\\n') FROM integration_run_items WHERE run_id > $last AND state = 'dead' AND coalesce(reason, '') NOT LIKE 'refused by the test%' $not");
 	my $bad = sql($t, "SELECT string_agg(format('run %s %s %s: %s', id, kind, status, error_message), E'\\n') FROM integration_runs WHERE id > $last AND status NOT IN ('done', 'failed')");
 	return ($dead eq '' ? undef : "dead: $dead", $bad eq '' ? undef : $bad,
 		map { $stats->{$_}{count} ? "twice there: $_ " . $json->encode($stats->{$_}) : undef } sort keys %$stats);

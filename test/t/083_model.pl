@@ -10,5 +10,5 @@ use PgsyncItsmTwoWay;
 use Test::More;
 
 # as far as it comes in that time on a busy machine
-two_way(steps => 300, seed => 83, seconds => 35);
+two_way(steps => 300, seed => 83, seconds => 45);
 done_testing();

@@ -101,4 +101,26 @@ one_list('changed, and changed back', '
 ["there",2,{"name":"plain 2"}]
 ["there",2,{"name":"base 3"}]
 ["rest"]');
+
+# what could not be written here is written later; what was decided is decided anew, or over when the change is taken back
+one_list('writes here that fail', '
+["refuse",0]
+["there",0,{"short_description":"plain 1"}]
+["refuse",1]
+["there",1,{"version":"plain 2"}]
+["here",2,{"short_description":"plain 3"}]
+["there",2,{"short_description":"plain 4"}]
+["here",4,{"short_description":"plain 3"}]
+["there",4,{"short_description":"plain 4"}]
+["subscribe"]
+["wait"]
+["here",0,{"name":"plain 5"}]
+["there",1,{"version":"plain 6"}]
+["resolve",0,"theirs","plain 7","refused"]
+["resolve",1,"value","plain 8","refused"]
+["wait"]
+["both"]
+["wait"]
+["there",2,{"short_description":"base 9"}]
+["rest"]');
 done_testing();
